@@ -1,0 +1,266 @@
+"""What a dataset or a weight file is: TOML files -> frozen, checked values.
+
+A dataset is one TOML file: where it comes from, how its files lie, which protocol scores it, and
+what others have published about it. ``weights.toml`` lists the network weights in the same way.
+Nothing here touches the network or the images.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from pmbench.errors import PmbenchError, unknown
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Source(_Entry):
+    """Where a dataset's files are: an archive at a URL, or a local archive or folder."""
+
+    url: str | None = None
+    path: str | None = None  # relative to the manifest
+    sha256: Sha256 | None = None
+    sha256_origin: str = ""  # who says so, where it is not the authors
+    gigabytes: float | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if (self.url is None) == (self.path is None):
+            raise ValueError("a source needs either 'url' or 'path', and not both")
+        return self
+
+
+class Folders(_Entry):
+    """Layout of BAPPS: ``<root>/<sub-dataset>/<role folder>/<id>.<ext>``, votes as .npy files."""
+
+    root: str = ""  # e.g. "val"; what lies above it in an archive or a tree does not matter
+    roles: dict[str, str]  # role -> folder name
+    votes: str  # folder of .npy files, each one number in [0, 1]
+
+
+class Table(_Entry):
+    """A CSV or JSON-lines file with one item a row; patterns name columns in braces."""
+
+    file: str
+    item: str  # pattern of the item's id, e.g. "{id}"
+    roles: dict[str, str]  # role -> path pattern, e.g. "images/{ref}.png"
+    sub_dataset: str | None = None  # column; without it all items are in "all"
+    cluster: str | None = None  # column; items of one cluster are not independent
+    vote: str | None = None  # column: the share of people, in [0, 1]
+    vote_counts: Annotated[tuple[str, str] | None, Field(strict=False)] = None
+    votes: str | None = None  # column: how many people were asked; else votes_per_item
+
+    @model_validator(mode="after")
+    def _one_vote(self) -> Table:
+        if (self.vote is None) == (self.vote_counts is None):
+            raise ValueError(
+                "a table needs either 'vote' (a column with the share) or 'vote_counts' "
+                "(two columns with counts: against, for), and not both"
+            )
+        return self
+
+
+class Enlargement(_Entry):
+    """The stored images are corner-aligned nearest-neighbour enlargements of smaller ones."""
+
+    factor: Annotated[int, Field(ge=2, le=64)]
+    patch: Annotated[int, Field(ge=1)]  # the side that the "legacy" resize gives
+
+
+class Published(_Entry):
+    """One row of somebody's table: scores of one system on this dataset, in percent."""
+
+    label: str
+    source: str
+    metric: Name | None = None  # the registered metric that computes the same thing
+    scores: dict[str, Annotated[float, Field(strict=False)]]
+    tolerance: Annotated[float, Field(strict=False, ge=0)] = 0.2  # percentage points
+    note: str = ""
+
+
+class Manifest(_Entry):
+    """One dataset."""
+
+    name: Name
+    title: str
+    protocol: Literal["2afc", "jnd"]
+    groups: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    licence: str = "not stated"
+    homepage: str = ""
+    citation: str = ""
+    human_votes: bool = True
+    votes_per_item: Annotated[int, Field(ge=1)] | None = None
+    sub_datasets: dict[str, Annotated[int, Field(ge=1)]] = {}  # expected counts, in display order
+    short_names: dict[str, str] = {}  # for narrow tables
+    built_in: str | None = None  # a pack inside this package
+    source: Source | None = None
+    folders: Folders | None = None
+    table: Table | None = None
+    enlarged: Enlargement | None = None
+    size: Annotated[int, Field(ge=1)] | None = None  # resize the shorter side to this
+    published: Annotated[tuple[Published, ...], Field(strict=False)] = ()
+    file: Path = Field(default=Path(), strict=False)  # set by load()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Manifest:
+        if self.built_in is None:
+            if (self.folders is None) == (self.table is None):
+                raise ValueError("a dataset needs either [folders] or [table], and not both")
+            if self.source is None:
+                raise ValueError("a dataset needs a [source] with 'url' or 'path'")
+        layout = self.folders or self.table
+        wanted = {"2afc": {"ref", "p0", "p1"}, "jnd": {"p0", "p1"}}[self.protocol]
+        if layout is not None and set(layout.roles) != wanted:
+            raise ValueError(
+                f"'roles' must name {', '.join(sorted(wanted))} for the protocol {self.protocol}; "
+                f"got {', '.join(sorted(layout.roles)) or 'none'}"
+            )
+        if self.enlarged is not None and self.size is not None:
+            raise ValueError("'enlarged' and 'size' exclude each other")
+        return self
+
+    @property
+    def expected(self) -> int | None:
+        """How many items the whole dataset has, or None where the manifest names no counts."""
+        return sum(self.sub_datasets.values()) or None
+
+    @property
+    def local_source(self) -> Path | None:
+        """The local folder or archive of the dataset, absolute, or None for a URL."""
+        if self.source is None or self.source.path is None:
+            return None
+        return (self.file.parent / self.source.path).resolve()
+
+
+class WeightFile(_Entry):
+    """One file of network weights."""
+
+    url: str | None = None
+    sha256: Sha256 | None = None
+    sha256_prefix: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")] | None = None
+    package: str | None = None  # an installed package that ships the file
+    path: str | None = None  # inside that package
+    licence: str = "not stated"
+    megabytes: float | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> WeightFile:
+        if (self.url is None) == (self.package is None or self.path is None):
+            raise ValueError("a weight file needs either 'url', or 'package' with 'path'")
+        return self
+
+
+def builtin_folder() -> Path:
+    """Return the folder of the manifests that come with pmbench."""
+    package = Path(__file__).parent
+    inside = package / "data_manifests"  # in a wheel
+    return inside if inside.is_dir() else package.parent / "data_manifests"
+
+
+@cache
+def _all(folders: tuple[Path, ...]) -> dict[str, Manifest]:
+    found: dict[str, Manifest] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.toml")):
+            manifest = load(path)
+            if (earlier := found.get(manifest.name)) is not None:
+                raise PmbenchError(
+                    f"{path}: key 'name': '{manifest.name}' is already taken by {earlier.file}; "
+                    "choose another name"
+                )
+            found[manifest.name] = manifest
+    return found
+
+
+def datasets() -> dict[str, Manifest]:
+    """Return every known dataset by name: the built-in ones and those in PMBENCH_MANIFESTS.
+
+    PMBENCH_MANIFESTS is a folder of TOML files, or several separated as in PATH.
+    """
+    folders = [builtin_folder() / "datasets"]
+    for entry in filter(None, os.environ.get("PMBENCH_MANIFESTS", "").split(os.pathsep)):
+        folder = Path(entry).expanduser().resolve()
+        if not folder.is_dir():
+            raise PmbenchError(
+                f"the manifests folder {folder} does not exist; "
+                "name a folder that holds .toml files with --manifests or PMBENCH_MANIFESTS"
+            )
+        folders.append(folder)
+    return _all(tuple(folders))
+
+
+def resolve(names: list[str]) -> list[Manifest]:
+    """Return the manifests that the names of datasets or groups stand for, each once, in order."""
+    known = datasets()
+    groups: dict[str, list[Manifest]] = {}
+    for manifest in known.values():
+        for group in manifest.groups:
+            groups.setdefault(group, []).append(manifest)
+    chosen: dict[str, Manifest] = {}
+    for name in names:
+        members = [known[name]] if name in known else groups.get(name)
+        if members is None:
+            raise unknown("dataset", name, [*known, *groups])
+        chosen.update({manifest.name: manifest for manifest in members})
+    return list(chosen.values())
+
+
+@cache
+def weight_files() -> dict[str, WeightFile]:
+    """Return every known weight file by name, from ``weights.toml``."""
+    path = builtin_folder() / "weights.toml"
+    return {name: _checked(WeightFile, table, path, name) for name, table in _toml(path).items()}
+
+
+def load(path: Path) -> Manifest:
+    """Read one dataset manifest.
+
+    Raises PmbenchError, naming the file and the key, for whatever is wrong with it.
+    """
+    content = _toml(path)
+    if "file" in content:
+        raise PmbenchError(f"{path}: key 'file': not a key of a manifest; remove it")
+    return _checked(Manifest, {**content, "file": path.resolve()}, path)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PmbenchError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PmbenchError(f"{path}: key at byte {error.start}: not UTF-8 text; save it as UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise PmbenchError(f"{path}: not valid TOML: {error}") from error
+
+
+_Model = TypeVar("_Model", bound=_Entry)
+
+
+def _checked(model: type[_Model], content: object, path: Path, prefix: str = "") -> _Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join([prefix] * bool(prefix) + [str(part) for part in first["loc"]])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            fields = sorted(model.model_fields)
+            message = f"no such key; expected one of {', '.join(fields)}" if len(
+                first["loc"]
+            ) == 1 else "no such key here"
+        elif first["type"] not in ("missing", "value_error"):
+            message += f", got {str(first['input'])[:80]!r}"
+        where = f"key '{key}'" if key else "the whole file"
+        raise PmbenchError(f"{path}: {where}: {message}") from error

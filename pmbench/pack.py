@@ -1,0 +1,298 @@
+"""The pack: one HDF5 file that holds a dataset as metrics see it.
+
+Layout of the file (format 1)::
+
+    attributes      format, dataset, protocol, roles, resize, digest, expected, votes are human or
+                    not, where it came from
+    items/id        item ids                 items/p         share of people, float64
+    items/sub       index into sub_names     items/votes     how many people, int32
+    items/cluster   clusters, int64          items/size      index into sizes
+    items/rows      (items, roles): where each role's image stands in its size's images
+    images/HxW      (images, H, W, 3) uint8, every different image once, in the order of use
+
+Roles share images, so a reference that ten items use is stored once. Reading needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pmbench import __version__
+from pmbench.errors import PmbenchError
+from pmbench.files import replacing
+from pmbench.readers import Row
+from pmbench.resize import Pixels
+
+FORMAT = 1
+
+
+class Spool:
+    """Images on their way into a pack: each different one is kept once, on disk.
+
+    ``add`` returns the image's number. The folder is emptied first: what a killed run left there
+    is of no use.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.clear()
+        folder.mkdir(parents=True)
+        self._numbers: dict[bytes, int] = {}
+        self._handles: dict[tuple[int, int], Any] = {}
+        self._places: list[tuple[tuple[int, int], int]] = []  # (size, position in its file)
+        self._counts: dict[tuple[int, int], int] = {}
+        self.digests: list[bytes] = []
+
+    def add(self, pixels: Pixels) -> int:
+        """Store uint8 RGB pixels (H, W, 3)."""
+        height, width = pixels.shape[:2]
+        data = pixels.tobytes()
+        digest = hashlib.blake2b(data, digest_size=16, person=f"{height}x{width}".encode()).digest()
+        if (number := self._numbers.get(digest)) is not None:
+            return number
+        size = (height, width)
+        if size not in self._handles:
+            self._handles[size] = (self._folder / f"{height}x{width}").open("w+b")
+        self._handles[size].write(data)
+        self._places.append((size, self._counts.get(size, 0)))
+        self._counts[size] = self._counts.get(size, 0) + 1
+        self._numbers[digest] = len(self._places) - 1
+        self.digests.append(digest)
+        return self._numbers[digest]
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Return (height, width) of an image."""
+        return self._places[number][0]
+
+    def read(self, number: int) -> Pixels:
+        """Return an image's pixels."""
+        (height, width), position = self._places[number]
+        handle = self._handles[height, width]
+        handle.seek(position * height * width * 3)
+        data = handle.read(height * width * 3)
+        handle.seek(0, 2)
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+
+    def clear(self) -> None:
+        """Remove the files."""
+        for handle in getattr(self, "_handles", {}).values():
+            handle.close()
+        if self._folder.is_dir():
+            for path in self._folder.iterdir():
+                path.unlink()
+            self._folder.rmdir()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a pack was made from and for; stands in its attributes."""
+
+    dataset: str
+    protocol: str
+    roles: tuple[str, ...]
+    resize: str  # Resize.label
+    human_votes: bool
+    expected: int | None = None  # items of the whole dataset, where known
+    source: str = ""
+    sha256: str = ""
+    fingerprint: str = ""  # of local files and the manifest, to notice that they changed
+
+
+def write_pack(
+    path: Path,
+    origin: Origin,
+    rows: list[Row],
+    numbers: dict[str, int],
+    spool: Spool,
+    compression: str | None = None,
+) -> None:
+    """Write a pack, whole or not at all.
+
+    ``numbers`` maps the image names of ``rows`` to images in ``spool``. Raises PmbenchError where
+    the images of one item differ in size, since a metric compares images of one size.
+    """
+    sizes: list[tuple[int, int]] = []
+    order: dict[tuple[int, int], list[int]] = {}
+    position: dict[int, int] = {}
+    table = np.empty((len(rows), len(origin.roles)), np.int64)
+    size_of = np.empty(len(rows), np.int64)
+    for i, row in enumerate(rows):
+        images = [numbers[name] for name in row.images]
+        found = [spool.size(number) for number in images]
+        if len(set(found)) > 1:
+            told = ", ".join(
+                f"{role} {w}×{h}" for role, (h, w) in zip(origin.roles, found, strict=True)
+            )
+            raise PmbenchError(
+                f"{origin.dataset}: the images of item {row.item} differ in size ({told}); "
+                "expected one size within an item; mend the item or set 'size' in the manifest"
+            )
+        if found[0] not in order:
+            sizes.append(found[0])
+            order[found[0]] = []
+        for role, number in enumerate(images):
+            if number not in position:
+                position[number] = len(order[found[0]])
+                order[found[0]].append(number)
+            table[i, role] = position[number]
+        size_of[i] = sizes.index(found[0])
+
+    subs = list(dict.fromkeys(row.sub_dataset for row in rows))
+    clusters = {name: k for k, name in enumerate(dict.fromkeys(r.cluster or r.item for r in rows))}
+    with replacing(path) as draft, h5py.File(draft, "w") as file:
+        file.attrs.update(
+            {
+                "format": FORMAT,
+                "pmbench": __version__,
+                "dataset": origin.dataset,
+                "protocol": origin.protocol,
+                "roles": list(origin.roles),
+                "resize": origin.resize,
+                "human_votes": origin.human_votes,
+                "expected": -1 if origin.expected is None else origin.expected,
+                "source": origin.source,
+                "sha256": origin.sha256,
+                "fingerprint": origin.fingerprint,
+                "sub_names": subs,
+                "digest": _digest(rows, numbers, spool),
+                "clustered": any(row.cluster is not None for row in rows),
+            }
+        )
+        file["items/id"] = [row.item for row in rows]
+        file["items/sub"] = np.array([subs.index(row.sub_dataset) for row in rows], np.int64)
+        file["items/p"] = np.array([row.p for row in rows], np.float64)
+        file["items/votes"] = np.array([row.votes for row in rows], np.int32)
+        file["items/cluster"] = np.array([clusters[r.cluster or r.item] for r in rows], np.int64)
+        file["items/size"] = size_of
+        file["items/rows"] = table
+        for height, width in sizes:
+            members = order[height, width]
+            images_set = file.create_dataset(
+                f"images/{height}x{width}",
+                shape=(len(members), height, width, 3),
+                dtype=np.uint8,
+                compression=compression,
+                chunks=None if compression is None else (1, height, width, 3),
+            )
+            for start in range(0, len(members), 512):
+                block = [spool.read(number) for number in members[start : start + 512]]
+                images_set[start : start + len(block)] = np.stack(block)
+        file.attrs["sizes"] = np.array(sizes, np.int64)
+
+
+def _digest(rows: list[Row], numbers: dict[str, int], spool: Spool) -> str:
+    """Return a digest over items, pixels and votes; the order of the rows is of no consequence."""
+    digest = hashlib.sha256()
+    for row in sorted(rows, key=lambda r: r.item):
+        facts = f"{row.item}\0{row.sub_dataset}\0{row.p!r}\0{row.votes}\0{row.cluster}\0"
+        digest.update(facts.encode())
+        for name in row.images:
+            digest.update(spool.digests[numbers[name]])
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of a pack or a run, as columns of length n."""
+
+    id: NDArray[np.object_]  # str
+    sub: NDArray[np.int64]  # index into sub_names
+    sub_names: tuple[str, ...]
+    p: NDArray[np.float64]
+    votes: NDArray[np.int32]
+    cluster: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def take(self, index: NDArray[np.int64]) -> Items:
+        """Return the items at ``index``."""
+        return Items(
+            self.id[index], self.sub[index], self.sub_names, self.p[index], self.votes[index],
+            self.cluster[index],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pack:
+    """An open pack. ``items`` and ``rows`` are in memory, images are read on demand."""
+
+    path: Path
+    items: Items
+    rows: NDArray[np.int64]  # (n, roles)
+    size: NDArray[np.int64]  # (n,), index into sizes
+    sizes: tuple[tuple[int, int], ...]  # (height, width)
+    attributes: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path) -> Pack:
+        """Open a pack. Raises PmbenchError where the file is none, or of another format."""
+        try:
+            with h5py.File(path, "r") as file:
+                attributes = dict(file.attrs)
+                if attributes.get("format") != FORMAT:
+                    raise PmbenchError(
+                        f"{path}: a pack of format {attributes.get('format', 'unknown')}; this "
+                        f"pmbench reads format {FORMAT}; delete the file and pack again with "
+                        "`pmbench download`"
+                    )
+                items = Items(
+                    id=file["items/id"].asstr()[:],
+                    sub=file["items/sub"][:],
+                    sub_names=tuple(str(name) for name in attributes["sub_names"]),
+                    p=file["items/p"][:],
+                    votes=file["items/votes"][:],
+                    cluster=file["items/cluster"][:],
+                )
+                sizes = tuple((int(h), int(w)) for h, w in attributes["sizes"])
+                return cls(
+                    path, items, file["items/rows"][:], file["items/size"][:], sizes, attributes
+                )
+        except (OSError, KeyError) as error:
+            raise PmbenchError(
+                f"{path}: expected a pack, got a file that is none or is damaged ({error}); "
+                "delete it and pack again with `pmbench download`"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def expected(self) -> int | None:
+        """How many items the whole dataset has, or None where nobody says."""
+        expected = int(self.attributes["expected"])
+        return None if expected < 0 else expected
+
+    @property
+    def partial(self) -> bool:
+        """Whether items of the dataset are missing."""
+        return self.expected is not None and len(self) != self.expected
+
+    @property
+    def digest(self) -> str:
+        """The digest over items, pixels and votes."""
+        return str(self.attributes["digest"])
+
+    @cached_property
+    def _file(self) -> h5py.File:
+        return h5py.File(self.path, "r")
+
+    def images(self, size: int, rows: NDArray[np.int64]) -> Pixels:
+        """Return the images at ``rows`` of one size: (len(rows), H, W, 3) uint8."""
+        height, width = self.sizes[size]
+        stored = self._file[f"images/{height}x{width}"]
+        first, last = int(rows.min()), int(rows.max())
+        if last - first < 4 * len(rows):  # neighbours: one read of the whole stretch is fastest
+            block: Pixels = stored[first : last + 1][rows - first]
+            return block
+        wanted, back = np.unique(rows, return_inverse=True)
+        scattered: Pixels = stored[wanted][back]
+        return scattered

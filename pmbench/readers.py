@@ -1,0 +1,268 @@
+"""A raw layout -> rows of role images and votes.
+
+A layout is asked about every file that passes, in any order: it answers whether the file is an
+image that some row needs, and keeps the votes. When the files are through it tells the rows. So an
+archive is read once, from front to back.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from pmbench.archive import files
+from pmbench.errors import PmbenchError
+from pmbench.manifest import Folders, Manifest, Table
+
+@dataclass(frozen=True)
+class Row:
+    """One item: the image of each role, by the name its file has, and what people said."""
+
+    item: str
+    sub_dataset: str
+    images: tuple[str, ...]  # in the order of the protocol's roles
+    p: float  # share of people, a multiple of 1/votes
+    votes: int
+    cluster: str | None = None
+
+
+class Layout(Protocol):
+    """What the files of a dataset mean."""
+
+    def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
+        """Look at one file; return the name by which rows call it if it is an image, else None."""
+
+    def rows(self) -> list[Row]:
+        """Return the items, after the last file. Raises PmbenchError where one is incomplete."""
+
+
+def layout_for(manifest: Manifest, source: Path, roles: tuple[str, ...]) -> Layout:
+    """Return the layout that a manifest declares, for the files at ``source``."""
+    if manifest.table is not None:
+        return _TableLayout(manifest, manifest.table, source, roles)
+    assert manifest.folders is not None  # the manifest was checked
+    return _FoldersLayout(manifest, manifest.folders, roles)
+
+
+def share(p: float, votes: int | None, where: str) -> tuple[float, int]:
+    """Return p rounded to k/votes, and votes; ``votes`` None: p as it is, of one vote.
+
+    Stored shares are rounded floats (0.6000000238); scores must not depend on their last digits.
+    Raises PmbenchError where p is no number in [0, 1], or no multiple of 1/votes.
+    """
+    if not 0 <= p <= 1:  # also false for NaN
+        raise PmbenchError(f"{where}: the vote is {p}; expected a share of people, in [0, 1]")
+    if votes is None:
+        return p, 1
+    if votes < 1:
+        raise PmbenchError(f"{where}: {votes} votes; expected at least one")
+    k = round(p * votes)
+    if abs(p * votes - k) > 0.01 * votes:
+        raise PmbenchError(
+            f"{where}: the vote is {p}, which is no multiple of 1/{votes}; "
+            "correct the number of votes in the manifest or the file"
+        )
+    return k / votes, votes
+
+
+class _FoldersLayout:
+    """``<root>/<sub-dataset>/<role folder>/<id>.<ext>``, the votes in .npy files."""
+
+    def __init__(self, manifest: Manifest, folders: Folders, roles: tuple[str, ...]) -> None:
+        self._manifest, self._folders, self._roles = manifest, folders, roles
+        self._root = PurePosixPath(folders.root).parts
+        self._role_of = {folder: role for role, folder in folders.roles.items()}
+        self._images: dict[tuple[str, str], dict[str, str]] = {}
+        self._votes: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
+        *above, sub_dataset, folder, _ = path.parts if len(path.parts) >= 3 else ("", "", "", "")
+        is_vote = folder == self._folders.votes
+        if not (is_vote or folder in self._role_of) or path.name.startswith("."):
+            return None
+        # a user may point at the root's own folder, or at any folder above it
+        if above and tuple(above[-len(self._root) :] if self._root else ()) != self._root:
+            return None
+        key = (sub_dataset, path.stem)
+        if is_vote:
+            if key in self._votes:
+                raise self._twice(path)
+            self._votes[key] = self._vote(path, read())
+            return None
+        images = self._images.setdefault(key, {})
+        if self._role_of[folder] in images:
+            raise self._twice(path)
+        images[self._role_of[folder]] = str(path)
+        return str(path)
+
+    def _twice(self, path: PurePosixPath) -> PmbenchError:
+        return PmbenchError(
+            f"{self._manifest.name}: the item {path.parts[-3]}/{path.stem} has two files in "
+            f"'{path.parts[-2]}', one of them {path}; expected one; "
+            "point --from at the folder of one dataset"
+        )
+
+    def _vote(self, path: PurePosixPath, data: bytes) -> tuple[float, int]:
+        try:
+            vote = np.load(io.BytesIO(data), allow_pickle=False)
+            value = float(np.asarray(vote, dtype=np.float64).reshape(()) if vote.size == 1 else vote)
+        except (ValueError, TypeError, EOFError, OSError) as error:
+            raise PmbenchError(
+                f"{path}: expected a .npy file with one number in [0, 1]; got {len(data)} bytes "
+                f"that hold none ({error})"
+            ) from error
+        return share(value, self._manifest.votes_per_item, str(path))
+
+    def rows(self) -> list[Row]:
+        order = list(self._manifest.sub_datasets)
+        rank = {name: i for i, name in enumerate(order)}
+        found: list[Row] = []
+        keys = {*self._images, *self._votes}
+        for key in sorted(keys, key=lambda k: (rank.get(k[0], len(rank)), k)):
+            sub_dataset, item = key
+            images = self._images.get(key, {})
+            missing = [self._folders.roles[r] for r in self._roles if r not in images]
+            missing += [self._folders.votes] * (key not in self._votes)
+            if missing:
+                raise PmbenchError(
+                    f"{self._manifest.name}: the item {sub_dataset}/{item} has no file in "
+                    f"{' and '.join(missing)}; expected one in each of "
+                    f"{', '.join([*self._folders.roles.values(), self._folders.votes])}; "
+                    "complete or remove the item"
+                )
+            p, votes = self._votes[key]
+            paths = tuple(images[role] for role in self._roles)
+            found.append(Row(f"{sub_dataset}/{item}", sub_dataset, paths, p, votes))
+        return found
+
+
+class _TableLayout:
+    """A CSV or JSON-lines file with one item a row."""
+
+    def __init__(
+        self, manifest: Manifest, table: Table, source: Path, roles: tuple[str, ...]
+    ) -> None:
+        self._manifest, self._table = manifest, table
+        self._where = f"{manifest.name}: {table.file}"
+        records = self._records(self._find(source))
+        self._rows = [self._row(i, record, roles) for i, record in enumerate(records, start=1)]
+        self._wanted = {path for row in self._rows for path in row.images}
+        self._seen: set[str] = set()
+        if not self._rows:
+            raise PmbenchError(f"{self._where}: the table has no rows; expected one for each item")
+        ids = pd.Series([row.item for row in self._rows])
+        if ids.duplicated().any():
+            raise PmbenchError(
+                f"{self._where}: the item '{ids[ids.duplicated()].iloc[0]}' stands there twice; "
+                "expected every item once; make the pattern of key 'table.item' tell them apart"
+            )
+
+    def _find(self, source: Path) -> bytes:
+        name = PurePosixPath(self._table.file)
+        for file in files(source):
+            if file.path == name or file.path.parts[1:] == name.parts:
+                return file.read()
+        raise PmbenchError(
+            f"{self._where}: no such file in {source}; expected the table there (key 'table.file')"
+        )
+
+    def _records(self, data: bytes) -> list[dict[str, str]]:
+        try:
+            if self._table.file.endswith((".jsonl", ".ndjson", ".json")):
+                lines = data.decode("utf-8").splitlines()
+                objects = [json.loads(line) for line in lines if line.strip()]
+                return [{str(k): str(v) for k, v in dict(o).items()} for o in objects]
+            frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
+        except (ValueError, TypeError) as error:
+            raise PmbenchError(
+                f"{self._where}: expected a CSV with a header or one JSON object a line; {error}"
+            ) from error
+        return [{str(k): str(v) for k, v in r.items()} for r in frame.to_dict("records")]
+
+    def _row(self, number: int, record: dict[str, str], roles: tuple[str, ...]) -> Row:
+        table, where = self._table, f"{self._where}: row {number}"
+
+        def column(name: str) -> str:
+            if name not in record:
+                raise PmbenchError(
+                    f"{where}: no column '{name}'; it has {', '.join(record)}; "
+                    "correct the manifest's [table]"
+                )
+            return record[name]
+
+        def number_in(name: str) -> float:
+            try:
+                return float(column(name))
+            except ValueError as error:
+                raise PmbenchError(
+                    f"{where}: column '{name}' is {column(name)!r}; expected a number"
+                ) from error
+
+        def fill(pattern: str) -> str:
+            try:
+                return pattern.format_map(_Columns(column))
+            except (ValueError, AttributeError, IndexError, KeyError, TypeError) as error:
+                raise PmbenchError(
+                    f"{where}: the pattern {pattern!r} cannot be filled ({error}); "
+                    "expected column names in braces, like 'images/{id}.png'"
+                ) from error
+
+        if table.vote_counts is not None:
+            against, for_ = (number_in(name) for name in table.vote_counts)
+            asked = against + for_
+            if min(against, for_) < 0 or asked < 1 or asked != int(asked):
+                raise PmbenchError(
+                    f"{where}: vote counts {against:g} and {for_:g}; expected whole numbers of "
+                    "people, at least one in all"
+                )
+            p, votes = share(for_ / asked, int(asked), where)
+        else:
+            assert table.vote is not None  # the manifest was checked
+            asked_column = int(number_in(table.votes)) if table.votes else None
+            p, votes = share(
+                number_in(table.vote), asked_column or self._manifest.votes_per_item, where
+            )
+        return Row(
+            item=fill(table.item),
+            sub_dataset=column(table.sub_dataset) if table.sub_dataset else "all",
+            images=tuple(str(PurePosixPath(fill(table.roles[role]))) for role in roles),
+            p=p,
+            votes=votes,
+            cluster=column(table.cluster) if table.cluster else None,
+        )
+
+    def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
+        # archives often hold everything in one folder that the table does not name
+        for name in (str(path), str(PurePosixPath(*path.parts[1:]))):
+            if name in self._wanted and name not in self._seen:
+                self._seen.add(name)
+                return name
+        return None
+
+    def rows(self) -> list[Row]:
+        for number, row in enumerate(self._rows, start=1):
+            for path in row.images:
+                if path not in self._seen:
+                    raise PmbenchError(
+                        f"{self._where}: row {number} names the image {path}, which is not there; "
+                        "correct the path or the pattern in the manifest's [table.roles]"
+                    )
+        return self._rows
+
+
+class _Columns(dict[str, str]):
+    """The columns of one row, for ``str.format_map``."""
+
+    def __init__(self, column: Callable[[str], str]) -> None:
+        super().__init__()
+        self._column = column
+
+    def __missing__(self, name: str) -> str:
+        return self._column(name)

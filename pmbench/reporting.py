@@ -1,0 +1,49 @@
+"""How long work tells whoever is watching; the library itself never prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """One piece of work under way."""
+
+    def advance(self, amount: float = 1) -> None:
+        """Say that ``amount`` more units are done."""
+
+    def describe(self, text: str) -> None:
+        """Replace the words beside the bar."""
+
+
+class Reporter(Protocol):
+    """Receives progress and remarks. The command line draws them; tests collect them."""
+
+    def task(self, what: str, total: float | None, unit: str) -> AbstractContextManager[Task]:
+        """Open a task of ``total`` units (None: unknown), ``unit`` such as "items" or "B"."""
+
+    def note(self, text: str) -> None:
+        """Tell a fact that the user should know, once, in one line."""
+
+
+class _Unseen:
+    def advance(self, amount: float = 1) -> None:
+        pass
+
+    def describe(self, text: str) -> None:
+        pass
+
+
+class Silent:
+    """A Reporter that shows nothing and keeps the notes in a list."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    @contextmanager
+    def task(self, what: str, total: float | None, unit: str) -> Iterator[Task]:
+        yield _Unseen()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)

@@ -1,0 +1,113 @@
+"""From a stored picture to the pixels that metrics see: decoding, and the resize modes.
+
+BAPPS stores 64×64 patches enlarged to 256×256 by corner-aligned nearest neighbour: pixel i of N
+shows source pixel rint(i·(n-1)/(N-1)). ``legacy`` is what the LPIPS paper's numbers used,
+torchvision's Resize(64) on the PIL image: bilinear with antialiasing, which blurs them. ``exact``
+undoes the enlargement. ``none`` keeps every image as it is; ``size`` resizes like legacy, for
+datasets whose manifest names a size.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pmbench.errors import PmbenchError
+from pmbench.manifest import Manifest
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A resize mode of one dataset; ``number`` is the side (legacy, size) or the factor (exact)."""
+
+    mode: str  # "legacy" | "exact" | "size" | "none"
+    number: int = 0
+
+    @property
+    def label(self) -> str:
+        """How signatures and file names call it: ``legacy64``, ``exact4``, ``size256``, ``none``."""
+        return f"{self.mode}{self.number}" if self.number else self.mode
+
+
+def resize_for(manifest: Manifest, mode: str | None) -> Resize:
+    """Return the resize of a dataset: ``mode`` where the manifest allows it, None for its default.
+
+    Raises PmbenchError where "legacy" or "exact" is asked of a dataset that declares no
+    enlargement, or an unknown mode is asked for.
+    """
+    if mode not in (None, "legacy", "exact", "none"):
+        raise PmbenchError(f"unknown resize mode '{mode}'; expected legacy or exact")
+    if manifest.enlarged is not None:
+        if mode == "none":
+            raise PmbenchError(
+                f"{manifest.name} stores enlarged patches, on which no published number was "
+                "measured; use --resize legacy (the papers' way) or exact (the true patches)"
+            )
+        if mode == "exact":
+            return Resize("exact", manifest.enlarged.factor)
+        return Resize("legacy", manifest.enlarged.patch)
+    if mode in ("legacy", "exact"):
+        raise PmbenchError(
+            f"--resize {mode} does not fit {manifest.name}: its manifest declares no enlargement; "
+            "leave --resize out to use its images at their own size"
+        )
+    return Resize("none") if manifest.size is None else Resize("size", manifest.size)
+
+
+def decode(data: bytes, resize: Resize, name: str) -> Pixels:
+    """Return a picture file as uint8 RGB (height, width, 3), resized.
+
+    Alpha is dropped; grey is repeated; 16-bit grey keeps its upper 8 bits. ``name`` stands in the
+    PmbenchError that follows where the bytes are no readable picture.
+    """
+    try:
+        picture = Image.open(io.BytesIO(data))
+        picture.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PmbenchError(
+            f"{name}: expected a picture file, got {len(data):,} bytes that PIL cannot read "
+            f"({error}); mend or remove the item"
+        ) from error
+    return _resized(_rgb(picture), resize, name)
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # PIL's own conversion of 16 bits clips instead of scaling
+        picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).astype(np.uint8))
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _resized(picture: Image.Image, resize: Resize, name: str) -> Pixels:
+    if resize.mode == "exact":
+        return _undone(picture, resize.number, name)
+    if resize.mode in ("legacy", "size"):
+        # torchvision's Resize(int): the shorter side becomes `number`, the longer one is truncated
+        width, height = picture.size
+        side, short = resize.number, min(picture.size)
+        target = (int(side * width / short), int(side * height / short))
+        if target != picture.size:
+            picture = picture.resize(target, Image.Resampling.BILINEAR)
+    return np.array(picture)
+
+
+def _undone(picture: Image.Image, factor: int, name: str) -> Pixels:
+    """Return the small image that ``picture`` is an enlargement of."""
+    width, height = picture.size
+    small = picture.resize((width // factor, height // factor), Image.Resampling.NEAREST)
+    patch, stored = np.array(small), np.asarray(picture)
+    rows, columns = (
+        np.rint(np.arange(n) * (m - 1) / max(n - 1, 1)).astype(np.intp)
+        for n, m in zip(stored.shape[:2], patch.shape[:2], strict=True)
+    )
+    if width % factor or height % factor or not np.array_equal(patch[rows][:, columns], stored):
+        raise PmbenchError(
+            f"{name}: --resize exact expects a {factor}-fold nearest-neighbour enlargement, "
+            f"got a {width}×{height} picture that is none; use --resize legacy"
+        )
+    return patch
