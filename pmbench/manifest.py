@@ -13,7 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from pmbench.errors import PmbenchError, unknown
 
@@ -240,7 +247,9 @@ def _toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise PmbenchError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise PmbenchError(f"{path}: key at byte {error.start}: not UTF-8 text; save it as UTF-8") from error
+        raise PmbenchError(
+            f"{path}: key at byte {error.start}: not UTF-8 text; save it as UTF-8"
+        ) from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise PmbenchError(f"{path}: not valid TOML: {error}") from error
 
@@ -257,9 +266,11 @@ def _checked(model: type[_Model], content: object, path: Path, prefix: str = "")
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             fields = sorted(model.model_fields)
-            message = f"no such key; expected one of {', '.join(fields)}" if len(
-                first["loc"]
-            ) == 1 else "no such key here"
+            message = (
+                f"no such key; expected one of {', '.join(fields)}"
+                if len(first["loc"]) == 1
+                else "no such key here"
+            )
         elif first["type"] not in ("missing", "value_error"):
             message += f", got {str(first['input'])[:80]!r}"
         where = f"key '{key}'" if key else "the whole file"

@@ -35,35 +35,30 @@ FORMAT = 1
 
 
 class Spool:
-    """Images on their way into a pack: each different one is kept once, on disk.
+    """Images on their way into a pack: each different one is kept once, in one file on disk.
 
-    ``add`` returns the image's number. The folder is emptied first: what a killed run left there
-    is of no use.
+    A file that a killed run left at ``path`` is overwritten.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.clear()
-        folder.mkdir(parents=True)
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._file = path.open("w+b")
         self._numbers: dict[bytes, int] = {}
-        self._handles: dict[tuple[int, int], Any] = {}
-        self._places: list[tuple[tuple[int, int], int]] = []  # (size, position in its file)
-        self._counts: dict[tuple[int, int], int] = {}
+        self._places: list[tuple[tuple[int, int], int]] = []  # (height, width), byte offset
+        self._end = 0
         self.digests: list[bytes] = []
 
     def add(self, pixels: Pixels) -> int:
-        """Store uint8 RGB pixels (H, W, 3)."""
+        """Store uint8 RGB pixels (H, W, 3); return the image's number."""
         height, width = pixels.shape[:2]
         data = pixels.tobytes()
         digest = hashlib.blake2b(data, digest_size=16, person=f"{height}x{width}".encode()).digest()
         if (number := self._numbers.get(digest)) is not None:
             return number
-        size = (height, width)
-        if size not in self._handles:
-            self._handles[size] = (self._folder / f"{height}x{width}").open("w+b")
-        self._handles[size].write(data)
-        self._places.append((size, self._counts.get(size, 0)))
-        self._counts[size] = self._counts.get(size, 0) + 1
+        self._file.write(data)
+        self._places.append(((height, width), self._end))
+        self._end += len(data)
         self._numbers[digest] = len(self._places) - 1
         self.digests.append(digest)
         return self._numbers[digest]
@@ -74,21 +69,18 @@ class Spool:
 
     def read(self, number: int) -> Pixels:
         """Return an image's pixels."""
-        (height, width), position = self._places[number]
-        handle = self._handles[height, width]
-        handle.seek(position * height * width * 3)
-        data = handle.read(height * width * 3)
-        handle.seek(0, 2)
+        (height, width), offset = self._places[number]
+        self._file.seek(offset)
+        data = self._file.read(height * width * 3)
+        self._file.seek(self._end)
         return np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
-    def clear(self) -> None:
-        """Remove the files."""
-        for handle in getattr(self, "_handles", {}).values():
-            handle.close()
-        if self._folder.is_dir():
-            for path in self._folder.iterdir():
-                path.unlink()
-            self._folder.rmdir()
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

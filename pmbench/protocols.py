@@ -100,7 +100,9 @@ def _difference(d: Array) -> Array:
     return d[:, 0] - d[:, 1]
 
 
-def _correlations(x: Callable[[Array], Array], y: Callable[[Array], Array]) -> tuple[Statistic, ...]:
+def _correlations(
+    x: Callable[[Array], Array], y: Callable[[Array], Array]
+) -> tuple[Statistic, ...]:
     return (
         Statistic(
             "srcc", "Spearman", lambda d, p, w: agreement.spearman(x(d), y(p), w), percent=False

@@ -21,6 +21,7 @@ from pmbench.archive import files
 from pmbench.errors import PmbenchError
 from pmbench.manifest import Folders, Manifest, Table
 
+
 @dataclass(frozen=True)
 class Row:
     """One item: the image of each role, by the name its file has, and what people said."""
@@ -112,7 +113,9 @@ class _FoldersLayout:
     def _vote(self, path: PurePosixPath, data: bytes) -> tuple[float, int]:
         try:
             vote = np.load(io.BytesIO(data), allow_pickle=False)
-            value = float(np.asarray(vote, dtype=np.float64).reshape(()) if vote.size == 1 else vote)
+            value = float(
+                np.asarray(vote, dtype=np.float64).reshape(()) if vote.size == 1 else vote
+            )
         except (ValueError, TypeError, EOFError, OSError) as error:
             raise PmbenchError(
                 f"{path}: expected a .npy file with one number in [0, 1]; got {len(data)} bytes "

@@ -16,6 +16,9 @@ class Task(Protocol):
     def describe(self, text: str) -> None:
         """Replace the words beside the bar."""
 
+    def expect(self, total: float | None, done: float = 0) -> None:
+        """Say how many units there are in all, now that it is known, and how many are done."""
+
 
 class Reporter(Protocol):
     """Receives progress and remarks. The command line draws them; tests collect them."""
@@ -32,6 +35,9 @@ class _Unseen:
         pass
 
     def describe(self, text: str) -> None:
+        pass
+
+    def expect(self, total: float | None, done: float = 0) -> None:
         pass
 
 

@@ -1,0 +1,272 @@
+"""From a manifest to its pack: fetch or find the files, check them, decode them once.
+
+``pack_for`` is what evaluation asks; ``download`` is what the command does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock
+
+from pmbench import home
+from pmbench.archive import files
+from pmbench.errors import PmbenchError
+from pmbench.fetch import Wanted, fetch
+from pmbench.files import sha256_of, write_text
+from pmbench.manifest import Manifest
+from pmbench.pack import Origin, Pack, Spool, write_pack
+from pmbench.protocols import PROTOCOLS
+from pmbench.readers import Layout, Row, layout_for
+from pmbench.reporting import Reporter
+from pmbench.resize import Pixels, Resize, decode
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user decided about a download."""
+
+    source: str | None = None  # an archive, a folder or a URL instead of the manifest's
+    sha256: str | None = None  # the checksum that the user knows
+    accept_checksum: bool = False
+    partial: bool = False  # fewer items than the manifest says, and any checksum
+
+
+def pack_path(manifest: Manifest, resize: Resize) -> Path:
+    """Return where the pack of a dataset and resize mode is, or would be."""
+    if manifest.built_in is not None:
+        return Path(__file__).parent / "data" / manifest.built_in
+    return home.packs() / f"{manifest.name}.{resize.label}.h5"
+
+
+def pack_for(manifest: Manifest, resize: Resize, reporter: Reporter) -> Pack | None:
+    """Return the pack of a dataset, or None where it has to be downloaded first.
+
+    A dataset whose manifest names local files is packed when it is first asked for, and again
+    when the files or the manifest have changed.
+    """
+    path = pack_path(manifest, resize)
+    if manifest.local_source is not None:
+        return _local_pack(manifest, manifest.local_source, resize, reporter)
+    return Pack.open(path) if path.exists() else None
+
+
+def download(manifest: Manifest, resize: Resize, choices: Choices, reporter: Reporter) -> Pack:
+    """Return the whole, checked pack of a dataset, fetching and packing what is missing.
+
+    Raises PmbenchError where the files cannot be had, differ from what the manifest says, or hold
+    fewer items than it says (unless ``choices`` allows it).
+    """
+    if manifest.built_in is not None:
+        return Pack.open(pack_path(manifest, resize))
+    path = pack_path(manifest, resize)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if path.exists() and choices == Choices(partial=choices.partial):
+            pack = Pack.open(path)
+            if (choices.partial or not pack.partial) and manifest.local_source is None:
+                return pack
+        source, digest = _files_of(manifest, choices, reporter)
+        origin = _origin(manifest, resize, source, digest)
+        return _pack(manifest, resize, source, origin, choices, reporter)
+
+
+def _local_pack(manifest: Manifest, source: Path, resize: Resize, reporter: Reporter) -> Pack:
+    path = pack_path(manifest, resize)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _must_exist(source, f"{manifest.file}: key 'source.path'")
+    origin = _origin(manifest, resize, source, "")
+    with FileLock(path.with_suffix(".lock")):
+        if path.exists():
+            pack = Pack.open(path)
+            if pack.attributes["fingerprint"] == origin.fingerprint:
+                return pack
+            reporter.note(f"{manifest.name}: its files or its manifest changed; packing them anew")
+        return _pack(manifest, resize, source, origin, Choices(), reporter)
+
+
+def _origin(manifest: Manifest, resize: Resize, source: Path, digest: str) -> Origin:
+    local = manifest.local_source is not None
+    return Origin(
+        dataset=manifest.name,
+        protocol=manifest.protocol,
+        roles=PROTOCOLS[manifest.protocol].roles,
+        resize=resize.label,
+        human_votes=manifest.human_votes,
+        expected=manifest.expected,
+        source=str(source),
+        sha256=digest,
+        fingerprint=_fingerprint(manifest, source) if local else "",
+    )
+
+
+def _fingerprint(manifest: Manifest, source: Path) -> str:
+    """Return a digest of a manifest and of the names, sizes and times of its local files."""
+    digest = hashlib.sha256(manifest.model_dump_json(exclude={"published"}).encode())
+    found = sorted(source.rglob("*")) if source.is_dir() else [source]
+    for path in found:
+        facts = path.stat()
+        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def _must_exist(source: Path, who: str) -> None:
+    if not source.exists():
+        raise PmbenchError(f"{who}: {source} does not exist; expected an archive or a folder")
+
+
+# --- where the files come from --------------------------------------------------------------------
+
+
+def _files_of(manifest: Manifest, choices: Choices, reporter: Reporter) -> tuple[Path, str]:
+    """Return the archive or folder to read, checked, and its SHA-256 ("" for a folder)."""
+    assert manifest.source is not None  # built-in datasets have none, and never come here
+    named = choices.source
+    if named is None and manifest.source.path is not None:
+        named = str(manifest.local_source)
+    if named is not None and "://" not in named:
+        path = Path(named).expanduser()
+        _must_exist(path, f"{manifest.name}: --from")
+        return path, "" if path.is_dir() else _checked(manifest, path, choices, reporter)
+    wanted = Wanted(
+        url=named or manifest.source.url or "",
+        sha256=choices.sha256 or manifest.source.sha256,
+        origin="" if choices.sha256 else manifest.source.sha256_origin,
+        accept=choices.accept_checksum or choices.partial,
+    )
+    unpinned = wanted.sha256 is None
+    if unpinned:
+        pin = _pins().get(wanted.url)
+        wanted = replace(wanted, sha256=pin, origin="the first download on this machine")
+    path = fetch(wanted, home.downloads(), reporter)
+    digest = sha256_of(path)
+    if choices.sha256 and digest != choices.sha256:
+        raise PmbenchError(
+            f"{path} has sha256 {digest}, not {choices.sha256} as given; delete it to fetch it anew"
+        )
+    if unpinned and wanted.sha256 is None:
+        _pin(wanted.url, digest)
+        reporter.note(
+            f"{manifest.name}: nobody publishes a checksum of {wanted.name}; this download's, "
+            f"{digest}, is kept, and later downloads must have it"
+        )
+    return path, digest
+
+
+def _checked(manifest: Manifest, path: Path, choices: Choices, reporter: Reporter) -> str:
+    """Return the SHA-256 of an archive that the user already has."""
+    assert manifest.source is not None
+    digest = sha256_of(path)
+    expected = choices.sha256 or manifest.source.sha256
+    if expected is None or digest == expected:
+        return digest
+    told = f"{path}: the checksum differs: expected sha256 {expected}, got {digest}"
+    if not (choices.accept_checksum or choices.partial):
+        origin = manifest.source.sha256_origin
+        doubt = f" The expected one comes from {origin}." if origin and not choices.sha256 else ""
+        raise PmbenchError(
+            f"{told}.{doubt} If you know this file to be right, give --sha256 {digest}; "
+            "--accept-checksum goes on whatever it is, --partial also with a part of the items"
+        )
+    reporter.note(f"{told}; going on, as asked")
+    return digest
+
+
+def _pins() -> dict[str, str]:
+    path = home.home() / "pins.json"
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise PmbenchError(
+            f"{path}: expected the checksums of earlier downloads as JSON ({error}); delete it"
+        ) from error
+    return {str(url): str(digest) for url, digest in dict(content).items()}
+
+
+def _pin(url: str, digest: str) -> None:
+    write_text(home.home() / "pins.json", json.dumps(_pins() | {url: digest}, indent=1))
+
+
+# --- from files to the pack -----------------------------------------------------------------------
+
+
+def _pack(
+    manifest: Manifest,
+    resize: Resize,
+    source: Path,
+    origin: Origin,
+    choices: Choices,
+    reporter: Reporter,
+) -> Pack:
+    path = pack_path(manifest, resize)
+    layout = layout_for(manifest, source, origin.roles)
+    with Spool(path.with_suffix(".spool")) as spool:
+        numbers: dict[str, int] = {}
+        for name, pixels in _decoded(layout, source, resize, reporter):
+            numbers[name] = spool.add(pixels)
+        rows = layout.rows()
+        _check_counts(manifest, rows, source, choices)
+        write_pack(path, origin, rows, numbers, spool)
+    return Pack.open(path)
+
+
+def _decoded(
+    layout: Layout, source: Path, resize: Resize, reporter: Reporter
+) -> Iterator[tuple[str, Pixels]]:
+    """Yield the images that the layout wants, decoded on all cores, in the order of the files."""
+    workers = os.cpu_count() or 1
+    total = None if source.is_dir() else float(source.stat().st_size)
+    waiting: deque[tuple[str, Future[Pixels]]] = deque()
+    with (
+        reporter.task(f"packing {source.name}", total, "B" if total else "files") as task,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        for file in files(source, task.advance):
+            name = layout.take(file.path, file.read)
+            if name is None:
+                continue
+            waiting.append((name, pool.submit(decode, file.read(), resize, str(file.path))))
+            if total is None:
+                task.advance(1)
+            if len(waiting) > 16 * workers:
+                name, done = waiting.popleft()
+                yield name, done.result()
+        for name, done in waiting:
+            yield name, done.result()
+
+
+def _check_counts(manifest: Manifest, rows: list[Row], source: Path, choices: Choices) -> None:
+    """Refuse fewer or more items than the manifest says, and sub-datasets that it does not know."""
+    noun = {"2afc": "triplets", "jnd": "pairs"}[manifest.protocol]
+    if not rows:
+        where = f" below '{manifest.folders.root}/'" if manifest.folders else ""
+        raise PmbenchError(
+            f"{source}: no {noun} of {manifest.name} found{where}; is it another one?"
+        )
+    if manifest.expected is None:
+        return
+    found = Counter(row.sub_dataset for row in rows)
+    if strange := sorted(set(found) - set(manifest.sub_datasets)):
+        raise PmbenchError(
+            f"{source}: found the sub-dataset {strange[0]}; {manifest.name} has "
+            f"{', '.join(manifest.sub_datasets)}; is it another dataset?"
+        )
+    if len(rows) > manifest.expected or (
+        dict(found) != manifest.sub_datasets and not choices.partial
+    ):
+        told = "; ".join(
+            f"{name} {found[name]:,} of {count:,}" for name, count in manifest.sub_datasets.items()
+        )
+        raise PmbenchError(
+            f"{source}: expected {manifest.expected:,} {noun}, found {len(rows):,} ({told}); "
+            "fetch it again, or give --partial to use what is there, marked as partial"
+        )

@@ -1,0 +1,31 @@
+"""Fixtures that every test file may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test a cache directory of its own, and none of the user's settings."""
+    for name in [name for name in os.environ if name.startswith("PMBENCH_")]:
+        if name != "PMBENCH_REQUIRE_SHARED":
+            monkeypatch.delenv(name)
+    folder = tmp_path / "pmbench-home"
+    monkeypatch.setenv("PMBENCH_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of reference material, or skip; under PMBENCH_REQUIRE_SHARED=1, fail."""
+    if not SHARED.is_dir():
+        if os.environ.get("PMBENCH_REQUIRE_SHARED"):
+            pytest.fail(f"PMBENCH_REQUIRE_SHARED is set and {SHARED} does not exist")
+        pytest.skip(f"needs the reference material in {SHARED}")
+    return SHARED
