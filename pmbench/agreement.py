@@ -63,7 +63,8 @@ def average_precision(d: Array, same: Array, w: Array, *, envelope: bool = True)
     if envelope:
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     gain = np.diff(hits, axis=1, prepend=0.0)
-    return _ratio((precision * gain).sum(axis=1), total[:, 0])
+    area: Array = (precision * gain).sum(axis=1)
+    return _ratio(area, total[:, 0])
 
 
 def pearson(x: Array, y: Array, w: Array) -> Array:
@@ -108,7 +109,8 @@ def human_majority(p: Array) -> Array:
 
 
 def _ratio(top: Array, bottom: Array) -> Array:
-    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+    quotient: Array = np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+    return quotient
 
 
 def _block_ends(ordered: Array) -> NDArray[np.intp]:

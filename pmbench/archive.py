@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from pmbench.errors import PmbenchError
 
 LARGEST_MEMBER = 256 << 20  # bytes; a picture or a table beyond this is not one
+_LARGEST_SKIPPED = 16 << 30  # bytes; tarfile would step over exabytes, for years
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,38 @@ def files(source: Path, advance: Callable[[float], None] = lambda amount: None) 
         for path in sorted(p for p in source.rglob("*") if p.is_file()):
             yield File(PurePosixPath(path.relative_to(source).as_posix()), path.read_bytes)
         return
-    with _whole(source), source.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as archive:
+    with (
+        _whole(source),
+        source.open("rb") as raw,
+        tarfile.open(fileobj=raw, mode="r|*", tarinfo=_Member) as archive,
+    ):
         at = 0
         for member in archive:
             if member.isreg():
                 yield File(PurePosixPath(member.name), partial(_read, archive, member, source))
             advance(raw.tell() - at)
             at = raw.tell()
+
+
+class _Member(tarfile.TarInfo):
+    """A member of an archive that may end only at its end mark.
+
+    tarfile takes a header that is cut off or damaged for the end of the archive, without a word.
+    """
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            member = super().fromtarfile(archive)
+        except tarfile.HeaderError as error:
+            if isinstance(error, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
+                raise  # the end mark
+            raise tarfile.ReadError(
+                f"no file and no end mark at byte {archive.offset:,}"
+            ) from error
+        if not 0 <= member.size <= _LARGEST_SKIPPED:
+            raise tarfile.ReadError(f"{member.name} declares {member.size:,} bytes")
+        return member
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) -> bytes:
@@ -59,7 +86,8 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) -> by
 def _whole(source: Path) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    # TypeError, ValueError: tarfile's own, on damaged headers
+    except (tarfile.TarError, EOFError, zlib.error, OSError, TypeError, ValueError) as error:
         raise PmbenchError(
             f"{source}: expected a whole tar archive, got one that breaks off or is none "
             f"({error}); download it again"

@@ -47,8 +47,8 @@ def plan(pack: Pack, chosen: Index, bounds: Bounds) -> list[Batch]:
     for size, (height, width) in enumerate(pack.sizes):
         items = chosen[pack.size[chosen] == size]
         room = bounds.pixels // (height * width)
-        for group in _fill(_components(pack.rows[items]), pack.rows[items], room, bounds.items):
-            batches.append(_batch(pack, items[group], size))
+        groups = _fill(_components(pack.rows[items]), pack.rows[items], room, bounds.items)
+        batches += [_batch(pack, items[group], size) for group in groups]
     return batches
 
 

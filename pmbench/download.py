@@ -111,7 +111,7 @@ def _fingerprint(manifest: Manifest, source: Path) -> str:
     """Return a digest of a manifest and of the names, sizes and times of its local files."""
     digest = hashlib.sha256(manifest.model_dump_json(exclude={"published"}).encode())
     found = sorted(source.rglob("*")) if source.is_dir() else [source]
-    for path in found:
+    for path in filter(Path.is_file, found):
         facts = path.stat()
         digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
     return digest.hexdigest()
@@ -133,7 +133,7 @@ def _files_of(manifest: Manifest, choices: Choices, reporter: Reporter) -> tuple
         named = str(manifest.local_source)
     if named is not None and "://" not in named:
         path = Path(named).expanduser()
-        _must_exist(path, f"{manifest.name}: --from")
+        _must_exist(path, "--from" if choices.source else f"{manifest.file}: key 'source.path'")
         return path, "" if path.is_dir() else _checked(manifest, path, choices, reporter)
     wanted = Wanted(
         url=named or manifest.source.url or "",
@@ -145,11 +145,14 @@ def _files_of(manifest: Manifest, choices: Choices, reporter: Reporter) -> tuple
     if unpinned:
         pin = _pins().get(wanted.url)
         wanted = replace(wanted, sha256=pin, origin="the first download on this machine")
-    path = fetch(wanted, home.downloads(), reporter)
+    # a folder for each dataset: archives of different ones may have the same name
+    path = fetch(wanted, home.downloads() / manifest.name, reporter)
     digest = sha256_of(path)
-    if choices.sha256 and digest != choices.sha256:
+    if not (wanted.accept or wanted.matches(digest)):
+        # an earlier run accepted the file, or somebody put it there
         raise PmbenchError(
-            f"{path} has sha256 {digest}, not {choices.sha256} as given; delete it to fetch it anew"
+            f"{path}: the checksum differs: expected sha256 {wanted.sha256}, got {digest}; "
+            "delete the file to fetch it anew, or give --accept-checksum to use it"
         )
     if unpinned and wanted.sha256 is None:
         _pin(wanted.url, digest)

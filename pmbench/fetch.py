@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from pathlib import Path
 
 import httpx
 from filelock import FileLock, Timeout
@@ -26,6 +26,7 @@ from pmbench.reporting import Reporter, Task
 
 _RETRIED = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_WAIT = 60.0  # seconds; a server's Retry-After beyond this is a refusal
+_ELSEWHERE = "check the URL and the network, or name another place with --mirror or --from"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Wanted:
     @property
     def name(self) -> str:
         """The file's name, as in the URL."""
-        return PurePosixPath(urlsplit(self.url).path).name or "download"
+        name = re.split("[?#]", self.url)[0].rpartition("/")[2]
+        return name if name.strip(".") else "download"
 
     def matches(self, digest: str) -> bool:
         """Return whether a file of this SHA-256 is the wanted one."""
@@ -104,8 +106,9 @@ def _download(wanted: Wanted, path: Path, reporter: Reporter, patience: Patience
         except PmbenchError as error:
             refusals.append(str(error))
         else:
-            path.with_name(path.name + ".part.json").unlink(missing_ok=True)
-            path.with_name(path.name + ".part").replace(path.with_name(path.name + ".unverified"))
+            part = path.with_name(path.name + ".part")
+            _state(part).unlink(missing_ok=True)
+            part.replace(path.with_name(path.name + ".unverified"))
             return
     raise PmbenchError("; ".join(refusals))
 
@@ -115,50 +118,56 @@ def _patiently(url: str, path: Path, reporter: Reporter, patience: Patience) -> 
     part = path.with_name(path.name + ".part")
     timeout = httpx.Timeout(patience.silence)
     headers = {"User-Agent": f"pmbench/{__version__}", "Accept-Encoding": "identity"}
-    tries, wait = 0, patience.wait
+    furthest, tries, wait = _kept(part, url), 0, patience.wait
     with (
         httpx.Client(timeout=timeout, headers=headers, follow_redirects=True) as client,
         reporter.task(f"fetching {path.name}", None, "B") as task,
     ):
         while True:
-            before = _length(part)
             try:
                 _once(client, url, part, task)
-                return
+                break
             except _TryAgainError as error:
                 fault, asked = str(error), error.after
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+                raise PmbenchError(f"{url} cannot be fetched: {error}; check the URL") from error
             except httpx.TransportError as error:
                 fault, asked = str(error) or type(error).__name__, None
-            except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
-                raise PmbenchError(f"{url} cannot be fetched: {error}; check the URL") from error
-            if _length(part) > before:  # progress: the connection is bad, not gone
-                tries, wait = 0, patience.wait
+            if _length(part) > furthest:  # progress: the connection is bad, not gone
+                furthest, tries, wait = _length(part), 0, patience.wait
             tries += 1
             if tries >= patience.tries or (asked or 0) > _LONGEST_WAIT:
-                kept = f"; {_length(part):,} bytes are kept, run it again to go on" * part.exists()
+                kept = _kept(part, url)
+                advice = f"{kept:,} bytes are kept, run it again to go on" if kept else _ELSEWHERE
                 raise PmbenchError(
-                    f"{url} cannot be fetched: {fault} (tried {tries} times without progress){kept}"
+                    f"{url} cannot be fetched: {fault} "
+                    f"(tried {tries} times without progress); {advice}"
                 )
             task.describe(f"waiting for {path.name}: {fault}")
             time.sleep(wait if asked is None else asked)
             wait *= 2
+    if _is_page(part):
+        part.unlink()
+        raise _page(url, "the file begins like HTML")
 
 
 def _once(client: httpx.Client, url: str, part: Path, task: Task) -> None:
     """Ask once for what is missing of ``part``, and append it."""
-    state = part.with_name(part.name + ".json")
-    version = _version_of(state, url)
-    have = _length(part) if version else 0
+    have, version = _kept(part, url), _version_of(part, url)
     headers = {"Range": f"bytes={have}-", "If-Range": version} if have and version else {}
     with client.stream("GET", url, headers=headers) as response:
         if response.status_code in _RETRIED:
-            raise _TryAgainError(f"the server answered {response.status_code}", _asked(response))
-        if response.status_code == 416:  # the part is longer than the file, or is all of it
+            asked = _asked(response)
+            request = f" and asks to wait {asked:,.0f} s" if asked else ""
+            raise _TryAgainError(f"the server answered {response.status_code}{request}", asked)
+        if response.status_code == 416:
+            if have and response.headers.get("Content-Range") == f"bytes */{have}":
+                return  # a killed run had fetched all of it
             part.unlink(missing_ok=True)
             raise _TryAgainError("the server has fewer bytes than were kept; starting anew")
         if response.status_code not in (200, 206):
             raise PmbenchError(
-                f"{url} cannot be fetched: the server answered {response.status_code}"
+                f"{url} cannot be fetched: the server answered {response.status_code}; {_ELSEWHERE}"
             )
         if response.status_code == 200:
             have = 0
@@ -167,7 +176,8 @@ def _once(client: httpx.Client, url: str, part: Path, task: Task) -> None:
             raise _TryAgainError("the server sent another range than was asked for; starting anew")
         if have == 0:
             _refuse_page(response, url)
-            write_text(state, json.dumps({"url": url, "version": _version(response)}))
+            part.unlink(missing_ok=True)  # first: it is no part of the version written here
+            write_text(_state(part), json.dumps({"url": url, "version": _version(response)}))
         length = response.headers.get("Content-Length")
         total = have + int(length) if length and length.isdigit() else None
         task.describe(
@@ -185,9 +195,6 @@ def _once(client: httpx.Client, url: str, part: Path, task: Task) -> None:
 def _verified(wanted: Wanted, path: Path, reporter: Reporter) -> Path:
     """Give ``NAME.unverified`` its name if its checksum is right, or knowingly accepted."""
     aside = path.with_name(path.name + ".unverified")
-    if _is_page(aside):
-        aside.unlink()
-        raise _page(wanted.url, "the file begins like HTML")
     digest = sha256_of(aside)
     if not wanted.matches(digest):
         told = (
@@ -247,16 +254,26 @@ def _page(url: str, sign: str) -> PmbenchError:
 
 def _version(response: httpx.Response) -> str | None:
     """Return what identifies this version of the file: a strong ETag or the date."""
-    etag = response.headers.get("ETag")
+    etag: str | None = response.headers.get("ETag")
     if etag and not etag.startswith("W/"):
-        return str(etag)
-    return response.headers.get("Last-Modified")
+        return etag
+    date: str | None = response.headers.get("Last-Modified")
+    return date
 
 
-def _version_of(state: Path, url: str) -> str | None:
+def _state(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _kept(part: Path, url: str) -> int:
+    """Return how many bytes of the file at ``url`` are at hand and can be added to."""
+    return _length(part) if _version_of(part, url) else 0
+
+
+def _version_of(part: Path, url: str) -> str | None:
     """Return the version that the part at hand belongs to, or None where it cannot be resumed."""
     try:
-        content = json.loads(state.read_text())
+        content = json.loads(_state(part).read_text())
         return str(content["version"]) if content["url"] == url and content["version"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -26,16 +26,17 @@ from pmbench.errors import PmbenchError, unknown
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+/\S+$")]
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Source(_Entry):
     """Where a dataset's files are: an archive at a URL, or a local archive or folder."""
 
-    url: str | None = None
+    url: Url | None = None
     path: str | None = None  # relative to the manifest
     sha256: Sha256 | None = None
     sha256_origin: str = ""  # who says so, where it is not the authors
@@ -153,7 +154,7 @@ class Manifest(_Entry):
 class WeightFile(_Entry):
     """One file of network weights."""
 
-    url: str | None = None
+    url: Url | None = None
     sha256: Sha256 | None = None
     sha256_prefix: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")] | None = None
     package: str | None = None  # an installed package that ships the file
@@ -207,18 +208,23 @@ def datasets() -> dict[str, Manifest]:
     return _all(tuple(folders))
 
 
+def groups() -> dict[str, list[Manifest]]:
+    """Return the datasets of each group."""
+    found: dict[str, list[Manifest]] = {}
+    for manifest in datasets().values():
+        for group in manifest.groups:
+            found.setdefault(group, []).append(manifest)
+    return found
+
+
 def resolve(names: list[str]) -> list[Manifest]:
     """Return the manifests that the names of datasets or groups stand for, each once, in order."""
-    known = datasets()
-    groups: dict[str, list[Manifest]] = {}
-    for manifest in known.values():
-        for group in manifest.groups:
-            groups.setdefault(group, []).append(manifest)
+    known, sets = datasets(), groups()
     chosen: dict[str, Manifest] = {}
     for name in names:
-        members = [known[name]] if name in known else groups.get(name)
+        members = [known[name]] if name in known else sets.get(name)
         if members is None:
-            raise unknown("dataset", name, [*known, *groups])
+            raise unknown("dataset", name, [*known, *sets])
         chosen.update({manifest.name: manifest for manifest in members})
     return list(chosen.values())
 
@@ -250,7 +256,7 @@ def _toml(path: Path) -> dict[str, Any]:
         raise PmbenchError(
             f"{path}: key at byte {error.start}: not UTF-8 text; save it as UTF-8"
         ) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of 5,000 digits
         raise PmbenchError(f"{path}: not valid TOML: {error}") from error
 
 
@@ -265,7 +271,7 @@ def _checked(model: type[_Model], content: object, path: Path, prefix: str = "")
         key = ".".join([prefix] * bool(prefix) + [str(part) for part in first["loc"]])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            fields = sorted(model.model_fields)
+            fields = sorted(model.model_fields.keys() - {"file"})
             message = (
                 f"no such key; expected one of {', '.join(fields)}"
                 if len(first["loc"]) == 1

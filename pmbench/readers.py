@@ -7,15 +7,17 @@ archive is read once, from front to back.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tokenize import TokenError
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 
 from pmbench.archive import files
 from pmbench.errors import PmbenchError
@@ -112,11 +114,10 @@ class _FoldersLayout:
 
     def _vote(self, path: PurePosixPath, data: bytes) -> tuple[float, int]:
         try:
-            vote = np.load(io.BytesIO(data), allow_pickle=False)
-            value = float(
-                np.asarray(vote, dtype=np.float64).reshape(()) if vote.size == 1 else vote
-            )
-        except (ValueError, TypeError, EOFError, OSError) as error:
+            vote = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+            value = float(vote.reshape(()) if vote.size == 1 else vote)
+        # the list is what NumPy raises on damaged files
+        except (ValueError, TypeError, SyntaxError, MemoryError, TokenError) as error:
             raise PmbenchError(
                 f"{path}: expected a .npy file with one number in [0, 1]; got {len(data)} bytes "
                 f"that hold none ({error})"
@@ -154,24 +155,33 @@ class _TableLayout:
     ) -> None:
         self._manifest, self._table = manifest, table
         self._where = f"{manifest.name}: {table.file}"
-        records = self._records(self._find(source))
+        self._above, data = self._find(source)
+        records = self._records(data)
         self._rows = [self._row(i, record, roles) for i, record in enumerate(records, start=1)]
         self._wanted = {path for row in self._rows for path in row.images}
         self._seen: set[str] = set()
         if not self._rows:
             raise PmbenchError(f"{self._where}: the table has no rows; expected one for each item")
-        ids = pd.Series([row.item for row in self._rows])
-        if ids.duplicated().any():
+        item, times = Counter(row.item for row in self._rows).most_common(1)[0]
+        if times > 1:
             raise PmbenchError(
-                f"{self._where}: the item '{ids[ids.duplicated()].iloc[0]}' stands there twice; "
+                f"{self._where}: the item '{item}' stands there {times} times; "
                 "expected every item once; make the pattern of key 'table.item' tell them apart"
             )
 
-    def _find(self, source: Path) -> bytes:
+    def _find(self, source: Path) -> tuple[PurePosixPath, bytes]:
+        """Return the folder from which paths count, and the bytes of the table.
+
+        Archives often hold everything in one folder that the table does not name.
+        """
         name = PurePosixPath(self._table.file)
+        if (source / name).is_file():
+            return PurePosixPath(), (source / name).read_bytes()
         for file in files(source):
-            if file.path == name or file.path.parts[1:] == name.parts:
-                return file.read()
+            if file.path == name:
+                return PurePosixPath(), file.read()
+            if file.path.parts[1:] == name.parts:
+                return PurePosixPath(file.path.parts[0]), file.read()
         raise PmbenchError(
             f"{self._where}: no such file in {source}; expected the table there (key 'table.file')"
         )
@@ -179,15 +189,21 @@ class _TableLayout:
     def _records(self, data: bytes) -> list[dict[str, str]]:
         try:
             if self._table.file.endswith((".jsonl", ".ndjson", ".json")):
-                lines = data.decode("utf-8").splitlines()
+                lines = data.decode("utf-8-sig").split("\n")
                 objects = [json.loads(line) for line in lines if line.strip()]
                 return [{str(k): str(v) for k, v in dict(o).items()} for o in objects]
-            frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
-        except (ValueError, TypeError) as error:
+            return self._csv_records(data.decode("utf-8-sig"))
+        except (ValueError, TypeError, RecursionError, csv.Error) as error:
             raise PmbenchError(
                 f"{self._where}: expected a CSV with a header or one JSON object a line; {error}"
             ) from error
-        return [{str(k): str(v) for k, v in r.items()} for r in frame.to_dict("records")]
+
+    def _csv_records(self, text: str) -> list[dict[str, str]]:
+        header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [[]]
+        for number, row in enumerate(rows, start=1):
+            if len(row) != len(header):
+                raise ValueError(f"row {number} has {len(row)} fields, the header {len(header)}")
+        return [dict(zip(header, row, strict=True)) for row in rows]
 
     def _row(self, number: int, record: dict[str, str], roles: tuple[str, ...]) -> Row:
         table, where = self._table, f"{self._where}: row {number}"
@@ -220,7 +236,8 @@ class _TableLayout:
         if table.vote_counts is not None:
             against, for_ = (number_in(name) for name in table.vote_counts)
             asked = against + for_
-            if min(against, for_) < 0 or asked < 1 or asked != int(asked):
+            whole = against.is_integer() and for_.is_integer()  # no for NaN and infinity
+            if not whole or min(against, for_) < 0 or asked < 1:
                 raise PmbenchError(
                     f"{where}: vote counts {against:g} and {for_:g}; expected whole numbers of "
                     "people, at least one in all"
@@ -228,10 +245,13 @@ class _TableLayout:
             p, votes = share(for_ / asked, int(asked), where)
         else:
             assert table.vote is not None  # the manifest was checked
-            asked_column = int(number_in(table.votes)) if table.votes else None
-            p, votes = share(
-                number_in(table.vote), asked_column or self._manifest.votes_per_item, where
-            )
+            people = self._manifest.votes_per_item
+            if table.votes:
+                asked = number_in(table.votes)
+                if not asked.is_integer():
+                    raise PmbenchError(f"{where}: {asked:g} votes; expected a whole number")
+                people = int(asked)
+            p, votes = share(number_in(table.vote), people, where)
         return Row(
             item=fill(table.item),
             sub_dataset=column(table.sub_dataset) if table.sub_dataset else "all",
@@ -242,12 +262,13 @@ class _TableLayout:
         )
 
     def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
-        # archives often hold everything in one folder that the table does not name
-        for name in (str(path), str(PurePosixPath(*path.parts[1:]))):
-            if name in self._wanted and name not in self._seen:
-                self._seen.add(name)
-                return name
-        return None
+        if not path.is_relative_to(self._above):
+            return None
+        name = str(path.relative_to(self._above))
+        if name not in self._wanted or name in self._seen:
+            return None
+        self._seen.add(name)
+        return name
 
     def rows(self) -> list[Row]:
         for number, row in enumerate(self._rows, start=1):

@@ -31,7 +31,7 @@ class Resize:
 
     @property
     def label(self) -> str:
-        """How signatures and file names call it: ``legacy64``, ``exact4``, ``size256``, ``none``."""
+        """How signatures and file names call it: ``legacy64``, ``exact4``, ``none`` …"""
         return f"{self.mode}{self.number}" if self.number else self.mode
 
 
@@ -69,7 +69,8 @@ def decode(data: bytes, resize: Resize, name: str) -> Pixels:
     try:
         picture = Image.open(io.BytesIO(data))
         picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    # the list is what PIL's readers raise on damaged files
+    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
         raise PmbenchError(
             f"{name}: expected a picture file, got {len(data):,} bytes that PIL cannot read "
             f"({error}); mend or remove the item"
@@ -80,6 +81,8 @@ def decode(data: bytes, resize: Resize, name: str) -> Pixels:
 def _rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):  # PIL's own conversion of 16 bits clips instead of scaling
         picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).astype(np.uint8))
+    if picture.mode == "P":  # the same colours, without PIL's warning about their transparency
+        picture = picture.convert("RGBA")
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
@@ -99,15 +102,16 @@ def _resized(picture: Image.Image, resize: Resize, name: str) -> Pixels:
 def _undone(picture: Image.Image, factor: int, name: str) -> Pixels:
     """Return the small image that ``picture`` is an enlargement of."""
     width, height = picture.size
-    small = picture.resize((width // factor, height // factor), Image.Resampling.NEAREST)
-    patch, stored = np.array(small), np.asarray(picture)
-    rows, columns = (
-        np.rint(np.arange(n) * (m - 1) / max(n - 1, 1)).astype(np.intp)
-        for n, m in zip(stored.shape[:2], patch.shape[:2], strict=True)
-    )
-    if width % factor or height % factor or not np.array_equal(patch[rows][:, columns], stored):
-        raise PmbenchError(
-            f"{name}: --resize exact expects a {factor}-fold nearest-neighbour enlargement, "
-            f"got a {width}×{height} picture that is none; use --resize legacy"
+    if not (width % factor or height % factor):
+        small = picture.resize((width // factor, height // factor), Image.Resampling.NEAREST)
+        patch, stored = np.array(small), np.asarray(picture)
+        rows, columns = (
+            np.rint(np.arange(n) * (m - 1) / (n - 1)).astype(np.intp)
+            for n, m in zip(stored.shape[:2], patch.shape[:2], strict=True)
         )
-    return patch
+        if np.array_equal(patch[rows][:, columns], stored):
+            return patch
+    raise PmbenchError(
+        f"{name}: --resize exact expects a {factor}-fold nearest-neighbour enlargement, "
+        f"got a {width}×{height} picture that is none; use --resize legacy"
+    )

@@ -1,0 +1,46 @@
+# Everything a newcomer types. `make` alone says what there is.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := pmbench tests tools
+# a missing reference file fails where the reference material is there at all
+export PMBENCH_REQUIRE_SHARED := $(if $(wildcard ../shared),1,$(PMBENCH_REQUIRE_SHARED))
+
+.PHONY: help demo test check slow bench clean
+
+help:  ## say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.installed  ## install, run MMD++ on the built-in data, show the leaderboard
+	$(BIN)/pmbench eval --metric mmdpp
+
+test: check  ## install and run everything that must pass: lint, types, contracts, tests
+	$(BIN)/pytest -n $(or $(JOBS),2) -m "not slow"
+
+check: $(VENV)/.installed-dev  ## lint, format, types, import contracts
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+slow: $(VENV)/.installed-dev  ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+clean:  ## remove the environment and what tools leave behind
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "pmbench needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+	@echo "Installing into $(VENV); torch is large, this takes some minutes."
+	$(BIN)/pip install -qq --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
+	@echo "Installing into $(VENV); torch is large, this takes some minutes."
+	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed

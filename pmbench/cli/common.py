@@ -1,0 +1,99 @@
+"""What commands share: the application, options that recur, and how errors and progress look."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pmbench.errors import PmbenchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pmbench.progress import RichReporter
+
+CHECK_FAILED, USERS_MISTAKE, INTERRUPTED = 1, 2, 130
+
+
+class _Commands(TyperGroup):
+    """Turns what the user can put right into one red line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PmbenchError as error:
+            typer.secho(str(error), fg="red", err=True)
+            raise typer.Exit(USERS_MISTAKE) from error
+        except KeyboardInterrupt as error:
+            told = "interrupted; run the same command again to go on where it stopped"
+            typer.secho(told, fg="red", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Which perceptual image metric agrees with people, by how much, and at what cost?",
+)
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from pmbench import __version__
+
+        typer.echo(f"pmbench {__version__}")
+        raise typer.Exit
+
+
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", "-d", help="Dataset or group; repeat, or separate by commas."),
+]
+Results = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Manifests = Annotated[
+    Path | None, typer.Option(help="Folder of your own dataset manifests (PMBENCH_MANIFESTS).")
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Folder with local copies of weights (PMBENCH_WEIGHTS).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For a machine.")]
+
+
+def split(values: list[str] | None) -> list[str]:
+    """Return names that were repeated, separated by commas, or both."""
+    parts = [part.strip() for value in values or [] for part in value.split(",")]
+    return [part for part in parts if part]
+
+
+def let_speak(variable: str, value: object) -> None:
+    """Let an option speak for the environment variable of the same meaning."""
+    if value is not None:
+        os.environ[variable] = str(value)
+
+
+def console(stderr: bool = False) -> Console:
+    """Return a terminal, or what stands in its place."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+@contextmanager
+def reporting() -> Iterator[RichReporter]:
+    """Yield a Reporter that draws on stderr; bars only on a terminal."""
+    from pmbench.progress import RichReporter
+
+    with RichReporter(console(stderr=True)) as reporter:
+        yield reporter

@@ -1,0 +1,142 @@
+"""``pmbench download`` and ``pmbench list``: what there is, and getting it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pmbench.cli.common import (
+    AsJson,
+    Manifests,
+    Results,
+    Weights,
+    app,
+    console,
+    let_speak,
+    reporting,
+    split,
+)  # fmt: skip
+from pmbench.errors import PmbenchError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pmbench.reporting import Reporter
+
+
+class What(StrEnum):
+    """What can be listed."""
+
+    metrics = "metrics"
+    datasets = "datasets"
+    runs = "runs"
+
+
+@app.command()
+def download(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Datasets, groups, or metrics (for their weights).")
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Show what there is, and where.")] = False,
+    source: Annotated[
+        str | None, typer.Option("--from", help="Archive, folder or URL instead of the official.")
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="Checksum that you know.")] = None,
+    accept_checksum: Annotated[
+        bool, typer.Option("--accept-checksum", help="Go on where the checksum differs.")
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Go on with fewer items; results are marked.")
+    ] = False,
+    resize: Annotated[str | None, typer.Option(help="legacy (default) or exact.")] = None,
+    mirror: Annotated[
+        str | None, typer.Option(help="URL under which the files lie by name (PMBENCH_MIRROR).")
+    ] = None,
+    manifests: Manifests = None,
+) -> None:
+    """Fetch datasets and pack them, or fetch the weights of metrics; verified and resumable.
+
+    Examples:
+
+    `pmbench download` (BAPPS, both validation sets)
+
+    `pmbench download bapps-2afc-val --from twoafc_val.tar.gz`
+
+    `pmbench download lpips-vgg` (weights)
+    """
+    from pmbench import manifest
+    from pmbench.download import Choices
+    from pmbench.download import download as fetch_and_pack
+    from pmbench.resize import resize_for
+
+    let_speak("PMBENCH_MANIFESTS", manifests)
+    let_speak("PMBENCH_MIRROR", mirror)
+    if listing:
+        list_(What.datasets)
+        return
+    known = {*manifest.datasets(), *manifest.groups()}
+    wanted = split(names) or ["bapps"]
+    datasets = manifest.resolve([name for name in wanted if name in known])
+    if source is not None and len(datasets) != 1:
+        raise PmbenchError(
+            f"--from names the files of one dataset, but {len(datasets)} were asked for; "
+            "name one: pmbench download bapps-2afc-val --from …"
+        )
+    choices = Choices(source, sha256.lower() if sha256 else None, accept_checksum, partial)
+    with reporting() as reporter:
+        _download_weights([name for name in wanted if name not in known], known, reporter)
+        for entry in datasets:
+            pack = fetch_and_pack(entry, resize_for(entry, resize), choices, reporter)
+            left_out = f" of {pack.expected:,}, partial" if pack.partial else ""
+            typer.echo(f"{entry.name}: {len(pack):,} items{left_out}, {pack.path}")
+
+
+def _download_weights(names: list[str], others: set[str], reporter: Reporter) -> None:
+    if not names:
+        return
+    from pmbench import weights
+    from pmbench.metrics import registered
+
+    metrics = registered()
+    for name in names:
+        if name not in metrics:
+            raise unknown("dataset, group or metric", name, [*others, *metrics])
+        needed = metrics[name].weights
+        weights.ensure(needed, reporter)
+        places = ", ".join(str(weights.find(file)) for file in needed)
+        typer.echo(f"{name}: {places or 'needs no weights'}")
+
+
+@app.command("list")
+def list_(
+    what: Annotated[What, typer.Argument(help="What to list.")] = What.metrics,
+    as_json: AsJson = False,
+    results: Results = Path("results"),
+    manifests: Manifests = None,
+    weights: Weights = None,
+) -> None:
+    """List the registered metrics, the known datasets, or the runs that are there.
+
+    Examples:
+
+    `pmbench list datasets`
+
+    `pmbench list runs --json`
+    """
+    from pmbench import listing
+    from pmbench.render import listing_to_rich, to_json
+
+    let_speak("PMBENCH_MANIFESTS", manifests)
+    let_speak("PMBENCH_WEIGHTS", weights)
+    table: pd.DataFrame
+    if what is What.runs:
+        table = listing.runs(results)
+    else:
+        table = listing.metrics() if what is What.metrics else listing.datasets()
+    if as_json:
+        typer.echo(to_json(table))
+    else:
+        console().print(listing_to_rich(table))

@@ -1,0 +1,171 @@
+"""``pmbench eval``: measure, score, and show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pmbench.cli.common import (
+    CHECK_FAILED,
+    Datasets,
+    Manifests,
+    Results,
+    Weights,
+    app,
+    console,
+    let_speak,
+    reporting,
+    split,
+)  # fmt: skip
+from pmbench.cli.show import Format, print_boards, written
+from pmbench.errors import PmbenchError
+
+if TYPE_CHECKING:
+    from pmbench.manifest import Manifest
+    from pmbench.pack import Pack
+    from pmbench.reporting import Reporter
+    from pmbench.runs import Selection
+    from pmbench.session import Job, Outcome
+
+
+@app.command("eval")
+def evaluate(
+    metric: Annotated[
+        list[str],
+        typer.Option("--metric", "-m", help="Metric, or all; repeat, or separate by commas."),
+    ],
+    dataset: Datasets = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    resize: Annotated[
+        str | None, typer.Option(help="legacy (default, as in the papers) or exact.")
+    ] = None,
+    batch_size: Annotated[
+        str, typer.Option(help="Items in a batch, or auto (bounded in pixels).")
+    ] = "auto",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N items of each sub-dataset.")
+    ] = None,
+    results: Results = Path("results"),
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Keep what is done, or measure anew.")
+    ] = True,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what it would take, and run nothing.")
+    ] = False,
+    weights: Weights = None,
+    manifests: Manifests = None,
+) -> None:
+    """Measure metrics on datasets, score them, and show the leaderboard.
+
+    Without --dataset: BAPPS if it has been downloaded, else the built-in ladder.
+
+    Examples:
+
+    `pmbench eval --metric mmdpp`
+
+    `pmbench eval -m lpips-alex,lpips-vgg -d bapps-2afc-val --device cuda`
+
+    `pmbench eval -m all --plan`
+    """
+    from pmbench.batches import Bounds
+    from pmbench.evaluate import be_exact, choose_device, load_metrics
+    from pmbench.forecast import forecast
+    from pmbench.metrics import choose
+    from pmbench.render import forecast_to_rich
+    from pmbench.runs import Selection
+    from pmbench.session import evaluate as run
+
+    let_speak("PMBENCH_WEIGHTS", weights)
+    let_speak("PMBENCH_MANIFESTS", manifests)
+    chosen = choose(split(metric))
+    bounds = Bounds(items=_items_in_a_batch(batch_size))
+    where = choose_device(device)
+    be_exact()
+    with reporting() as reporter:
+        jobs = _jobs(split(dataset), resize, Selection(limit), results, reporter)
+        loaded, failures = load_metrics(chosen, where, reporter)
+        for job in jobs if loaded else []:
+            if plan:
+                told = forecast(job, loaded, where, bounds)
+                console().print(forecast_to_rich(job.manifest.name, told))
+                continue
+            outcome = run(job, loaded, where, bounds, not resume, reporter)
+            failures |= outcome.failures
+            _tell(job, outcome, reporter)
+    if not plan:
+        _show_results(results, jobs)
+    _tell_failures(failures)
+
+
+def _items_in_a_batch(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise PmbenchError(f"--batch-size {text}: expected auto or a whole number from 1")
+    return int(text)
+
+
+def _jobs(
+    names: list[str], resize: str | None, selection: Selection, results: Path, reporter: Reporter
+) -> list[Job]:
+    """Return what is to be measured; by default BAPPS where it is there, else the ladder."""
+    from pmbench import manifest
+    from pmbench.download import pack_for
+    from pmbench.resize import resize_for
+    from pmbench.session import Job
+
+    def packed(entries: list[Manifest], mode: str | None) -> list[tuple[Manifest, Pack | None]]:
+        return [(entry, pack_for(entry, resize_for(entry, mode), reporter)) for entry in entries]
+
+    found = packed(manifest.resolve(names or ["bapps"]), resize)
+    missing = [entry.name for entry, pack in found if pack is None]
+    way = f"pmbench download {' '.join(missing)}" + f" --resize {resize}" * (resize is not None)
+    if missing and names:
+        raise PmbenchError(f"{', '.join(missing)}: not on this machine; get it with `{way}`")
+    if len(missing) == len(found):
+        reporter.note(
+            "BAPPS is not on this machine; using the built-in ladder (synthetic, no human votes). "
+            "Get BAPPS (1.3 GB) with `pmbench download`"
+        )
+        found = packed(manifest.resolve(["ladder"]), None)
+    elif missing:
+        reporter.note(f"{', '.join(missing)} left out: not on this machine; get it with `{way}`")
+    return [Job(entry, pack, selection, results) for entry, pack in found if pack is not None]
+
+
+def _tell(job: Job, outcome: Outcome, reporter: Reporter) -> None:
+    name = job.manifest.name
+    if outcome.reused:
+        kept = ", ".join(outcome.reused)
+        reporter.note(f"{name}: kept as measured before: {kept} (--fresh measures anew)")
+    if outcome.resumed:
+        done = ", ".join(f"{metric} after batch {n}" for metric, n in outcome.resumed.items())
+        reporter.note(f"{name}: went on where it was left: {done}")
+
+
+def _show_results(results: Path, jobs: list[Job]) -> None:
+    """Bring ``leaderboard.csv`` and ``.md`` up to date, and print the boards of this evaluation."""
+    from pmbench.files import write_text
+    from pmbench.leaderboard import View
+    from pmbench.runs import find
+
+    if not find(results):
+        return
+    write_text(results / "leaderboard.csv", written(results, View(), Format.csv))
+    write_text(results / "leaderboard.md", written(results, View(), Format.md))
+    for job in jobs:
+        if find(results, job.folder_name):
+            print_boards(results, View(dataset=job.folder_name))
+
+
+def _tell_failures(failures: dict[str, str]) -> None:
+    """Say which metrics did not run, each reason once, and exit non-zero if there are any."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in failures.items():
+        by_reason.setdefault(why, []).append(name)
+    for why, names in by_reason.items():
+        typer.secho(f"not run: {', '.join(names)}: {why}", fg="red")
+    if failures:
+        raise typer.Exit(CHECK_FAILED)

@@ -1,0 +1,118 @@
+"""Distances as CSV: to look at elsewhere, and from elsewhere.
+
+Columns are ``item,sub_dataset,votes,p,d0,d1`` for 2AFC and ``item,sub_dataset,votes,same,d`` for
+JND; a smaller distance means more alike. ``cluster`` is optional. ``.gz`` is read and written too.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pmbench.agreement import Array
+from pmbench.errors import PmbenchError
+from pmbench.files import replacing
+from pmbench.pack import Items
+from pmbench.protocols import PROTOCOLS
+from pmbench.readers import share
+from pmbench.scores import human_rows, score
+
+_ALIASES = {"split": "sub_dataset", "id": "item", "judge": "p"}
+
+
+def write_csv(path: Path, protocol: str, items: Items, distances: Array) -> None:
+    """Write items, votes and distances; floats with all their digits."""
+    kind = PROTOCOLS[protocol]
+    table = pd.DataFrame(
+        {
+            "item": items.id,
+            "sub_dataset": np.array(items.sub_names, object)[items.sub],
+            "votes": items.votes,
+            kind.vote: items.p,
+        }
+    )
+    for i, column in enumerate(kind.columns):
+        table[column] = distances[:, i]
+    if len(np.unique(items.cluster)) < len(items):
+        table["cluster"] = items.cluster
+    with replacing(path) as draft:
+        text = table.to_csv(index=False, lineterminator="\n").encode()
+        draft.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+
+
+def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, Array]:
+    """Return the items and distances (n, pairs) of a CSV file.
+
+    Without a ``sub_dataset`` column all items are in "all"; without ``votes``, one person was
+    asked; without ``item``, rows are numbered. Raises PmbenchError for a missing column, a
+    distance that is no finite number, or a vote outside [0, 1].
+    """
+    kind = PROTOCOLS[protocol]
+    try:
+        table = pd.read_csv(path, keep_default_na=False, dtype=str)
+    except (OSError, ValueError) as error:
+        raise PmbenchError(
+            f"{path}: expected a CSV file with the columns {_wanted(protocol)} ({error})"
+        ) from error
+    table = table.rename(columns={k: v for k, v in _ALIASES.items() if v not in table.columns})
+    missing = [name for name in (kind.vote, *kind.columns) if name not in table.columns]
+    if missing:
+        raise PmbenchError(
+            f"{path}: no column '{missing[0]}'; the protocol {protocol} needs {_wanted(protocol)}; "
+            f"found {', '.join(table.columns)}"
+        )
+    if table.empty:
+        raise PmbenchError(f"{path}: no rows; expected one for each item")
+    n = len(table)
+    shares, votes = _votes(path, table, kind.vote)
+    distances = np.stack([_numbers(path, table, column) for column in kind.columns], axis=1)
+    subs = table["sub_dataset"] if "sub_dataset" in table else pd.Series(["all"] * n)
+    codes, names = pd.factorize(subs)
+    clusters = pd.factorize(table["cluster"])[0] if "cluster" in table else np.arange(n)
+    ids = table["item"] if "item" in table else pd.Series([str(i) for i in range(n)])
+    items = Items(
+        id=ids.to_numpy(object),
+        sub=codes.astype(np.int64),
+        sub_names=tuple(str(name) for name in names),
+        p=shares,
+        votes=votes.astype(np.int32),
+        cluster=clusters.astype(np.int64),
+    )
+    return items, -distances if higher_is_better else distances
+
+
+def score_table(name: str, protocol: str, items: Items, distances: Array) -> pd.DataFrame:
+    """Return the tidy scores of distances made elsewhere, with the human rows."""
+    kind = PROTOCOLS[protocol]
+    tables = [score(kind, name, items, distances), human_rows(kind, items)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _wanted(protocol: str) -> str:
+    kind = PROTOCOLS[protocol]
+    return ", ".join(["item", "sub_dataset", "votes", kind.vote, *kind.columns])
+
+
+def _numbers(path: Path, table: pd.DataFrame, column: str) -> Array:
+    numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        raise PmbenchError(
+            f"{path}: line {bad[0] + 2}: column '{column}' is {table[column].iloc[bad[0]]!r}; "
+            "expected a finite number"
+        )
+    return numbers
+
+
+def _votes(path: Path, table: pd.DataFrame, column: str) -> tuple[Array, Array]:
+    """Return shares, rounded to k/n where n is known, and the numbers of votes."""
+    p = _numbers(path, table, column)
+    asked = _numbers(path, table, "votes") if "votes" in table else None
+    found = [
+        share(float(value), None if asked is None else int(asked[i]), f"{path}: line {i + 2}")
+        for i, value in enumerate(p)
+    ]
+    return np.array([value for value, _ in found]), np.array([n for _, n in found], np.float64)

@@ -1,0 +1,250 @@
+"""Runs -> boards: one table for each dataset, a row for each metric, people and published scores.
+
+A board is plain values; ``render`` draws it. Nothing is computed here that a run does not hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from pmbench import manifest
+from pmbench.errors import PmbenchError, unknown
+from pmbench.protocols import PROTOCOLS, Protocol, Statistic
+from pmbench.runs import Run, find
+
+SYNTHETIC = "synthetic, no human votes"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number, on the scale it is computed on, and its interval; NaN where there is none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a board; ``cells`` by column."""
+
+    name: str
+    kind: str  # "metric" | "human" | "published"
+    cells: dict[str, Cell]
+    n: int | None = None
+    of: int | None = None
+    speed: float | None = None  # items/s
+    other_protocol: bool = False  # measured in another way than most rows
+
+
+@dataclass(frozen=True)
+class Board:
+    """One table. ``columns`` are "macro", perhaps "pooled", and the sub-datasets."""
+
+    dataset: str
+    title: str
+    marks: list[str]  # what must be known before any number is believed
+    statistic: Statistic
+    unit: str  # "triplets" | "pairs"
+    columns: list[str]
+    headers: dict[str, str]  # short names of columns, for narrow tables
+    rows: list[Row]
+    legend: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a leaderboard shows."""
+
+    dataset: str | None = None  # a dataset or a group; None: all there are
+    statistic: str | None = None  # None: each protocol's main one
+    pooled: bool = False
+    published: bool = False
+    sort: str = "macro"
+
+
+def boards(results: Path, view: View) -> list[Board]:
+    """Return a board for each dataset that has runs. Raises PmbenchError where there are none."""
+    runs = _runs(results, view.dataset)
+    if not runs:
+        where = f" on {view.dataset}" if view.dataset else ""
+        raise PmbenchError(
+            f"no runs{where} in {results}; make some with `pmbench eval`, or name another folder "
+            "with --results"
+        )
+    by_dataset: dict[str, list[Run]] = {}
+    for run in runs:
+        by_dataset.setdefault(run.dataset, []).append(run)
+    protocols = {PROTOCOLS[str(r.info["dataset"]["protocol"])].name for r in runs}
+    known = {s.name for name in protocols for s in PROTOCOLS[name].statistics}
+    if view.statistic is not None and view.statistic not in known:
+        raise unknown("statistic", view.statistic, known)
+    made = [_board(dataset, its_runs, view) for dataset, its_runs in by_dataset.items()]
+    return [board for board in made if board is not None]
+
+
+def tidy(results: Path, dataset: str | None = None) -> pd.DataFrame:
+    """Return every score of every run as one table: what ``scores`` says, and where it is from."""
+    tables = []
+    for run in _runs(results, dataset):
+        table = run.scores()
+        table.insert(0, "dataset", run.dataset)
+        table["partial"] = bool(run.info["dataset"]["partial"])
+        table["human_votes"] = bool(run.info["dataset"]["human_votes"])
+        table["items_per_second"] = run.info["items_per_second"]
+        table["signature"] = run.signature
+        people = table["kind"] == "human"  # the same in every run, and not the metric's
+        table.loc[people, "signature"] = run.signature.partition(" || ")[0]
+        table.loc[people, "items_per_second"] = math.nan
+        tables.append(table)
+    if not tables:
+        return pd.DataFrame()
+    whole = pd.concat(tables, ignore_index=True)
+    keys = ["dataset", "kind", "name", "statistic", "sub_dataset", "signature"]
+    return whole.drop_duplicates(keys, ignore_index=True)
+
+
+def _runs(results: Path, dataset: str | None) -> list[Run]:
+    if dataset is None:
+        return find(results)
+    members = [dataset]
+    if dataset.partition("@")[0] not in manifest.datasets():
+        members = [m.name for m in manifest.resolve([dataset])]
+    return [run for member in members for run in find(results, member)]
+
+
+def _board(dataset: str, runs: list[Run], view: View) -> Board | None:
+    facts = runs[0].info["dataset"]
+    protocol = PROTOCOLS[str(facts["protocol"])]
+    names = {s.name for s in protocol.statistics}
+    if view.statistic is not None and view.statistic not in names:
+        return None  # the statistic of another protocol
+    statistic = protocol.statistic(view.statistic or protocol.statistics[0].name)
+    subs = [str(name) for name in facts["sub_datasets"]]
+    columns = ["macro", *["pooled"] * view.pooled, *(subs if len(subs) > 1 else [])]
+    rows, usual = _measured(runs, statistic, columns)
+    legend = _legend(protocol, rows, statistic)
+    if any(row.other_protocol for row in rows):
+        legend.append(f"† measured in another way than {usual}; not comparable")
+    shown = rows
+    if view.published and statistic is protocol.statistics[0]:
+        published, why_not = _published(runs, columns)
+        shown = rows + published
+        legend += [why_not] if why_not else _published_legend(published, runs)
+    return Board(
+        dataset=dataset,
+        title=str(facts["title"]),
+        marks=_marks(runs, _unit(protocol)),
+        statistic=statistic,
+        unit=_unit(protocol),
+        columns=columns,
+        headers={str(k): str(v) for k, v in dict(facts["short_names"]).items()},
+        rows=_sorted(shown, view.sort, columns),
+        legend=legend,
+    )
+
+
+def _unit(protocol: Protocol) -> str:
+    return "triplets" if len(protocol.pairs) == 2 else "pairs"
+
+
+def _marks(runs: list[Run], unit: str) -> list[str]:
+    facts = runs[0].info["dataset"]
+    marks = [] if facts["human_votes"] else [SYNTHETIC]
+    if any(run.info["dataset"]["partial"] for run in runs):
+        marks.append(
+            f"partial: {facts['items']:,} of {facts['of']:,} {unit}, "
+            "not comparable with published scores"
+        )
+    return marks
+
+
+def _measured(runs: list[Run], statistic: Statistic, columns: list[str]) -> tuple[list[Row], str]:
+    """Return the rows of metrics and people, and the protocol part of the signature most have."""
+    ways = Counter(run.signature.partition(" || ")[0] for run in runs)
+    usual = ways.most_common(1)[0][0]
+    rows: dict[tuple[str, str], Row] = {}
+    for run in runs:
+        way = run.signature.partition(" || ")[0]
+        table = run.scores()
+        table = table[table["statistic"] == statistic.name]
+        for (kind, name), part in table.groupby(["kind", "name"], sort=False):
+            places = {str(record["sub_dataset"]): record for record in part.to_dict("records")}
+            cells = {
+                column: Cell(
+                    value=float(record["value"]),
+                    low=float(record["low"]),
+                    high=float(record["high"]),
+                    note=str(record["note"]),
+                )
+                for column in columns
+                if (record := places.get(column)) is not None
+            }
+            rows[str(name), way if kind == "metric" else usual] = Row(
+                name=str(name),
+                kind=str(kind),
+                cells=cells,
+                n=int(places["macro"]["n"]),
+                of=int(run.info["dataset"]["of"]),
+                speed=float(run.info["items_per_second"]) if kind == "metric" else None,
+                other_protocol=way != usual and kind == "metric",
+            )
+    if not runs[0].info["dataset"]["human_votes"]:
+        return [row for row in rows.values() if row.kind != "human"], usual
+    return list(rows.values()), usual
+
+
+def _legend(protocol: Protocol, rows: list[Row], statistic: Statistic) -> list[str]:
+    lines = ["macro: plain mean of the sub-datasets"]
+    if statistic.interval:
+        lines[0] += "; 95 % bootstrap intervals"
+    shown = {row.name for row in rows}
+    lines += [f"{human.name}: {human.title}" for human in protocol.humans if human.name in shown]
+    for row in rows:
+        notes = dict.fromkeys(cell.note for cell in row.cells.values() if cell.note)
+        if row.kind == "metric" and notes:
+            lines.append(f"{row.name}: {'; '.join(notes)}")
+    return lines
+
+
+def _published(runs: list[Run], columns: list[str]) -> tuple[list[Row], str]:
+    """Return the dataset's published rows, or why they are not shown."""
+    entry = manifest.datasets().get(str(runs[0].info["dataset"]["name"]))
+    if entry is None or not entry.published:
+        return [], "published: nobody has published scores on this dataset, as far as known here"
+    if runs[0].dataset != entry.name or any(run.info["dataset"]["partial"] for run in runs):
+        return [], "published: not shown beside a partial dataset or another resize mode"
+    rows = []
+    for published in entry.published:
+        name = f"{published.metric or published.label} [{published.label}]"
+        cells = {c: Cell(v / 100) for c, v in published.scores.items() if c in columns}
+        rows.append(Row(name=name, kind="published", cells=cells))
+    return rows, ""
+
+
+def _published_legend(rows: list[Row], runs: list[Run]) -> list[str]:
+    entry = manifest.datasets()[str(runs[0].info["dataset"]["name"])]
+    sources = dict.fromkeys(published.source for published in entry.published)
+    return [f"[…]: published, {'; '.join(sources)}"] if rows else []
+
+
+def _sorted(rows: list[Row], sort: str, columns: list[str]) -> list[Row]:
+    """Return the rows by falling score (n/a last), rising name, or falling speed."""
+    if sort == "name":
+        return sorted(rows, key=lambda row: row.name)
+    if sort in ("speed", "items/s"):
+        return sorted(rows, key=lambda row: -(row.speed or 0))
+    if sort not in columns:
+        raise unknown("column to sort by", sort, [*columns, "name", "speed"])
+
+    def falling(row: Row) -> float:
+        value = row.cells.get(sort, Cell(math.nan)).value
+        return math.inf if math.isnan(value) else -value
+
+    return sorted(rows, key=falling)

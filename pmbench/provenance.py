@@ -1,0 +1,103 @@
+"""Where a number comes from: what stands in ``run.json`` beside the signature."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+import torchvision
+
+from pmbench import weights
+from pmbench.evaluate import Loaded
+from pmbench.files import sha256_of
+from pmbench.manifest import Manifest
+from pmbench.metrics import Metric
+from pmbench.pack import Pack
+from pmbench.runs import Selection
+
+
+def of_dataset(manifest: Manifest, pack: Pack, selection: Selection, items: int) -> dict[str, Any]:
+    """Return what was measured: which items, of which files, in which form."""
+    return {
+        "name": manifest.name,
+        "title": manifest.title,
+        "protocol": manifest.protocol,
+        "human_votes": manifest.human_votes,
+        "resize": pack.attributes["resize"],
+        "selection": selection.label or "all",
+        "items": items,
+        "of": len(pack) if pack.expected is None else pack.expected,
+        "partial": pack.partial or items < len(pack),
+        "source": pack.attributes["source"],
+        "source_sha256": pack.attributes["sha256"],
+        "pack_digest": pack.digest,
+        "sub_datasets": list(pack.items.sub_names),
+        "short_names": dict(manifest.short_names),
+    }
+
+
+def of_metric(loaded: Loaded, pack: Pack) -> dict[str, Any]:
+    """Return what it was measured with."""
+    metric = loaded.metric
+    return {
+        "name": metric.name,
+        "title": metric.title,
+        "paper": metric.paper,
+        "code": metric.code,
+        "licence": metric.licence,
+        "higher_is_better": metric.higher_is_better,
+        "symmetric": metric.symmetric,
+        "version": metric.version,
+        "parameters": dict(metric.parameters),
+        "digest": loaded.digest,
+        "weights": {name: _file_digest(name) for name in metric.weights},
+        "undefined_on": refused_sizes(metric, pack),
+    }
+
+
+def refused_sizes(metric: Metric, pack: Pack) -> dict[str, str]:
+    """Return why the metric is not defined on some of the pack's sizes, by "WxH"."""
+    reasons = {f"{w}×{h}": metric.undefined_on(h, w) for h, w in pack.sizes}
+    return {size: why for size, why in reasons.items() if why is not None}
+
+
+@lru_cache
+def _file_digest(name: str) -> str:
+    path = weights.find(name)
+    return f"{path.name} sha256:{sha256_of(path)}" if path else ""
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return what may make another machine's distances differ in their last digits."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "platform": platform.platform(),
+        "device": gpu or f"{device.type}, {os.cpu_count()} cores, {platform.machine()}",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """Return the largest memory of this process so far, in MB (10⁶ bytes); the GPU's on a GPU.
+
+    None where the system does not tell (Windows).
+    """
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

@@ -1,0 +1,194 @@
+"""A run on disk: the distances of one metric on one dataset, and where they came from.
+
+``results/<dataset>/<metric>/`` holds ``distances.h5`` (item ids, sub-datasets, votes and distances:
+all that scoring needs), ``run.json`` (provenance) and ``scores.csv``. A dataset measured in another
+way than its default, or in part, has a folder of its own: ``bapps-2afc-val@exact4``, ``…@first10``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pmbench import __version__
+from pmbench.errors import PmbenchError, unknown
+from pmbench.files import replacing, write_text
+from pmbench.pack import Items, Pack
+
+FORMAT = 1
+JOURNAL = "journal.bin"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which items of a pack are measured: all, or the first ones of each sub-dataset."""
+
+    limit: int | None = None
+
+    def index(self, pack: Pack) -> NDArray[np.int64]:
+        """Return the chosen items, in the pack's order."""
+        if self.limit is None:
+            return np.arange(len(pack))
+        subs = range(len(pack.items.sub_names))
+        parts = [np.flatnonzero(pack.items.sub == sub)[: self.limit] for sub in subs]
+        return np.sort(np.concatenate(parts))
+
+    @property
+    def label(self) -> str:
+        """How folder names call it: "" or ``first10``."""
+        return "" if self.limit is None else f"first{self.limit}"
+
+
+def folder_name(dataset: str, resize_label: str, default_label: str, selection: Selection) -> str:
+    """Return the name of the folder of a dataset's runs, with its variant after an @."""
+    variant = [resize_label] * (resize_label != default_label) + [selection.label]
+    return "@".join([dataset, *filter(None, [",".join(filter(None, variant))])])
+
+
+def protocol_signature(pack: Pack, chosen: int, selection: Selection, convention: str) -> str:
+    """Return the part of the signature that all metrics of one table share."""
+    whole = pack.expected or len(pack)
+    count = str(chosen) if chosen == whole else f"{chosen}of{whole}"
+    items = ":".join(filter(None, [str(pack.attributes["dataset"]), selection.label, count]))
+    version = ".".join(__version__.split(".")[:2])
+    resize = pack.attributes["resize"]
+    return f"pmbench:{version}|{items}#{pack.digest[:8]}|{resize}|{convention}|macro|fp32"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A complete run."""
+
+    folder: Path
+    info: dict[str, Any]  # run.json
+
+    @property
+    def dataset(self) -> str:
+        """The dataset, with its variant after an @."""
+        return self.folder.parent.name
+
+    @property
+    def metric(self) -> str:
+        """The metric's name."""
+        return str(self.info["metric"]["name"])
+
+    @property
+    def signature(self) -> str:
+        """Everything that makes the numbers what they are, in one line."""
+        return str(self.info["signature"])
+
+    def distances(self) -> tuple[Items, NDArray[np.float64]]:
+        """Return the items and their distances (n, pairs); NaN where the metric is not defined."""
+        return read_distances(self.folder / "distances.h5")
+
+    def scores(self) -> pd.DataFrame:
+        """Return the tidy table of the run's scores."""
+        return pd.read_csv(self.folder / "scores.csv", keep_default_na=False, na_values=["nan"])
+
+
+def save(
+    folder: Path,
+    info: dict[str, Any],
+    items: Items,
+    distances: NDArray[np.float64],
+    scores: pd.DataFrame,
+) -> Run:
+    """Write a complete run; ``run.json`` comes last, so that a folder with it is complete."""
+    (folder / "run.json").unlink(missing_ok=True)
+    write_distances(folder / "distances.h5", items, distances)
+    write_text(folder / "scores.csv", scores.to_csv(index=False, na_rep="nan"))
+    write_text(
+        folder / "run.json",
+        json.dumps({"format": FORMAT, "pmbench": __version__, **info}, indent=1) + "\n",
+    )
+    return Run(folder, info)
+
+
+def open_run(folder: Path) -> Run | None:
+    """Return the run in ``folder``, or None where there is no complete one."""
+    path = folder / "run.json"
+    if not path.exists():
+        return None
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        if info["format"] != FORMAT or not info["signature"] or not info["metric"]["name"]:
+            raise ValueError(f"format {info['format']}, expected {FORMAT}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PmbenchError(
+            f"{path}: expected a run written by pmbench ({error}); "
+            "delete its folder and run `pmbench eval` again"
+        ) from error
+    return Run(folder, info)
+
+
+def find(results: Path, dataset: str | None = None) -> list[Run]:
+    """Return the complete runs under ``results``, of one dataset or of all, sorted by folder.
+
+    ``dataset`` without an @ stands for its variants too.
+    """
+    found = []
+    for path in sorted(results.glob("*/*/run.json")):
+        name = path.parent.parent.name
+        if dataset in (None, name, name.partition("@")[0]) and (run := open_run(path.parent)):
+            found.append(run)
+    return found
+
+
+def pick(results: Path, name: str, dataset: str | None) -> Run:
+    """Return the one run that the user means by a metric's name, or by ``dataset/metric``.
+
+    Raises PmbenchError where there is none, or several.
+    """
+    if "/" in name:
+        dataset, _, name = name.rpartition("/")
+    runs = find(results, dataset)
+    if not runs:
+        raise PmbenchError(
+            f"no runs in {results}" + (f" on {dataset}" if dataset else "")
+            + "; make one with `pmbench eval`, or name another folder with --results"
+        )  # fmt: skip
+    meant = [run for run in runs if run.metric == name]
+    if not meant:
+        raise unknown("run", name, {run.metric for run in runs})
+    if len(meant) > 1:
+        choices = ", ".join(f"{run.dataset}/{run.metric}" for run in meant)
+        raise PmbenchError(f"'{name}' was run on several datasets; say which: {choices}")
+    return meant[0]
+
+
+def write_distances(path: Path, items: Items, distances: NDArray[np.float64]) -> None:
+    """Write items, votes and distances (n, pairs), whole or not at all."""
+    with replacing(path) as draft, h5py.File(draft, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["sub_names"] = list(items.sub_names)
+        file["id"] = list(items.id)
+        for name in ("sub", "p", "votes", "cluster"):
+            file[name] = getattr(items, name)
+        file["distances"] = distances
+
+
+def read_distances(path: Path) -> tuple[Items, NDArray[np.float64]]:
+    """Return what ``write_distances`` wrote. Raises PmbenchError where the file is damaged."""
+    try:
+        with h5py.File(path, "r") as file:
+            items = Items(
+                id=file["id"].asstr()[:],
+                sub=file["sub"][:],
+                sub_names=tuple(str(name) for name in file.attrs["sub_names"]),
+                p=file["p"][:],
+                votes=file["votes"][:],
+                cluster=file["cluster"][:],
+            )
+            return items, file["distances"][:]
+    except (OSError, KeyError) as error:
+        raise PmbenchError(
+            f"{path}: expected the distances of a run, got a file that is none or is damaged "
+            f"({error}); delete its folder and run `pmbench eval` again"
+        ) from error

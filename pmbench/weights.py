@@ -1,0 +1,145 @@
+"""Named weight files: finding them, fetching them, and reading their tensors.
+
+A file is looked for in the local folder (PMBENCH_WEIGHTS, with its subfolders) as
+``<name>.safetensors``, ``<name>.pth`` or under its official file name, then in the package that
+ships it, then in the cache. Reading never runs code: safetensors, or torch's ``weights_only``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pmbench import home
+from pmbench.errors import PmbenchError
+from pmbench.fetch import Wanted, fetch
+from pmbench.manifest import WeightFile, weight_files
+from pmbench.reporting import Reporter
+
+_failed: dict[str, str] = {}  # url -> why it cannot be fetched; asked once in a process
+
+
+def find(name: str) -> Path | None:
+    """Return where a weight file is on this machine, or None."""
+    entry = weight_files()[name]
+    official = PurePosixPath(entry.url or entry.path or "").name
+    if chosen := os.environ.get("PMBENCH_WEIGHTS"):
+        folder = Path(chosen).expanduser()
+        if not folder.is_dir():
+            raise PmbenchError(
+                f"the weights folder {folder} does not exist; "
+                "name a folder that holds weight files with --weights or PMBENCH_WEIGHTS"
+            )
+        # a package's file names ("alex.pth") say too little to be looked for anywhere
+        for wanted in (f"{name}.safetensors", f"{name}.pth", official if entry.url else ""):
+            if wanted and (found := sorted(folder.rglob(wanted))):
+                return found[0]
+    if entry.package is not None:
+        return _in_package(entry)
+    cached = home.weights() / official
+    return cached if cached.exists() else None
+
+
+def ensure(names: Iterable[str], reporter: Reporter) -> None:
+    """Fetch those of the weight files that are not on this machine.
+
+    Raises PmbenchError, with the ways out, where one cannot be had.
+    """
+    for name in names:
+        entry = weight_files()[name]
+        if find(name) is not None:
+            continue
+        if entry.url is None:
+            raise PmbenchError(
+                f"the weights '{name}' come with the package {entry.package}, which is not "
+                f"installed; run: pip install {entry.package}"
+            )
+        try:
+            if entry.url in _failed:
+                raise PmbenchError(_failed[entry.url])
+            wanted = Wanted(entry.url, entry.sha256, entry.sha256_prefix)
+            fetch(wanted, home.weights(), reporter)
+        except PmbenchError as error:
+            _failed[entry.url] = str(error)
+            raise PmbenchError(
+                f"the weights '{name}' are not on this machine and cannot be fetched ({error}); "
+                f"put {PurePosixPath(entry.url).name} or {name}.safetensors into a folder and "
+                "name it with --weights or PMBENCH_WEIGHTS"
+            ) from error
+
+
+def load(name: str) -> dict[str, Tensor]:
+    """Return the tensors of a weight file that is on this machine, by name, on the CPU."""
+    path = find(name)
+    if path is None:
+        raise PmbenchError(
+            f"the weights '{name}' are not on this machine; fetch them with `pmbench download`, "
+            "or name a folder that holds them with --weights or PMBENCH_WEIGHTS"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        kind = "SafetensorError" if isinstance(error, SafetensorError) else type(error).__name__
+        raise PmbenchError(
+            f"{path}: expected the weights '{name}', got a file that cannot be read safely "
+            f"({kind}: {str(error).splitlines()[0] if str(error) else 'no reason given'}); "
+            "delete it and fetch it again"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise PmbenchError(
+            f"{path}: expected named tensors for '{name}', got a {type(content).__name__}; "
+            "delete it and fetch it again"
+        )
+    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def load_into(module: torch.nn.Module, name: str, prefix: str = "") -> None:
+    """Copy the tensors of a weight file into a module whose state they must fit exactly.
+
+    Only names that begin with ``prefix`` count, so a whole network's file fits its trunk. Raises
+    PmbenchError where a tensor is missing or has another shape.
+    """
+    tensors = load(name)
+    state = module.state_dict()
+    for key, old in state.items():
+        new = tensors.get(prefix + key)
+        if new is None or new.shape != old.shape:
+            got = "none of that name" if new is None else f"shape {tuple(new.shape)}"
+            raise PmbenchError(
+                f"{find(name)}: the weights '{name}' need a tensor '{prefix + key}' of shape "
+                f"{tuple(old.shape)}, got {got}; is it another network's file?"
+            )
+        state[key] = new.to(old.dtype)
+    module.load_state_dict(state)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return a digest of the sorted (name, shape, bytes) of tensors."""
+    total = hashlib.sha256()
+    for key in sorted(tensors):
+        value = tensors[key].detach().cpu().contiguous()
+        total.update(f"{key}\0{tuple(value.shape)}\0{value.dtype}\0".encode())
+        total.update(value.numpy().tobytes())
+    return total.hexdigest()
+
+
+def _in_package(entry: WeightFile) -> Path | None:
+    """Return the path of a data file in an installed package, without importing the package."""
+    assert entry.package is not None
+    assert entry.path is not None
+    found = importlib.util.find_spec(entry.package)
+    for place in (found.submodule_search_locations or []) if found else []:
+        path = Path(place) / entry.path
+        if path.exists():
+            return path
+    return None

@@ -1,0 +1,117 @@
+"""Toy datasets: pictures, votes, files in folders and archives, manifests."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pmbench.manifest import Manifest, load
+from pmbench.resize import Pixels
+
+Files = dict[str, bytes]  # path -> content
+
+
+def picture(seed: int, height: int = 8, width: int = 8) -> Pixels:
+    """Return random pixels (height, width, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def png(pixels: Any, **options: Any) -> bytes:
+    """Return pixels, or a PIL picture, as a PNG file."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def npy(value: Any) -> bytes:
+    """Return a value as a .npy file."""
+    file = io.BytesIO()
+    np.save(file, np.asarray(value), allow_pickle=True)
+    return file.getvalue()
+
+
+def enlarged(pixels: Pixels, factor: int) -> Pixels:
+    """Return the corner-aligned nearest-neighbour enlargement: pixel i shows rint(i(n-1)/(N-1))."""
+    rows, columns = (
+        np.rint(np.arange(factor * n) * (n - 1) / (factor * n - 1)).astype(int)
+        for n in pixels.shape[:2]
+    )
+    return pixels[rows][:, columns]
+
+
+def triplets(counts: Mapping[str, int], votes: int = 5, above: str = "val/") -> Files:
+    """Return a 2AFC dataset in BAPPS' layout, so many items for each sub-dataset."""
+    made: Files = {}
+    for s, (sub_dataset, count) in enumerate(counts.items()):
+        for i in range(count):
+            for r, role in enumerate(("ref", "p0", "p1")):
+                path = f"{above}{sub_dataset}/{role}/{i:06d}.png"
+                made[path] = png(picture(1000 * s + 10 * i + r))
+            share = np.float32((i + s) % (votes + 1) / votes)
+            made[f"{above}{sub_dataset}/judge/{i:06d}.npy"] = npy(share)
+    return made
+
+
+def write_tree(folder: Path, files: Files) -> Path:
+    """Write files below a folder."""
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+def tar(files: Files, mode: str = "w:gz", extra: list[tarfile.TarInfo] | None = None) -> bytes:
+    """Return an archive of files; ``extra`` are members without content, at its beginning."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
+        for member in extra or []:
+            archive.addfile(member)
+        for path, data in files.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return file.getvalue()
+
+
+def member(path: str, kind: bytes = tarfile.REGTYPE, **facts: Any) -> tarfile.TarInfo:
+    """Return a member of an archive with these facts (size, linkname …)."""
+    made = tarfile.TarInfo(path)
+    made.type = kind
+    for name, value in facts.items():
+        setattr(made, name, value)
+    return made
+
+
+def toml(content: Mapping[str, Any]) -> str:
+    """Return a mapping as TOML, its tables written inline; TOML reads strings as JSON does."""
+    return "".join(f"{json.dumps(key)} = {_value(value)}\n" for key, value in content.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(k)} = {_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value).replace("\x7f", "\\u007f")
+
+
+FOLDERS = {"root": "val", "roles": {"ref": "ref", "p0": "p0", "p1": "p1"}, "votes": "judge"}
+
+
+def manifest(folder: Path, **content: Any) -> Manifest:
+    """Write and load the manifest of a toy 2AFC dataset in BAPPS' layout, or with changes to it."""
+    base = {"name": "toy", "title": "Toy", "protocol": "2afc", "votes_per_item": 5}
+    if not {"folders", "table", "built_in"} & set(content):
+        base |= {"folders": FOLDERS}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{content.get('name', 'toy')}.toml"
+    path.write_text(toml(base | content), encoding="utf-8")
+    return load(path)
