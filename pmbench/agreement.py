@@ -5,8 +5,8 @@ Conventions
 ``d`` and ``p`` are float64 arrays of shape (n,). Every function takes ``w``, non-negative item
 weights of shape (resamples, n), and returns an array of shape (resamples,): a bootstrap resample
 that draws item i three times is the weight 3 at i, so that intervals and values come from one
-formula. ``ones(n)`` gives the plain value. A statistic that is undefined (no item, no variance,
-nobody said "same") is NaN, never a made-up number.
+formula. ``ones(n)`` gives the plain value. There is at least one item. A statistic that is
+undefined (no item drawn, no variance, nobody said "same") is NaN, never a made-up number.
 
 Two alternative forced choice ("2AFC"): p is the share of people who preferred p1.
 Just noticeable differences ("JND"): p is the share of people who said "same".

@@ -114,8 +114,10 @@ def unit_taps(
     torchvision's own initialisation after ``torch.manual_seed(seed)`` on the CPU. No argument has a
     default: a default would make two cache keys of one choice, and silently stop the sharing.
     """
-    net = UnitTaps(name, preprocessing, seed).eval().requires_grad_(False).to(device)
-    return net.to(memory_format=torch.channels_last)
+    # made outside of inference mode, since it may be asked for a gradient later: it is a loss too
+    with torch.inference_mode(False):
+        net = UnitTaps(name, preprocessing, seed).eval().requires_grad_(False).to(device)
+        return net.to(memory_format=torch.channels_last)
 
 
 def _trunk(name: str, seed: int | None) -> nn.Sequential:

@@ -271,5 +271,9 @@ def _check_counts(manifest: Manifest, rows: list[Row], source: Path, choices: Ch
         )
         raise PmbenchError(
             f"{source}: expected {manifest.expected:,} {noun}, found {len(rows):,} ({told}); "
-            "fetch it again, or give --partial to use what is there, marked as partial"
+            + (
+                "is it another dataset?"
+                if len(rows) > manifest.expected
+                else "fetch it again, or give --partial to use what is there, marked as partial"
+            )
         )

@@ -7,6 +7,7 @@ JND; a smaller distance means more alike. ``cluster`` is optional. ``.gz`` is re
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +54,15 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
     kind = PROTOCOLS[protocol]
     try:
         table = pd.read_csv(path, keep_default_na=False, dtype=str)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise PmbenchError(
-            f"{path}: expected a CSV file with the columns {_wanted(protocol)} ({error})"
+            f"{path}: expected a CSV file with the columns {_wanted(protocol)} "
+            f"({str(error).strip()})"
         ) from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for row labels
+        raise PmbenchError(
+            f"{path}: the rows have more fields than the header; expected one for each column"
+        )
     table = table.rename(columns={k: v for k, v in _ALIASES.items() if v not in table.columns})
     missing = [name for name in (kind.vote, *kind.columns) if name not in table.columns]
     if missing:
@@ -111,6 +117,10 @@ def _votes(path: Path, table: pd.DataFrame, column: str) -> tuple[Array, Array]:
     """Return shares, rounded to k/n where n is known, and the numbers of votes."""
     p = _numbers(path, table, column)
     asked = _numbers(path, table, "votes") if "votes" in table else None
+    if asked is not None and len(bad := np.flatnonzero(asked % 1)):
+        raise PmbenchError(
+            f"{path}: line {bad[0] + 2}: {asked[bad[0]]:g} votes; expected a whole number"
+        )
     found = [
         share(float(value), None if asked is None else int(asked[i]), f"{path}: line {i + 2}")
         for i, value in enumerate(p)

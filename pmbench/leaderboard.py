@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -28,6 +30,7 @@ class Cell:
     low: float = math.nan
     high: float = math.nan
     note: str = ""
+    part: bool = False  # it covers less than it seems to; the note says why
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,12 @@ def tidy(results: Path, dataset: str | None = None) -> pd.DataFrame:
         table.insert(0, "dataset", run.dataset)
         table["partial"] = bool(run.info["dataset"]["partial"])
         table["human_votes"] = bool(run.info["dataset"]["human_votes"])
-        table["items_per_second"] = run.info["items_per_second"]
+        table["items_per_second"] = float(run.info["items_per_second"])
         table["signature"] = run.signature
         people = table["kind"] == "human"  # the same in every run, and not the metric's
         table.loc[people, "signature"] = run.signature.partition(" || ")[0]
         table.loc[people, "items_per_second"] = math.nan
-        tables.append(table)
+        tables.append(table[table["human_votes"] | (table["kind"] == "metric")])
     if not tables:
         return pd.DataFrame()
     whole = pd.concat(tables, ignore_index=True)
@@ -113,10 +116,10 @@ def tidy(results: Path, dataset: str | None = None) -> pd.DataFrame:
 def _runs(results: Path, dataset: str | None) -> list[Run]:
     if dataset is None:
         return find(results)
-    members = [dataset]
-    if dataset.partition("@")[0] not in manifest.datasets():
-        members = [m.name for m in manifest.resolve([dataset])]
-    return [run for member in members for run in find(results, member)]
+    here = find(results, dataset)  # even where its manifest is not at hand any more
+    if here or dataset.partition("@")[0] in manifest.datasets():
+        return here
+    return [run for member in manifest.resolve([dataset]) for run in find(results, member.name)]
 
 
 def _board(dataset: str, runs: list[Run], view: View) -> Board | None:
@@ -126,15 +129,15 @@ def _board(dataset: str, runs: list[Run], view: View) -> Board | None:
     if view.statistic is not None and view.statistic not in names:
         return None  # the statistic of another protocol
     statistic = protocol.statistic(view.statistic or protocol.statistics[0].name)
-    subs = [str(name) for name in facts["sub_datasets"]]
+    subs = list(dict.fromkeys(str(s) for run in runs for s in run.info["dataset"]["sub_datasets"]))
     columns = ["macro", *["pooled"] * view.pooled, *(subs if len(subs) > 1 else [])]
     rows, usual = _measured(runs, statistic, columns)
     legend = _legend(protocol, rows, statistic)
     if any(row.other_protocol for row in rows):
         legend.append(f"† measured in another way than {usual}; not comparable")
     shown = rows
-    if view.published and statistic is protocol.statistics[0]:
-        published, why_not = _published(runs, columns)
+    if view.published:
+        published, why_not = _published(runs, columns, statistic is protocol.statistics[0])
         shown = rows + published
         legend += [why_not] if why_not else _published_legend(published, runs)
     return Board(
@@ -157,9 +160,10 @@ def _unit(protocol: Protocol) -> str:
 def _marks(runs: list[Run], unit: str) -> list[str]:
     facts = runs[0].info["dataset"]
     marks = [] if facts["human_votes"] else [SYNTHETIC]
-    if any(run.info["dataset"]["partial"] for run in runs):
+    if partial := [run.info["dataset"] for run in runs if run.info["dataset"]["partial"]]:
+        least = min(partial, key=lambda its: int(its["items"]))
         marks.append(
-            f"partial: {facts['items']:,} of {facts['of']:,} {unit}, "
+            f"partial: {least['items']:,} of {least['of']:,} {unit}, "
             "not comparable with published scores"
         )
     return marks
@@ -174,6 +178,8 @@ def _measured(runs: list[Run], statistic: Statistic, columns: list[str]) -> tupl
         way = run.signature.partition(" || ")[0]
         table = run.scores()
         table = table[table["statistic"] == statistic.name]
+        if way != usual:  # other items, perhaps: its people are not those of this table
+            table = table[table["kind"] == "metric"]
         for (kind, name), part in table.groupby(["kind", "name"], sort=False):
             places = {str(record["sub_dataset"]): record for record in part.to_dict("records")}
             cells = {
@@ -182,47 +188,60 @@ def _measured(runs: list[Run], statistic: Statistic, columns: list[str]) -> tupl
                     low=float(record["low"]),
                     high=float(record["high"]),
                     note=str(record["note"]),
+                    part=_in_part(record),
                 )
                 for column in columns
                 if (record := places.get(column)) is not None
             }
-            rows[str(name), way if kind == "metric" else usual] = Row(
+            rows[str(name), way] = Row(
                 name=str(name),
                 kind=str(kind),
                 cells=cells,
                 n=int(places["macro"]["n"]),
                 of=int(run.info["dataset"]["of"]),
                 speed=float(run.info["items_per_second"]) if kind == "metric" else None,
-                other_protocol=way != usual and kind == "metric",
+                other_protocol=way != usual,
             )
     if not runs[0].info["dataset"]["human_votes"]:
         return [row for row in rows.values() if row.kind != "human"], usual
     return list(rows.values()), usual
 
 
+def _in_part(record: dict[Hashable, Any]) -> bool:
+    """Say whether a score lacks items, or a macro score sub-datasets, that others may have."""
+    fewer = record["n"] < record["of"] or record["sub_dataset"] == "macro"
+    return bool(record["note"]) and fewer and not math.isnan(record["value"])
+
+
 def _legend(protocol: Protocol, rows: list[Row], statistic: Statistic) -> list[str]:
     lines = ["macro: plain mean of the sub-datasets"]
     if statistic.interval:
         lines[0] += "; 95 % bootstrap intervals"
+    cells = [cell for row in rows for cell in row.cells.values()]
+    if statistic.interval and any(math.isnan(c.low) and not math.isnan(c.value) for c in cells):
+        lines.append("no interval where all items are of one cluster: there is nothing to draw")
     shown = {row.name for row in rows}
     lines += [f"{human.name}: {human.title}" for human in protocol.humans if human.name in shown]
+    if any(cell.part for cell in cells):
+        lines.append("* over a part of the items only; the reasons:")
     for row in rows:
-        notes = dict.fromkeys(cell.note for cell in row.cells.values() if cell.note)
-        if row.kind == "metric" and notes:
-            lines.append(f"{row.name}: {'; '.join(notes)}")
+        if note := row.cells["macro"].note:  # says what the notes of the other columns say
+            lines.append(f"{row.name}: {note}")
     return lines
 
 
-def _published(runs: list[Run], columns: list[str]) -> tuple[list[Row], str]:
+def _published(runs: list[Run], columns: list[str], main: bool) -> tuple[list[Row], str]:
     """Return the dataset's published rows, or why they are not shown."""
     entry = manifest.datasets().get(str(runs[0].info["dataset"]["name"]))
     if entry is None or not entry.published:
         return [], "published: nobody has published scores on this dataset, as far as known here"
+    if not main:
+        return [], "published: not shown, since papers report no other statistic than the main one"
     if runs[0].dataset != entry.name or any(run.info["dataset"]["partial"] for run in runs):
         return [], "published: not shown beside a partial dataset or another resize mode"
     rows = []
     for published in entry.published:
-        name = f"{published.metric or published.label} [{published.label}]"
+        name = " ".join(filter(None, [published.metric, f"[{published.label}]"]))
         cells = {c: Cell(v / 100) for c, v in published.scores.items() if c in columns}
         rows.append(Row(name=name, kind="published", cells=cells))
     return rows, ""

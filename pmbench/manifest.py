@@ -56,6 +56,12 @@ class Folders(_Entry):
     roles: dict[str, str]  # role -> folder name
     votes: str  # folder of .npy files, each one number in [0, 1]
 
+    @model_validator(mode="after")
+    def _apart(self) -> Folders:
+        if len({*self.roles.values(), self.votes}) <= len(self.roles):
+            raise ValueError("'roles' and 'votes' must name a folder of its own for each")
+        return self
+
 
 class Table(_Entry):
     """A CSV or JSON-lines file with one item a row; patterns name columns in braces."""

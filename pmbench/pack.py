@@ -248,7 +248,7 @@ class Pack:
                 return cls(
                     path, items, file["items/rows"][:], file["items/size"][:], sizes, attributes
                 )
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise PmbenchError(
                 f"{path}: expected a pack, got a file that is none or is damaged ({error}); "
                 "delete it and pack again with `pmbench download`"

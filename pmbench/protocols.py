@@ -87,6 +87,8 @@ class Protocol:
                 f"the distance in row {row} is {distances[row].tolist()}; expected finite numbers; "
                 "leave the item out or mend the metric"
             )
+        if len(p) == 0:
+            return {s.name: float("nan") for s in self.statistics}
         plain = agreement.ones(len(p))
         return {s.name: float(s.value(distances, p, plain)[0]) for s in self.statistics}
 
@@ -115,6 +117,13 @@ def _correlations(
             "plcc", "Pearson", lambda d, p, w: agreement.pearson(x(d), y(p), w), percent=False
         ),
     )  # fmt: skip
+
+
+def _best_ranking(same: Array) -> Array:
+    """Return distances that rank by the votes; all differ, since ties could be bettered."""
+    ranks = np.empty(len(same))
+    ranks[np.argsort(-same, kind="stable")] = np.arange(len(same))
+    return ranks
 
 
 def _undecided_left_out(d: Array, p: Array) -> Mask:
@@ -191,7 +200,7 @@ JND = Protocol(
         Human(
             "human-majority",
             "Upper bound: ranked by the votes themselves",
-            lambda p, n, w: agreement.average_precision(1 - p, p, w),
+            lambda p, n, w: agreement.average_precision(_best_ranking(p), p, w),
         ),
     ),
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections import defaultdict
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -83,13 +85,13 @@ def _table(board: Board, names: list[str], columns: list[_Column], gap: int) -> 
     table = _bare_table(gap)
     table.add_column("metric", no_wrap=True)
     for column in columns:
-        table.add_column(column.header, justify="right", no_wrap=True)
+        table.add_column(Text(column.header), justify="right", no_wrap=True)
     best = _best(board)
     for i, row in enumerate(board.rows):
         cells = [
             Text(
                 column.texts[i],
-                style="bold" if best.get(column.key) == row.name else "",
+                style="bold" if row.kind == "metric" and row.name in best[column.key] else "",
                 justify="right",
             )
             for column in columns
@@ -107,6 +109,8 @@ def _broken(name: str) -> str:
     """Return a long name over two lines, broken at a hyphen or a blank: its row has two anyway."""
     if len(name) <= _LONGEST_NAME:
         return name
+    if " [" in name:  # a published row
+        return name.replace(" [", "\n[")
     cut = max(name.rfind("-", 0, _LONGEST_NAME), name.rfind(" ", 0, _LONGEST_NAME))
     return f"{name[: cut + 1]}\n{name[cut + 1 :]}" if cut > 0 else name
 
@@ -123,14 +127,15 @@ def to_markdown(board: Board) -> str:
         cells = []
         for column in board.columns:
             text = _text(board, row.cells.get(column), interval=column in ("macro", "pooled"))
-            first = row.kind == "metric" and best.get(column) == row.name
+            text = text.replace("*", r"\*")
+            first = row.kind == "metric" and row.name in best[column]
             cells.append(f"**{text}**" if first else text)
         name = _name(row).replace("[", r"\[").replace("]", r"\]")
         lines.append(
             _line([name if row.kind == "metric" else f"*{name}*", *cells, _count(row), _speed(row)])
         )
     lines.append("")
-    lines += [f"- {line}" for line in board.legend]
+    lines += ["- " + line.replace("*", r"\*") for line in board.legend]
     return "\n".join(lines) + "\n"
 
 
@@ -158,7 +163,7 @@ def _number(cell: Cell, percent: bool, interval: bool, break_line: bool) -> str:
     if math.isnan(cell.value):
         return "n/a"
     scale, digits = (100, 1) if percent else (1, 3)
-    text = f"{cell.value * scale:.{digits}f}"
+    text = f"{cell.value * scale:.{digits}f}" + "*" * cell.part
     if not interval or math.isnan(cell.low):
         return text
     drawn = f"{cell.low * scale:.{digits}f}–{cell.high * scale:.{digits}f}"
@@ -175,23 +180,21 @@ def _speed(row: Row) -> str:
     )
 
 
-def _best(board: Board) -> dict[str, str]:
-    """Return the best metric of each column, where there are several."""
+def _best(board: Board) -> dict[str, set[str]]:
+    """Return the best metrics of each column, where there are several on the same items."""
     metrics = [row for row in board.rows if row.kind == "metric" and not row.other_protocol]
-    best = {}
+    best: dict[str, set[str]] = defaultdict(set)
     for column in board.columns if len(metrics) > 1 else []:
-        scored = [
-            (row.cells[column].value, row.name)
-            for row in metrics
-            if column in row.cells and not math.isnan(row.cells[column].value)
-        ]
-        if scored:
-            best[column] = max(scored)[1]
+        scored = [(row.name, row.cells[column]) for row in metrics if column in row.cells]
+        scored = [(name, cell) for name, cell in scored if not math.isnan(cell.value)]
+        scored = [(name, cell) for name, cell in scored if not cell.part] or scored
+        most = max((cell.value for _, cell in scored), default=math.nan)
+        best[column] = {name for name, cell in scored if cell.value == most}
     return best
 
 
 def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def to_plain(board: Board, width: int = 120) -> str:
@@ -225,12 +228,17 @@ def scores_to_rich(table: pd.DataFrame, protocol: Protocol) -> RenderableType:
             record = cells[key, place]
             cell = Cell(float(record["value"]), float(record["low"]), float(record["high"]))
             row.append(_number(cell, percent, interval=key == main.name, break_line=False))
-        drawn.add_row(place, *row, f"{cells[main.name, place]['n']:,}")
+        drawn.add_row(Text(place), *row, f"{cells[main.name, place]['n']:,}")
     legend = [
         "in brackets: 95 % bootstrap interval",
         "SRCC, KRCC, PLCC: Spearman, Kendall, Pearson",
     ]
     legend += [f"{h.name}: {h.title}" for h in protocol.humans]
+    legend += [
+        f"{key}: {cells[key, 'macro']['note']}"
+        for key, _, _ in columns
+        if cells[key, "macro"]["note"]
+    ]
     return Group(drawn, Text("\n".join(legend), style="dim"))
 
 
@@ -259,7 +267,10 @@ def listing_to_rich(table: pd.DataFrame) -> RenderableType:
         drawn.add_column(str(column).replace("_", " "), no_wrap=i == 0, overflow="fold")
     for row in table.itertuples(index=False):
         drawn.add_row(
-            *(Text("" if pd.isna(v) else f"{v:,}" if isinstance(v, int) else str(v)) for v in row)
+            *(
+                Text("" if pd.isna(v) else f"{v:,}" if isinstance(v, Integral) else str(v))
+                for v in row
+            )
         )
     return drawn if len(table) else Text("none")
 

@@ -90,7 +90,14 @@ class Run:
 
     def scores(self) -> pd.DataFrame:
         """Return the tidy table of the run's scores."""
-        return pd.read_csv(self.folder / "scores.csv", keep_default_na=False, na_values=["nan"])
+        path = self.folder / "scores.csv"
+        try:
+            return pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+        except (OSError, ValueError) as error:
+            raise PmbenchError(
+                f"{path}: expected the scores of a run ({error}); "
+                "delete its folder and run `pmbench eval` again"
+            ) from error
 
 
 def save(
@@ -104,11 +111,9 @@ def save(
     (folder / "run.json").unlink(missing_ok=True)
     write_distances(folder / "distances.h5", items, distances)
     write_text(folder / "scores.csv", scores.to_csv(index=False, na_rep="nan"))
-    write_text(
-        folder / "run.json",
-        json.dumps({"format": FORMAT, "pmbench": __version__, **info}, indent=1) + "\n",
-    )
-    return Run(folder, info)
+    whole = {"format": FORMAT, "pmbench": __version__, **info}
+    write_text(folder / "run.json", json.dumps(whole, indent=1) + "\n")
+    return Run(folder, whole)
 
 
 def open_run(folder: Path) -> Run | None:
@@ -118,8 +123,10 @@ def open_run(folder: Path) -> Run | None:
         return None
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-        if info["format"] != FORMAT or not info["signature"] or not info["metric"]["name"]:
+        if info["format"] != FORMAT:
             raise ValueError(f"format {info['format']}, expected {FORMAT}")
+        if not info["signature"] or not info["metric"]["name"]:
+            raise ValueError("no signature or no name")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PmbenchError(
             f"{path}: expected a run written by pmbench ({error}); "
@@ -157,6 +164,8 @@ def pick(results: Path, name: str, dataset: str | None) -> Run:
     meant = [run for run in runs if run.metric == name]
     if not meant:
         raise unknown("run", name, {run.metric for run in runs})
+    if len(meant) > 1:  # a dataset's name stands for its variants too, but for itself first
+        meant = [run for run in meant if run.dataset == dataset] or meant
     if len(meant) > 1:
         choices = ", ".join(f"{run.dataset}/{run.metric}" for run in meant)
         raise PmbenchError(f"'{name}' was run on several datasets; say which: {choices}")

@@ -24,6 +24,7 @@ from pmbench.protocols import Human, Protocol, Statistic
 COLUMNS = [
     "kind", "name", "statistic", "sub_dataset", "value", "low", "high", "n", "of", "note",
 ]  # fmt: skip
+_NO_ITEMS = "no items left"
 _WHY_UNDEFINED = {
     "map": 'nobody said "same"',
     "hard_majority": "nobody made up a majority",
@@ -77,7 +78,7 @@ def score(
     quantities = [
         _Quantity(
             "metric", name, statistic.name, at(statistic), statistic.counts(d, kept.p),
-            statistic.interval, _WHY_UNDEFINED.get(statistic.name, "no items"),
+            statistic.interval, _WHY_UNDEFINED.get(statistic.name, _NO_ITEMS),
         )
         for statistic in protocol.statistics
     ]  # fmt: skip
@@ -112,10 +113,7 @@ def _tidy(asked: Items, kept: Items, quantities: list[_Quantity], few: str) -> p
     intervals = _intervals(kept, groups, quantities)
     rows = []
     for q, value, interval in zip(quantities, plain, intervals, strict=True):
-        missing = [bool(np.isnan(v)) for v in value[:-2, 0]]
-        lacking = [name for name, gone in zip(kept.sub_names, missing, strict=True) if gone]
-        without = f"without {', '.join(lacking)}: {q.why_undefined}" if any(missing) else ""
-        notes = [q.why_undefined if gone else "" for gone in missing] + [without, ""]
+        notes = _why_missing(q, value[:, 0], groups, kept)
         counts = [int(q.used[group].sum()) for group in groups] + [int(q.used.sum())] * 2
         for i, place in enumerate([*kept.sub_names, "macro", "pooled"]):
             note = "; ".join(filter(None, [few, notes[i]]))
@@ -135,6 +133,21 @@ def _tidy(asked: Items, kept: Items, quantities: list[_Quantity], few: str) -> p
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def _why_missing(q: _Quantity, values: Array, groups: list[Index], kept: Items) -> list[str]:
+    """Return why each value is NaN, "" where it is not; for macro, what it is without and why."""
+
+    def why(value: float, count: int) -> str:
+        return "" if not np.isnan(value) else q.why_undefined if count else _NO_ITEMS
+
+    by_sub = [why(value, len(group)) for value, group in zip(values, groups, strict=False)]
+    without: dict[str, list[str]] = {}
+    for name, reason in zip(kept.sub_names, by_sub, strict=True):
+        if reason:
+            without.setdefault(reason, []).append(name)
+    macro = [f"without {', '.join(names)}: {reason}" for reason, names in without.items()]
+    return [*by_sub, "; ".join(macro), why(values[-1], len(kept))]
+
+
 def _values(quantity: _Quantity, groups: list[Index], by_group: list[Array], whole: Array) -> Array:
     """Return a quantity in each sub-dataset, macro and pooled: (groups + 2, resamples)."""
     none = np.full(len(whole), np.nan)
@@ -150,17 +163,23 @@ def _values(quantity: _Quantity, groups: list[Index], by_group: list[Array], who
 
 
 def _intervals(items: Items, groups: list[Index], quantities: list[_Quantity]) -> list[Array]:
-    """Return each quantity's intervals, (groups + 2, 2); NaN where it has none."""
+    """Return each quantity's intervals, (groups + 2, 2); NaN where it has none.
+
+    A single item or cluster has none: every resample is the same, which says nothing.
+    """
     drawn: dict[int, list[Array]] = {i: [] for i, q in enumerate(quantities) if q.interval}
+    varies = np.zeros(len(items), bool)
     if len(items):
         for w in bootstrap.resamples(items.sub, items.cluster):
+            varies |= (w != 1).any(axis=0)
             by_group = [w[:, group] for group in groups]
             for i in drawn:
                 drawn[i].append(_values(quantities[i], groups, by_group, w))
+    some = [bool(varies[group].any()) for group in groups] + [bool(varies.any())] * 2
     none = np.full((len(groups) + 2, 2), np.nan)
-    return [
-        np.array([bootstrap.interval(row) for row in np.concatenate(drawn[i], axis=1)])
-        if drawn.get(i)
-        else none
-        for i in range(len(quantities))
-    ]
+    found = [none] * len(quantities)
+    for i, values in drawn.items():
+        if values:
+            each = [bootstrap.interval(row) for row in np.concatenate(values, axis=1)]
+            found[i] = np.where(np.array(some)[:, None], np.array(each), np.nan)
+    return found

@@ -100,6 +100,7 @@ def evaluate(
         if (run := open_run(folder)) and run.signature == signature and not fresh:
             outcome.runs.append(run)
             outcome.reused.append(run.metric)
+            (folder / JOURNAL).unlink(missing_ok=True)  # of a run killed when it was complete
             continue
         if fresh:
             (folder / JOURNAL).unlink(missing_ok=True)

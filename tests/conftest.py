@@ -29,3 +29,10 @@ def shared() -> Path:
             pytest.fail(f"PMBENCH_REQUIRE_SHARED is set and {SHARED} does not exist")
         pytest.skip(f"needs the reference material in {SHARED}")
     return SHARED
+
+
+@pytest.fixture
+def reference_weights(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point PMBENCH_WEIGHTS at the reference trunks."""
+    monkeypatch.setenv("PMBENCH_WEIGHTS", str(shared / "weights"))
+    return shared / "weights"

@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from pmbench.download import pack_for, pack_path
+from pmbench.errors import PmbenchError
 from pmbench.manifest import Manifest, load
-from pmbench.resize import Pixels
+from pmbench.pack import Pack
+from pmbench.reporting import Silent
+from pmbench.resize import Pixels, resize_for
 
 Files = dict[str, bytes]  # path -> content
 
@@ -92,15 +97,15 @@ def member(path: str, kind: bytes = tarfile.REGTYPE, **facts: Any) -> tarfile.Ta
 
 def toml(content: Mapping[str, Any]) -> str:
     """Return a mapping as TOML, its tables written inline; TOML reads strings as JSON does."""
-    return "".join(f"{json.dumps(key)} = {_value(value)}\n" for key, value in content.items())
+    return "".join(f"{_value(key)} = {_value(value)}\n" for key, value in content.items())
 
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(k)} = {_value(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{_value(k)} = {_value(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 FOLDERS = {"root": "val", "roles": {"ref": "ref", "p0": "p0", "p1": "p1"}, "votes": "judge"}
@@ -115,3 +120,25 @@ def manifest(folder: Path, **content: Any) -> Manifest:
     path = folder / f"{content.get('name', 'toy')}.toml"
     path.write_text(toml(base | content), encoding="utf-8")
     return load(path)
+
+
+def packed(entry: Manifest, reporter: Silent | None = None) -> Pack:
+    """Return the pack of a dataset of local files as evaluation gets it."""
+    pack = pack_for(entry, resize_for(entry, None), reporter or Silent())
+    assert pack is not None
+    return pack
+
+
+def told_of(entry: Manifest) -> str:
+    """Fail to pack a dataset of local files, leaving nothing; return the sentence."""
+    with pytest.raises(PmbenchError) as caught:
+        packed(entry)
+    folder = pack_path(entry, resize_for(entry, None)).parent
+    assert {path.suffix for path in folder.iterdir()} <= {".lock"}
+    return str(caught.value)
+
+
+def role_images(pack: Pack, item: str) -> Pixels:
+    """Return what a metric would be shown of one item: (roles, H, W, 3)."""
+    (row,) = np.flatnonzero(pack.items.id == item)
+    return pack.images(int(pack.size[row]), pack.rows[row])

@@ -71,8 +71,8 @@ class Mmd(nn.Module):
 
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,), half of MMD² as r grows."""
-        a, b = x.derive(self.features), y.derive(self.features)
-        return (a - b).square().mean(dim=(1, 2, 3))
+        difference: Tensor = x.derive(self.features) - y.derive(self.features)
+        return difference.square().mean(dim=(1, 2, 3))
 
 
 def patch_rbf(x: Images, y: Images, patch: int, s: float) -> Tensor:
@@ -96,7 +96,8 @@ class MmdPlusPlus(nn.Module):
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,)."""
         local = patch_rbf(x, y, self.rbf_patch, self.rbf_s)
-        return 0.001 * l2(x, y) + 0.05 * local + self.mmd(x, y)
+        mmd: Tensor = self.mmd(x, y)
+        return 0.001 * l2(x, y) + 0.05 * local + mmd
 
 
 register(

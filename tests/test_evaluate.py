@@ -1,0 +1,345 @@
+"""The loop: each image once, resumable to the bit, and one bad metric alone."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pmbench.backbones import LPIPS, unit_taps
+from pmbench.batches import Bounds
+from pmbench.download import Choices, download, pack_for
+from pmbench.errors import PmbenchError
+from pmbench.evaluate import Loaded, be_exact, choose_device, digest_of, load_metrics
+from pmbench.images import Images
+from pmbench.manifest import datasets
+from pmbench.metrics import Metric, registered
+from pmbench.reporting import Silent
+from pmbench.resize import resize_for
+from pmbench.runs import JOURNAL, Selection
+from pmbench.session import Job, Outcome, evaluate
+
+CPU = torch.device("cpu")
+SMALL = Bounds(pixels=45 * 64 * 64)  # several batches on the ladder, each with whole components
+
+
+def job(name: str, results: Path, limit: int | None = None) -> Job:
+    manifest = datasets()[name]
+    pack = pack_for(manifest, resize_for(manifest, None), Silent())
+    assert pack is not None
+    return Job(manifest, pack, Selection(limit), results)
+
+
+def ready(*names: str) -> list[Loaded]:
+    loaded, failures = load_metrics([registered()[n] for n in names], CPU, Silent())
+    assert not failures
+    return loaded
+
+
+def run(a_job: Job, metrics: list[Loaded], bounds: Bounds = SMALL, **options: object) -> Outcome:
+    reporter = options.pop("reporter", Silent())
+    return evaluate(a_job, metrics, CPU, bounds, bool(options.pop("fresh", False)), reporter)  # type: ignore[arg-type]
+
+
+def distances(outcome: Outcome) -> dict[str, np.ndarray]:
+    return {r.metric: r.distances()[1] for r in outcome.runs}
+
+
+class Interrupting(Silent):
+    """A user who presses Ctrl-C after some batches."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    @contextmanager
+    def task(self, what: str, total: float | None, unit: str) -> Iterator[Interrupting]:  # type: ignore[override]
+        yield self
+
+    def describe(self, text: str) -> None: ...
+
+    def expect(self, total: float | None, done: float = 0) -> None: ...
+
+    def advance(self, amount: float = 1) -> None:
+        if amount:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+
+@contextmanager
+def counted(*trunks: str, seed: int | None = None) -> Iterator[dict[str, Counter[str]]]:
+    """Count how often each trunk is given each image."""
+    seen: dict[str, Counter[str]] = {trunk: Counter() for trunk in trunks}
+    handles = []
+    for trunk in trunks:
+
+        def count(module: object, args: tuple[Tensor], trunk: str = trunk) -> None:
+            for image in args[0]:
+                seen[trunk][hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()] += 1
+
+        # the first layer: a pass over an image begins there
+        layer = unit_taps(trunk, LPIPS, seed, CPU).features[0]
+        handles.append(layer.register_forward_pre_hook(count))
+    yield seen
+    for handle in handles:
+        handle.remove()
+
+
+def images_of(a_job: Job) -> int:
+    chosen = a_job.chosen
+    pairs = {
+        (int(size), int(row))
+        for size, rows in zip(a_job.pack.size[chosen], a_job.pack.rows[chosen], strict=True)
+        for row in rows
+    }
+    return len(pairs)
+
+
+@pytest.mark.parametrize("dataset", ["ladder-2afc", "ladder-jnd"])
+@pytest.mark.usefixtures("reference_weights")
+def test_a_trunk_sees_each_image_once_however_many_metrics_use_it(
+    dataset: str, tmp_path: Path
+) -> None:
+    a_job = job(dataset, tmp_path)
+    metrics = ready("lpips-alex", "net-alex", "lpips-squeeze", "net-squeeze", "l2", "mmdpp")
+    with counted("alexnet", "squeezenet1_1") as seen:
+        run(a_job, metrics)
+    for counts in seen.values():
+        assert set(counts.values()) == {1}
+        assert len(counts) == images_of(a_job)
+
+
+@pytest.mark.usefixtures("reference_weights")
+def test_also_with_two_image_sizes(shared: Path, tmp_path: Path) -> None:
+    manifest = datasets()["bapps-2afc-val"]
+    choices = Choices(source=str(shared / "bapps_sample"), partial=True)
+    pack = download(manifest, resize_for(manifest, "exact"), choices, Silent())
+    assert sorted(pack.sizes) == [(63, 63), (64, 64)]
+    a_job = Job(manifest, pack, Selection(), tmp_path)
+    with counted("alexnet") as seen:
+        outcome = run(a_job, ready("lpips-alex", "net-alex"))
+    assert set(seen["alexnet"].values()) == {1}
+    assert len(seen["alexnet"]) == images_of(a_job)
+    assert {r.dataset for r in outcome.runs} == {"bapps-2afc-val@exact4"}
+
+
+@pytest.mark.usefixtures("reference_weights")
+def test_also_when_interrupted_and_resumed_with_bit_identical_distances(tmp_path: Path) -> None:
+    metrics = ready("lpips-alex", "net-alex", "mmdpp", "ssim")
+    undisturbed = distances(run(job("ladder-2afc", tmp_path / "a"), metrics))
+    a_job = job("ladder-2afc", tmp_path / "b")
+    with counted("alexnet") as seen:
+        with pytest.raises(KeyboardInterrupt):
+            run(a_job, metrics, reporter=Interrupting(after=2))
+        assert 0 < len(seen["alexnet"]) < images_of(a_job)
+        outcome = run(a_job, metrics)
+    assert set(seen["alexnet"].values()) == {1}
+    assert len(seen["alexnet"]) == images_of(a_job)
+    assert outcome.resumed == dict.fromkeys(undisturbed, 2)
+    for name, values in distances(outcome).items():
+        np.testing.assert_array_equal(values, undisturbed[name], strict=True)
+
+
+def test_a_resumed_run_keeps_the_batches_it_began_with(tmp_path: Path) -> None:
+    a_job, metrics = job("ladder-2afc", tmp_path), ready("l2")
+    with pytest.raises(KeyboardInterrupt):
+        run(a_job, metrics, Bounds(items=50), reporter=Interrupting(after=1))
+    outcome = run(a_job, metrics, Bounds(items=7))
+    assert outcome.resumed == {"l2": 1}
+    assert outcome.runs[0].info["batches"]["items"] == 50
+
+
+def test_metrics_interrupted_at_different_places_go_on_together(tmp_path: Path) -> None:
+    a_job = job("ladder-2afc", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run(a_job, ready("l1"), reporter=Interrupting(after=3))
+    with pytest.raises(KeyboardInterrupt):
+        run(a_job, ready("l2"), reporter=Interrupting(after=1))
+    outcome = run(a_job, ready("l1", "l2", "psnr"))
+    assert outcome.resumed == {"l1": 3, "l2": 1}
+    undisturbed = distances(run(job("ladder-2afc", tmp_path / "x"), ready("l1", "l2", "psnr")))
+    for name, values in distances(outcome).items():
+        np.testing.assert_array_equal(values, undisturbed[name])
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\0", b"\1" * 40, b'{"half'])
+def test_what_a_killed_run_left_at_the_end_of_its_journal_is_cut_off(
+    tmp_path: Path, garbage: bytes
+) -> None:
+    a_job, metrics = job("ladder-2afc", tmp_path), ready("l2")
+    with pytest.raises(KeyboardInterrupt):
+        run(a_job, metrics, reporter=Interrupting(after=2))
+    journal = a_job.folder("l2") / JOURNAL
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[: -len(garbage) or None] + garbage)
+    outcome = run(a_job, metrics)
+    assert outcome.resumed == {"l2": 2 if not garbage else 1}
+    undisturbed = distances(run(job("ladder-2afc", tmp_path / "x"), metrics))
+    np.testing.assert_array_equal(distances(outcome)["l2"], undisturbed["l2"])
+    assert not journal.exists()
+
+
+def test_a_complete_run_is_kept_and_fresh_measures_anew(tmp_path: Path) -> None:
+    a_job, metrics = job("ladder-2afc", tmp_path, limit=3), ready("l2")
+    first = run(a_job, metrics).runs[0]
+    again = run(a_job, metrics)
+    assert again.reused == ["l2"]
+    assert again.runs[0].info == first.info
+    anew = run(a_job, metrics, fresh=True)
+    assert anew.reused == []
+    assert anew.runs[0].signature == first.signature
+
+
+def test_a_changed_metric_is_measured_anew(tmp_path: Path) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=3)
+    (l2,) = ready("l2")
+    run(a_job, [l2])
+    other = replace(l2.metric, version=2)
+    changed = Loaded(other, l2.distance, digest_of(other, l2.distance))
+    outcome = run(a_job, [changed])
+    assert outcome.reused == []
+    assert outcome.runs[0].signature != run(a_job, [l2]).runs[0].signature
+
+
+def test_a_limit_is_marked_partial_and_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    run_ = run(job("ladder-2afc", tmp_path, limit=3), ready("l2")).runs[0]
+    assert run_.dataset == "ladder-2afc@first3"
+    assert run_.info["dataset"]["partial"] is True
+    assert run_.info["dataset"]["items"] == 18  # three of each of six families
+    assert "|ladder-2afc:first3:18of216#" in run_.signature
+
+
+@pytest.mark.parametrize(
+    ("limit", "items"), [(5, 30), pytest.param(None, 216, marks=pytest.mark.slow)]
+)
+def test_every_metric_gives_the_same_at_any_batch_size(
+    limit: int | None, items: int, tmp_path: Path, reference_weights: Path
+) -> None:
+    be_exact()
+    metrics = ready(*registered())
+    auto = distances(run(job("ladder-2afc", tmp_path / "auto", limit), metrics, Bounds()))
+    assert {len(values) for values in auto.values()} == {items}
+    for size in (1, 7):
+        other = distances(
+            run(job("ladder-2afc", tmp_path / str(size), limit), metrics, Bounds(items=size))
+        )
+        for name, values in other.items():
+            np.testing.assert_allclose(values, auto[name], rtol=1e-5, atol=1e-9, err_msg=name)
+
+
+# --- metrics that are wrong -----------------------------------------------------------------------
+
+
+def made(name: str, distance: object, **card: object) -> Loaded:
+    metric = Metric(name=name, load=lambda device: distance, title=name, **card)  # type: ignore[arg-type, return-value]
+    return Loaded(metric, distance, digest_of(metric, distance))  # type: ignore[arg-type]
+
+
+def _difference(x: Images, y: Images) -> Tensor:
+    return (x.pixels - y.pixels).abs().mean(dim=(1, 2, 3))
+
+
+def _broken(x: Images, y: Images) -> Tensor:
+    raise ZeroDivisionError("division by zero")
+
+
+def _nan(x: Images, y: Images) -> Tensor:
+    value = _difference(x, y)
+    value[-1] = float("nan")
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "distance", "sentence"),
+    [
+        (
+            "raises",
+            _broken,
+            "raises failed on the batch of item .*: ZeroDivisionError: division by",
+        ),
+        (
+            "nan",
+            _nan,
+            "nan: the distance of ref and p0 of item .+ is nan; expected a finite number",
+        ),
+        ("inf", lambda x, y: _difference(x, y) / 0, "of item .+ is inf; expected a finite number"),
+        (
+            "column",
+            lambda x, y: _difference(x, y)[:, None],
+            r"expected floating-point numbers of shape \(\d+,\), one a pair, got torch.float32 of "
+            r"shape \(\d+, 1\)",
+        ),
+        ("whole", lambda x, y: _difference(x, y).long(), "got torch.int64 of shape"),
+        ("list", lambda x, y: _difference(x, y).tolist(), r"expected a tensor .*, got list"),
+    ],
+)
+def test_a_wrong_metric_fails_alone_with_a_sentence(
+    name: str, distance: object, sentence: str, tmp_path: Path
+) -> None:
+    metrics = [made(name, distance), *ready("l2")]
+    outcome = run(job("ladder-2afc", tmp_path), metrics)
+    assert [r.metric for r in outcome.runs] == ["l2"]
+    assert set(outcome.failures) == {name}
+    assert re.search(sentence, outcome.failures[name]), outcome.failures[name]
+    assert not (tmp_path / "ladder-2afc" / name / "run.json").exists()
+
+
+def test_a_size_that_a_metric_is_not_defined_on_is_not_a_number_but_a_reason(
+    shared: Path, tmp_path: Path
+) -> None:
+    manifest = datasets()["bapps-2afc-val"]
+    choices = Choices(source=str(shared / "bapps_sample"), partial=True)
+    pack = download(manifest, resize_for(manifest, "exact"), choices, Silent())
+    a_job = Job(manifest, pack, Selection(), tmp_path)
+    picky = made("picky", _difference, min_size=64)
+    never = made("never", _difference, min_size=65)
+    outcome = run(a_job, [picky, never])
+    partly, nothing = (
+        r.scores().query("kind == 'metric' and statistic == '2afc'").set_index("sub_dataset")
+        for r in outcome.runs
+    )
+    assert partly.loc["macro", "n"] == 93
+    assert partly.loc["macro", "of"] == 94
+    assert "needs at least 64 pixels a side, got 63×63" in partly.loc["macro", "note"]
+    assert nothing.loc["macro", "n"] == 0
+    assert np.isnan(nothing.loc["macro", "value"])
+    assert "needs at least 65 pixels a side" in nothing.loc["macro", "note"]
+
+
+def test_higher_is_better_is_stored_as_a_distance(tmp_path: Path) -> None:
+    up = made("up", lambda x, y: -_difference(x, y), higher_is_better=True)
+    down = made("down", _difference)
+    outcome = run(job("ladder-2afc", tmp_path, limit=5), [up, down])
+    found = distances(outcome)
+    np.testing.assert_array_equal(found["up"], found["down"])
+
+
+def test_a_run_says_where_it_comes_from(tmp_path: Path) -> None:
+    info = run(job("ladder-2afc", tmp_path, limit=2), ready("mmdpp")).runs[0].info
+    assert info["environment"]["torch"] == torch.__version__
+    assert info["environment"]["threads"] == torch.get_num_threads()
+    assert info["dataset"]["pack_digest"]
+    assert info["metric"]["parameters"]["r"] == 512
+    assert info["seconds"] > 0
+    assert info["items_per_second"] == pytest.approx(12 / info["seconds"], rel=0.01)
+    assert info["peak_memory_mb"] > 50
+
+
+def test_devices_that_are_not_there_are_refused_with_a_sentence() -> None:
+    assert choose_device("cpu") == CPU
+    with pytest.raises(PmbenchError, match="unknown device 'gpu'; expected auto, cpu, cuda"):
+        choose_device("gpu")
+    if not torch.cuda.is_available():
+        assert choose_device("auto") == CPU
+        with pytest.raises(PmbenchError, match="torch finds no cuda on this machine"):
+            choose_device("cuda")
