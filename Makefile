@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := pmbench tests tools
+SOURCES := pmbench tests tools benchmarks
 # a missing reference file fails where the reference material is there at all
 export PMBENCH_REQUIRE_SHARED := $(if $(wildcard ../shared),1,$(PMBENCH_REQUIRE_SHARED))
 
@@ -26,6 +26,9 @@ check: $(VENV)/.installed-dev  ## lint, format, types, import contracts
 
 slow: $(VENV)/.installed-dev  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+bench: $(VENV)/.installed-dev  ## the evaluation loop beside the usual way, side by side
+	$(BIN)/python benchmarks/against_lpips.py
 
 clean:  ## remove the environment and what tools leave behind
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -38,7 +38,7 @@ class What(StrEnum):
 @app.command()
 def download(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Datasets, groups, or metrics (for their weights).")
+        list[str] | None, typer.Argument(help="Datasets, groups, metrics (their weights), or all.")
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="Show what there is, and where.")] = False,
     source: Annotated[
@@ -101,7 +101,7 @@ def _download_weights(names: list[str], others: set[str], reporter: Reporter) ->
     from pmbench.metrics import registered
 
     metrics = registered()
-    for name in names:
+    for name in list(metrics) if "all" in names else names:
         if name not in metrics:
             raise unknown("dataset, group or metric", name, [*others, *metrics])
         needed = metrics[name].weights
