@@ -130,7 +130,8 @@ def _board(dataset: str, runs: list[Run], view: View) -> Board | None:
         return None  # the statistic of another protocol
     statistic = protocol.statistic(view.statistic or protocol.statistics[0].name)
     subs = list(dict.fromkeys(str(s) for run in runs for s in run.info["dataset"]["sub_datasets"]))
-    columns = ["macro", *["pooled"] * view.pooled, *(subs if len(subs) > 1 else [])]
+    pooled = view.pooled or view.sort == "pooled"
+    columns = ["macro", *["pooled"] * pooled, *(subs if len(subs) > 1 else [])]
     rows, usual = _measured(runs, statistic, columns)
     legend = _legend(protocol, rows, statistic)
     if any(row.other_protocol for row in rows):

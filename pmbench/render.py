@@ -218,7 +218,7 @@ def scores_to_rich(table: pd.DataFrame, protocol: Protocol) -> RenderableType:
         for h in protocol.humans
     ]
     drawn = _bare_table(gap=1)
-    drawn.add_column("sub-dataset", no_wrap=True)
+    drawn.add_column("sub-dataset", overflow="fold")  # a long name gives way to the numbers
     for _, title, _ in columns:
         drawn.add_column(title, justify="right", no_wrap=True)
     drawn.add_column("n", justify="right", no_wrap=True)

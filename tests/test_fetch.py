@@ -315,7 +315,9 @@ def test_a_lasting_fault_is_told_at_once(
     assert f"{wanted.url} cannot be fetched: {sentence}" in told
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/data.bin", "http://host:port/data.bin", "data.bin"])
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1/data.bin", "http://host:port/data.bin", "data.bin"]
+)
 def test_what_is_no_url_is_told_at_once(tmp_path: Path, url: str) -> None:
     start = time.monotonic()
     with pytest.raises(PmbenchError) as caught:

@@ -271,6 +271,7 @@ def test_the_manifest_that_the_mistakes_are_made_in_is_valid(tmp_path: Path) -> 
         ("table.vote_counts", None, "table", "'vote_counts' (two columns with counts: against"),
         ("table.vote_counts", ["a"], "table.vote_counts.1", "Field required"),
         ("table.roles.ref", 1, "table.roles.ref", "valid string, got '1'"),
+        ("folders", OTHER_FOLDERS | {"votes": "r"}, "folders", "a folder of its own for each"),
         ("enlarged.factor", 1, "enlarged.factor", "greater than or equal to 2, got '1'"),
         ("enlarged.patch", None, "enlarged.patch", "Field required"),
         ("published.0.scores", None, "published.0.scores", "Field required"),
@@ -320,7 +321,6 @@ def test_keys_that_do_not_fit_together_are_told(
         pytest.param("a = " + "[" * 5000, "not valid TOML: ", id="nested too deep"),
         pytest.param("a = " + "1" * 5000, "not valid TOML: ", id="integer too long"),
         pytest.param(b"title = '\xff'", "key at byte 9: not UTF-8 text; save it", id="Latin-1"),
-        pytest.param("name = 0x" + "f" * 5000, "key 'name': ", id="an integer beyond printing"),
         pytest.param(toml(VALID) + "[published.x]", "not valid TOML: ", id="list and table"),
         pytest.param("", "key 'name': Field required", id="empty"),
         pytest.param(toml(VALID).replace("60.5", "nan"), "key 'published.0.scores.m", id="NaN"),
@@ -331,7 +331,7 @@ def test_what_is_no_manifest_is_told(tmp_path: Path, text: str | bytes, sentence
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(PmbenchError, match="nothing.toml: cannot be read: No such file"):
+    with pytest.raises(PmbenchError, match=r"nothing\.toml: cannot be read: No such file"):
         load(tmp_path / "nothing.toml")
     with pytest.raises(PmbenchError, match="cannot be read: Is a directory"):
         load(tmp_path)
@@ -347,13 +347,12 @@ anything = settings(
 def load_or_refuse(path: Path, text: str) -> None:
     """Load a manifest of this text: a Manifest or a sentence that names the file, nothing else."""
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    told = f"{path}: "
     try:
-        entry = load(path)
+        assert isinstance(load(path), Manifest)
     except PmbenchError as error:
-        assert str(error).startswith(f"{path}: ")
-    else:
-        assert isinstance(entry, Manifest)
-        assert entry.expected is None or entry.expected > 0
+        told = str(error)
+    assert told.startswith(f"{path}: ")
 
 
 @anything
@@ -387,18 +386,21 @@ def test_an_edited_manifest_gives_a_manifest_or_a_sentence(
 
 def places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the keys that lead to each value inside a nested one."""
+    if not isinstance(value, dict | list):
+        return []
     inner = value.items() if isinstance(value, dict) else enumerate(value)
-    found = []
-    for key, item in inner if isinstance(value, dict | list) else ():
-        found += [(*above, key), *places(item, (*above, key))]
-    return found
+    found = [(item, (*above, key)) for key, item in inner]
+    return [place for item, here in found for place in [here, *places(item, here)]]
 
 
 json_like = st.recursive(
-    st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=3,
-).filter(lambda value: value not in (float("inf"), float("-inf")))
+)
 
 
 @anything

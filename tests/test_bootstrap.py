@@ -1,0 +1,181 @@
+"""Resamples: how often each item is drawn, together with what, and what intervals come of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pmbench import exchange
+from pmbench.agreement import Array, two_afc_items, weighted_mean
+from pmbench.bootstrap import interval, resamples
+
+STRATA = np.array([0] * 5 + [1] * 8 + [2])
+ALONE = np.arange(14)
+
+
+def drawn(strata: Array, clusters: Array, count: int = 200, seed: int = 0) -> Array:
+    return np.concatenate(list(resamples(strata, clusters, count, seed)))
+
+
+def test_there_are_as_many_resamples_as_asked_for_a_hundred_at_a_time() -> None:
+    shapes = [w.shape for w in resamples(STRATA, ALONE, 250)]
+    assert shapes == [(100, 14), (100, 14), (50, 14)]
+    assert [w.shape for w in resamples(STRATA, ALONE, 100)] == [(100, 14)]
+
+
+def test_there_are_a_thousand_by_default() -> None:
+    assert sum(len(w) for w in resamples(STRATA, ALONE)) == 1000
+
+
+def test_weights_are_whole_numbers_and_sum_to_the_number_of_items() -> None:
+    w = drawn(STRATA, ALONE)
+    assert (w == np.round(w)).all()
+    assert (w >= 0).all()
+    assert (w.sum(axis=1) == 14).all()
+
+
+def test_every_sub_dataset_keeps_its_size() -> None:
+    w = drawn(STRATA, ALONE)
+    for stratum, size in enumerate((5, 8, 1)):
+        assert (w[:, stratum == STRATA].sum(axis=1) == size).all()
+    assert w[:, :13].std() > 0.5  # but items are drawn more or less often
+
+
+def test_the_order_of_the_items_does_not_matter_to_the_strata() -> None:
+    mixed = np.random.default_rng(0).permutation(STRATA)
+    w = drawn(mixed, ALONE)
+    for stratum, size in enumerate((5, 8, 1)):
+        assert (w[:, mixed == stratum].sum(axis=1) == size).all()
+
+
+def test_each_item_is_drawn_as_often_as_chance_has_it() -> None:
+    w = drawn(np.zeros(8, int), np.arange(8), 20_000)
+    # binomial of 8 draws at 1/8: mean 1, variance 7/8; 5 standard errors of 20,000 draws
+    assert np.abs(w.mean(axis=0) - 1).max() < 5 * np.sqrt(7 / 8 / 20_000)
+    assert np.abs(w.var(axis=0) - 7 / 8).max() < 0.06
+    # what one item gains the others lose: correlation -1/7
+    assert np.corrcoef(w[:, 0], w[:, 1])[0, 1] == pytest.approx(-1 / 7, abs=5 / np.sqrt(20_000))
+
+
+def test_whole_clusters_are_drawn() -> None:
+    clusters = np.array([7, 7, 3, 3, 3, 9, 9, 11])  # numbers of any kind, sizes of any kind
+    w = drawn(np.zeros(8, int), clusters)
+    for cluster in np.unique(clusters):
+        members = w[:, clusters == cluster]
+        assert (members == members[:, :1]).all()
+    firsts = w[:, [0, 2, 5, 7]]  # one item of each cluster
+    assert (firsts.sum(axis=1) == 4).all()
+    assert firsts.std() > 0.5
+
+
+def test_clusters_across_sub_datasets_are_drawn_together_and_each_sub_dataset_keeps_its_share() -> (
+    None
+):
+    # six photographs, each with two items in every one of three sub-datasets
+    strata = np.tile([0, 0, 1, 1, 2, 2], 6)
+    clusters = np.repeat(np.arange(6), 6)
+    w = drawn(strata, clusters)
+    assert (w.reshape(-1, 6, 6) == w.reshape(-1, 6, 6)[:, :, :1]).all()
+    for stratum in range(3):
+        assert (w[:, strata == stratum].sum(axis=1) == 12).all()
+
+
+def test_clusters_are_drawn_among_those_that_touch_the_same_sub_datasets() -> None:
+    # clusters 0-3 in sub-dataset 0 only, 4-7 in both, 8-9 in 1 only
+    strata = np.array([0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0, 1, 1, 1])
+    clusters = np.array([0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9])
+    w = drawn(strata, clusters)
+    for among, size in (([0, 1, 2, 3], 4), ([4, 5, 6, 7], 8), ([8, 9], 2)):
+        assert (w[:, np.isin(clusters, among)].sum(axis=1) == size).all()
+    assert (w[:, 4::2][:, :4] == w[:, 5::2][:, :4]).all()
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_does_not() -> None:
+    first, again, other = (drawn(STRATA, ALONE, 20, seed) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_the_draw_does_not_depend_on_the_numbers_that_clusters_have() -> None:
+    assert (drawn(STRATA, ALONE) == drawn(STRATA, ALONE * 10 + 5)).all()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), min_size=1, max_size=12),
+    st.integers(0, 99),
+)
+def test_any_strata_and_clusters_give_weights(made: list[tuple[int, int]], seed: int) -> None:
+    strata, clusters = (np.array(column) for column in zip(*made, strict=True))
+    w = drawn(strata, clusters, 7, seed)
+    assert w.shape == (7, len(made))
+    for cluster in np.unique(clusters):
+        assert (np.ptp(w[:, clusters == cluster], axis=1) == 0).all()
+    assert (w.max(axis=1) >= 1).all()
+
+
+# --- intervals ------------------------------------------------------------------------------------
+
+
+def test_the_interval_holds_the_middle_95_percent() -> None:
+    assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
+
+
+def test_undefined_resamples_are_left_out_of_the_interval() -> None:
+    values = np.concatenate([np.arange(1001.0), np.full(500, np.nan)])
+    assert interval(values) == pytest.approx((25, 975))
+
+
+def test_the_interval_of_nothing_defined_is_undefined() -> None:
+    assert np.isnan(interval(np.full(10, np.nan))).all()
+    assert np.isnan(interval(np.array([]))).all()
+
+
+def test_the_interval_of_a_mean_is_the_normal_one() -> None:
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    n = len(values)
+    means = np.concatenate(
+        [weighted_mean(values, w) for w in resamples(np.zeros(n, int), np.arange(n), 4000)]
+    )
+    error = values.std() / np.sqrt(n)
+    # a 2.5 % quantile of 4,000 normal draws has a standard error of
+    # sqrt(0.025·0.975/4000)/0.0584 = 0.042 standard deviations; four of these
+    tolerance = 0.17 * error
+    low, high = interval(means)
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=tolerance)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=tolerance)
+
+
+def test_clusters_widen_the_interval() -> None:
+    # 100 items that are 10 values, ten times each: as uncertain as a mean of ten
+    values = np.repeat(np.random.default_rng(0).normal(size=10), 10)
+
+    def width(clusters: Array) -> float:
+        draws = resamples(np.zeros(100, int), clusters, 1000)
+        low, high = interval(np.concatenate([weighted_mean(values, w) for w in draws]))
+        return high - low
+
+    ratio = width(np.repeat(np.arange(10), 10)) / width(np.arange(100))
+    assert ratio == pytest.approx(np.sqrt(10), rel=0.15)
+
+
+def test_a_macro_score_on_bapps_has_about_a_third_of_a_point(shared: Path) -> None:
+    path = shared / "judgements" / "bapps_2afc_val.csv.gz"
+    items, distances = exchange.read_csv(path, "2afc", False)
+    each = two_afc_items(distances[:, 0], distances[:, 1], items.p)
+    parts = [np.flatnonzero(items.sub == sub) for sub in range(6)]
+    macro = [
+        np.mean([weighted_mean(each[part], w[:, part]) for part in parts], axis=0)
+        for w in resamples(items.sub, items.cluster)
+    ]
+    low, high = interval(np.concatenate(macro))
+    half = (high - low) / 2
+    assert half == pytest.approx(0.0033, abs=0.0004)  # design.md: "about ±0.33 points"
+    # and what the variances of the items give; both ends of a thousand resamples have a standard
+    # error of 0.085 standard deviations, their half distance 0.06 of 1.96: four of these are 12 %
+    error = np.sqrt(sum(each[part].var() / len(part) for part in parts)) / 6
+    assert half == pytest.approx(1.96 * error, rel=0.12)
+    assert low < np.mean([each[part].mean() for part in parts]) < high

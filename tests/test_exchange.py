@@ -1,0 +1,345 @@
+"""Distances as CSV: what is written is read back; what is wrong with a file is said."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pmbench import exchange
+from pmbench.agreement import Array
+from pmbench.errors import PmbenchError
+from pmbench.exchange import read_csv, score_table, write_csv
+from pmbench.pack import Items
+from pmbench.protocols import TWO_AFC
+
+WANTED = {"2afc": "item, sub_dataset, votes, p, d0, d1", "jnd": "item, sub_dataset, votes, same, d"}
+
+
+def toy(n: int = 50, pairs: int = 2, clustered: bool = False) -> tuple[Items, Array]:
+    """Items with distances of many magnitudes."""
+    rng = np.random.default_rng(n)
+    items = Items(
+        id=np.array([f"a/{i:06d}" for i in range(n)], object),
+        sub=np.arange(n, dtype=np.int64) * 3 // n,
+        sub_names=("cnn", "color, warm", 'the "mix"'),
+        p=rng.integers(0, 4, n) / 3,
+        votes=np.full(n, 3, np.int32),
+        cluster=np.arange(n, dtype=np.int64) // (4 if clustered else 1),
+    )
+    return items, rng.normal(size=(n, pairs)) * 10.0 ** rng.integers(-30, 30, (n, pairs))
+
+
+def the_same(one: Items, other: Items) -> bool:
+    return (
+        one.id.tolist() == other.id.tolist()
+        and [one.sub_names[s] for s in one.sub] == [other.sub_names[s] for s in other.sub]
+        and (one.p == other.p).all()
+        and (one.votes == other.votes).all()
+        and (one.cluster == other.cluster).all()
+    )
+
+
+def written(folder: Path, text: str, name: str = "distances.csv") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path, protocol: str = "2afc") -> str:
+    """Return the sentence with which a file is refused, without its name."""
+    with pytest.raises(PmbenchError) as error:
+        read_csv(path, protocol, False)
+    told = str(error.value)
+    assert told.startswith(f"{path}: ")
+    assert "\n" not in told
+    return told.removeprefix(f"{path}: ")
+
+
+# --- there and back -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["distances.csv", "distances.csv.gz"])
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize(("protocol", "pairs"), [("2afc", 2), ("jnd", 1)])
+def test_what_is_written_is_read_back_exactly(
+    tmp_path: Path, name: str, clustered: bool, protocol: str, pairs: int
+) -> None:
+    items, distances = toy(pairs=pairs, clustered=clustered)
+    write_csv(tmp_path / name, protocol, items, distances)
+    back, d = read_csv(tmp_path / name, protocol, False)
+    assert the_same(items, back)
+    assert (d == distances).all()
+    assert d.dtype == back.p.dtype == np.float64
+    assert (back.sub.dtype, back.cluster.dtype, back.votes.dtype) == (np.int64, np.int64, np.int32)
+
+
+NAMES = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=8)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(NAMES, NAMES, FINITE, st.integers(0, 7)), min_size=1, max_size=6))
+def test_any_name_and_any_number_are_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, float, int]]
+) -> None:
+    names, subs, numbers, k = zip(*rows, strict=True)
+    sub, sub_names = pd.factorize(np.array(subs, object))
+    items = Items(
+        np.array(names, object), sub, tuple(sub_names), np.array(k) / 7,
+        np.full(len(k), 7, np.int32), np.arange(len(k)),
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("any") / "d.csv"
+    write_csv(path, "jnd", items, np.array(numbers)[:, None])
+    back, d = read_csv(path, "jnd", False)
+    assert the_same(items, back)
+    assert d[:, 0].tolist() == list(numbers)
+
+
+def test_the_file_is_this(tmp_path: Path) -> None:
+    items, _ = toy(3)
+    write_csv(tmp_path / "d.csv", "2afc", items, np.array([[0.1, 2], [1e-9, -3], [4, 5.5]]))
+    shares = [str(p) for p in items.p]
+    assert (tmp_path / "d.csv").read_text() == (
+        "item,sub_dataset,votes,p,d0,d1\n"
+        f"a/000000,cnn,3,{shares[0]},0.1,2.0\n"
+        f'a/000001,"color, warm",3,{shares[1]},1e-09,-3.0\n'
+        f'a/000002,"the ""mix""",3,{shares[2]},4.0,5.5\n'
+    )
+
+
+@pytest.mark.parametrize(("protocol", "pairs"), [("2afc", 2), ("jnd", 1)])
+def test_the_columns_are_the_documented_ones(tmp_path: Path, protocol: str, pairs: int) -> None:
+    for clustered in (False, True):
+        items, distances = toy(pairs=pairs, clustered=clustered)
+        write_csv(tmp_path / "d.csv", protocol, items, distances)
+        header = (tmp_path / "d.csv").read_text().splitlines()[0]
+        assert header == WANTED[protocol].replace(" ", "") + ",cluster" * clustered
+
+
+def test_a_gz_file_is_compressed_and_the_same_every_time(tmp_path: Path) -> None:
+    items, distances = toy()
+    for name in ("one.csv.gz", "two.csv.gz", "three.csv"):
+        write_csv(tmp_path / name, "2afc", items, distances)
+    one, two = ((tmp_path / f"{name}.csv.gz").read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert one[4:8] == bytes(4)  # no time in the header
+    assert gzip.decompress(one) == (tmp_path / "three.csv").read_bytes()
+
+
+def test_the_real_judgements_are_read(shared: Path) -> None:
+    items, distances = read_csv(
+        shared / "judgements" / "bapps_2afc_val.csv.gz", "2afc", higher_is_better=False
+    )
+    assert (len(items), distances.shape) == (36_344, (36_344, 2))
+    assert items.sub_names == ("traditional", "cnn", "superres", "deblur", "color", "frameinterp")
+    assert np.bincount(items.sub).tolist() == [4720, 4720, 10856, 9440, 4720, 1888]
+    assert set(items.votes) == {5}
+    assert set(np.round(items.p * 5, 9)) == {0, 1, 2, 3, 4, 5}
+    assert distances[0].tolist() == [0.194844, 0.718338]
+
+
+# --- what may be left out or called differently ---------------------------------------------------
+
+
+def test_split_id_and_judge_are_aliases(tmp_path: Path) -> None:
+    path = written(tmp_path, "split,id,votes,judge,d0,d1\ncnn,x,5,0.6,1,2\ncolor,y,5,0.2,3,4\n")
+    items, distances = read_csv(path, "2afc", False)
+    assert items.id.tolist() == ["x", "y"]
+    assert items.sub_names == ("cnn", "color")
+    assert items.p.tolist() == [0.6, 0.2]
+    assert distances.tolist() == [[1, 2], [3, 4]]
+
+
+def test_an_alias_gives_way_to_the_name_itself(tmp_path: Path) -> None:
+    path = written(tmp_path, "id,item,p,judge,d0,d1\nno,yes,1,0,1,2\n")
+    items, _ = read_csv(path, "2afc", False)
+    assert (items.id.tolist(), items.p.tolist()) == (["yes"], [1])
+
+
+def test_only_votes_and_distances_are_needed(tmp_path: Path) -> None:
+    items, distances = read_csv(written(tmp_path, "d,same\n2,0.25\n1,1\n"), "jnd", False)
+    assert items.id.tolist() == ["0", "1"]
+    assert (items.sub_names, items.sub.tolist()) == (("all",), [0, 0])
+    assert items.p.tolist() == [0.25, 1]  # as it is, since nobody says of how many
+    assert items.votes.tolist() == [1, 1]
+    assert items.cluster.tolist() == [0, 1]
+    assert distances.tolist() == [[2], [1]]
+
+
+def test_columns_in_any_order_and_further_ones_do_not_matter(tmp_path: Path) -> None:
+    path = written(tmp_path, "d1,note,p,d0,item\n2,hm,1,1,x\n")
+    items, distances = read_csv(path, "2afc", False)
+    assert (items.id.tolist(), distances.tolist()) == (["x"], [[1, 2]])
+
+
+def test_names_that_look_like_missing_values_or_numbers_are_names(tmp_path: Path) -> None:
+    path = written(tmp_path, "item,sub_dataset,same,d\nNA,nan,1,1\n007,None,1,2\n1e3,nan,0,3\n")
+    items, _ = read_csv(path, "jnd", False)
+    assert items.id.tolist() == ["NA", "007", "1e3"]
+    assert items.sub_names == ("nan", "None")
+    assert items.sub.tolist() == [0, 1, 0]
+
+
+def test_clusters_may_have_any_names(tmp_path: Path) -> None:
+    path = written(tmp_path, "same,d,cluster\n1,1,cat\n1,2,dog\n0,3,cat\n")
+    assert read_csv(path, "jnd", False)[0].cluster.tolist() == [0, 1, 0]
+
+
+def test_higher_is_better_turns_the_numbers_into_distances(tmp_path: Path) -> None:
+    path = written(tmp_path, "p,d0,d1\n1,30.5,-2\n")
+    assert read_csv(path, "2afc", higher_is_better=True)[1].tolist() == [[-30.5, 2]]
+    assert read_csv(path, "2afc", higher_is_better=False)[1].tolist() == [[30.5, -2]]
+
+
+def test_a_share_is_rounded_to_the_votes(tmp_path: Path) -> None:
+    path = written(tmp_path, "votes,p,d0,d1\n5,0.6000000238,1,2\n3,0.333,1,2\n")
+    items, _ = read_csv(path, "2afc", False)
+    assert items.p.tolist() == [3 / 5, 1 / 3]
+    assert items.votes.tolist() == [5, 3]
+
+
+# --- what is wrong with a file --------------------------------------------------------------------
+
+
+def test_a_missing_column_is_named_with_what_was_expected_and_found(tmp_path: Path) -> None:
+    path = written(tmp_path, "item,votes,p,d0\nx,5,1,2\n")
+    assert refusal(path) == (
+        "no column 'd1'; the protocol 2afc needs item, sub_dataset, votes, p, d0, d1; "
+        "found item, votes, p, d0"
+    )
+    assert refusal(path, "jnd") == (
+        "no column 'same'; the protocol jnd needs item, sub_dataset, votes, same, d; "
+        "found item, votes, p, d0"
+    )
+
+
+@pytest.mark.parametrize("bad", ["", "near", "nan", "inf", "-inf", "1,5"])
+def test_a_distance_that_is_no_number_is_named_with_its_line(tmp_path: Path, bad: str) -> None:
+    field = f'"{bad}"' if "," in bad else bad
+    path = written(tmp_path, f"p,d0,d1\n1,1,2\n0,3,{field}\n")
+    assert refusal(path) == f"line 3: column 'd1' is '{bad}'; expected a finite number"
+
+
+def test_a_vote_that_is_no_number_is_named_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "same,d,votes\n1,1,3\nyes,2,3\n")
+    assert refusal(path, "jnd") == "line 3: column 'same' is 'yes'; expected a finite number"
+    path = written(tmp_path, "same,d,votes\n1,1,\n")
+    assert refusal(path, "jnd") == "line 2: column 'votes' is ''; expected a finite number"
+
+
+@pytest.mark.parametrize("votes", ["", ",votes"])
+@pytest.mark.parametrize("p", ["1.2", "-0.2"])
+def test_a_vote_outside_0_and_1_is_refused(tmp_path: Path, p: str, votes: str) -> None:
+    five = ",5" * bool(votes)
+    path = written(tmp_path, f"p,d0,d1{votes}\n1,1,2{five}\n{p},1,2{five}\n")
+    assert refusal(path) == f"line 3: the vote is {p}; expected a share of people, in [0, 1]"
+
+
+def test_a_vote_that_is_no_multiple_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "p,d0,d1,votes\n0.8,1,2,5\n0.5,1,2,5\n")
+    assert refusal(path) == (
+        "line 3: the vote is 0.5, which is no multiple of 1/5; "
+        "correct the number of votes in the manifest or the file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("votes", "sentence"),
+    [
+        ("0", "line 3: 0 votes; expected at least one"),
+        ("-5", "line 3: -5 votes; expected at least one"),
+        ("5.7", "line 3: 5.7 votes; expected a whole number"),
+    ],
+)
+def test_a_number_of_votes_that_cannot_be_is_refused(
+    tmp_path: Path, votes: str, sentence: str
+) -> None:
+    path = written(tmp_path, f"p,d0,d1,votes\n1,1,2,5\n1,1,2,{votes}\n")
+    assert refusal(path) == sentence
+
+
+def test_rows_with_more_fields_than_the_header_are_refused(tmp_path: Path) -> None:
+    # pandas would take the first field for a label and shift the others
+    path = written(tmp_path, "p,d0,d1\n0.2,1,1,9\n0.4,1,0,9\n")
+    assert (
+        refusal(path) == "the rows have more fields than the header; expected one for each column"
+    )
+
+
+def test_a_row_with_more_fields_than_the_others_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "p,d0,d1\n1,1,2\n1,1,2,3\n")
+    assert refusal(path) == (
+        "expected a CSV file with the columns item, sub_dataset, votes, p, d0, d1 "
+        "(Error tokenizing data. C error: Expected 3 fields in line 3, saw 4)"
+    )
+
+
+def test_a_row_with_fewer_fields_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "p,d0,d1\n1,1,2\n1,1\n")
+    assert refusal(path) == "line 3: column 'd1' is ''; expected a finite number"
+
+
+@pytest.mark.parametrize("protocol", ["2afc", "jnd"])
+def test_an_empty_file_is_refused(tmp_path: Path, protocol: str) -> None:
+    assert refusal(written(tmp_path, ""), protocol) == (
+        f"expected a CSV file with the columns {WANTED[protocol]} (No columns to parse from file)"
+    )
+    header = written(tmp_path, WANTED[protocol].replace(" ", "") + "\n")
+    assert refusal(header, protocol) == "no rows; expected one for each item"
+
+
+def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.csv"
+    assert refusal(path) == (
+        "expected a CSV file with the columns item, sub_dataset, votes, p, d0, d1 "
+        f"([Errno 2] No such file or directory: '{path}')"
+    )
+
+
+@pytest.mark.parametrize("kind", ["cut off", "garbled", "not compressed", "not text"])
+def test_a_file_that_is_damaged_is_refused(tmp_path: Path, kind: str) -> None:
+    items, distances = toy()
+    write_csv(tmp_path / "whole.csv.gz", "2afc", items, distances)
+    data = (tmp_path / "whole.csv.gz").read_bytes()
+    path = tmp_path / ("d.csv" if kind == "not text" else "d.csv.gz")
+    path.write_bytes(
+        {
+            "cut off": data[: len(data) // 2],
+            "garbled": data[:50] + bytes(50) + data[100:],
+            "not compressed": gzip.decompress(data),
+            "not text": b"\xff\xfe\x00",
+        }[kind]
+    )
+    assert refusal(path).startswith(
+        "expected a CSV file with the columns item, sub_dataset, votes, p, d0, d1 ("
+    )
+
+
+# --- scores of a file -----------------------------------------------------------------------------
+
+
+def test_a_file_is_scored_with_its_human_rows(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "item,sub_dataset,votes,p,d0,d1\nx,a,5,0.8,2,1\ny,a,5,0.4,2,1\nz,b,5,1,1,2\n"
+    )
+    items, distances = read_csv(path, "2afc", False)
+    table = score_table("mine", "2afc", items, distances)
+    table["key"] = table["name"].where(table["kind"] == "human", table["statistic"])
+    macro = table[table["sub_dataset"] == "macro"].set_index("key")["value"]
+    assert macro["2afc"] == pytest.approx(((0.8 + 0.4) / 2 + 0) / 2)
+    assert macro["human-majority"] == pytest.approx(((0.8 + 0.6) / 2 + 1) / 2)
+    assert set(table.loc[table["kind"] == "metric", "name"]) == {"mine"}
+    assert set(table.loc[table["kind"] == "human", "name"]) == {h.name for h in TWO_AFC.humans}
+
+
+def test_a_file_read_back_scores_as_the_run_it_was_exported_from(tmp_path: Path) -> None:
+    items, distances = toy()
+    write_csv(tmp_path / "d.csv.gz", "2afc", items, distances)
+    again = exchange.score_table("m", "2afc", *read_csv(tmp_path / "d.csv.gz", "2afc", False))
+    pd.testing.assert_frame_equal(again, score_table("m", "2afc", items, distances))

@@ -1,0 +1,626 @@
+"""Runs -> boards: which rows stand where, what is marked, what is left out and why."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pmbench import bootstrap
+from pmbench.errors import PmbenchError
+from pmbench.leaderboard import Board, Cell, Row, View, boards, tidy
+from pmbench.pack import Items
+from pmbench.protocols import JND, TWO_AFC
+from pmbench.runs import Run, save
+from pmbench.scores import COLUMNS, human_rows, score
+
+# --- toy runs, of which every score is known beforehand -------------------------------------------
+
+BAPPS = {"traditional": 4, "cnn": 4, "superres": 4, "deblur": 4, "color": 4, "frameinterp": 4}
+SHORT = {"traditional": "trad", "superres": "superr", "frameinterp": "interp"}
+WAY = "pmbench:0.1|bapps-2afc-val:24#d3b01234|legacy64|soft|macro|fp32"
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals need not be good here."""
+    monkeypatch.setattr(bootstrap, "resamples", partial(bootstrap.resamples, count=20))
+
+
+def items_of(counts: dict[str, int], p: float, votes: int = 5) -> Items:
+    n = sum(counts.values())
+    return Items(
+        id=np.array([f"item-{i}" for i in range(n)], object),
+        sub=np.repeat(np.arange(len(counts)), list(counts.values())),
+        sub_names=tuple(counts),
+        p=np.full(n, p),
+        votes=np.full(n, votes, np.int32),
+        cluster=np.arange(n),
+    )
+
+
+def run_2afc(
+    results: Path,
+    metric: str,
+    right: dict[str, int],
+    counts: dict[str, int] | None = None,
+    *,
+    folder: str | None = None,
+    way: str = WAY,
+    speed: float = 100.0,
+    votes: int = 5,
+    undefined_on: tuple[str, ...] = (),
+    **facts: Any,
+) -> Run:
+    """Save a run on which ``right`` items of each sub-dataset are decided as the majority did.
+
+    Four of five people preferred p1, so a sub-dataset of n scores (0.8·right + 0.2·(n-right))/n;
+    in the usual one of four: 0.2 + 0.15·right. With one vote an item: right/n.
+    """
+    counts = counts or BAPPS
+    items = items_of(counts, 0.8 if votes == 5 else 1.0, votes)
+    distances = np.array(
+        [
+            [2.0, 1.0] if i < right.get(sub, 0) else [1.0, 2.0]
+            for sub, n in counts.items()
+            for i in range(n)
+        ]
+    )
+    gone = np.isin(np.array(items.sub_names, object)[items.sub], undefined_on)
+    distances[gone] = np.nan
+    why = "63×63: needs at least 64 pixels a side" if undefined_on else ""
+    tables = [score(TWO_AFC, metric, items, distances, undefined=why), human_rows(TWO_AFC, items)]
+    dataset = {
+        "name": "bapps-2afc-val",
+        "title": "BAPPS 2AFC, validation",
+        "protocol": "2afc",
+        "human_votes": True,
+        "items": len(items),
+        "of": len(items),
+        "partial": False,
+        "sub_datasets": list(counts),
+        "short_names": SHORT,
+    } | facts
+    info = {
+        "signature": f"{way} || {metric}#1f9c0000",
+        "metric": {"name": metric},
+        "dataset": dataset,
+        "items_per_second": speed,
+    }
+    place = results / (folder or str(dataset["name"])) / metric
+    return save(place, info, items, distances, pd.concat(tables, ignore_index=True))
+
+
+def run_jnd(results: Path, metric: str, d: list[float], **facts: Any) -> Run:
+    """Save a run on pairs of a synthetic dataset: two sub-datasets of two, the first one "same"."""
+    items = replace(items_of({"noise": 2, "blur": 2}, 0, votes=1), p=np.array([1, 0, 1, 0.0]))
+    distances = np.array(d)[:, None]
+    tables = [score(JND, metric, items, distances), human_rows(JND, items)]
+    dataset = {
+        "name": "ladder-jnd",
+        "title": "Ladder JND",
+        "protocol": "jnd",
+        "human_votes": False,
+        "items": 4,
+        "of": 4,
+        "partial": False,
+        "sub_datasets": ["noise", "blur"],
+        "short_names": {},
+    } | facts
+    info = {
+        "signature": f"pmbench:0.1|ladder-jnd:4#aaaaaaaa|none|voc-ap|macro|fp32 || {metric}#22",
+        "metric": {"name": metric},
+        "dataset": dataset,
+        "items_per_second": 12.5,
+    }
+    place = results / str(dataset["name"]) / metric
+    return save(place, info, items, distances, pd.concat(tables, ignore_index=True))
+
+
+def everywhere(right: int) -> dict[str, int]:
+    return dict.fromkeys(BAPPS, right)
+
+
+def the_board(results: Path, **view: Any) -> Board:
+    (board,) = boards(results, View(**view))
+    return board
+
+
+def names(board: Board, kind: str | None = "metric") -> list[str]:
+    return [row.name for row in board.rows if kind in (None, row.kind)]
+
+
+def row_of(board: Board, name: str) -> Row:
+    (row,) = (row for row in board.rows if row.name == name)
+    return row
+
+
+def value(board: Board, name: str, column: str = "macro") -> float:
+    return row_of(board, name).cells[column].value
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Three metrics on a part of BAPPS, two on a synthetic dataset."""
+    counts = {
+        "traditional": 16,
+        "cnn": 16,
+        "superres": 16,
+        "deblur": 16,
+        "color": 15,
+        "frameinterp": 15,
+    }
+    part: dict[str, Any] = {"counts": counts, "of": 36344, "partial": True}
+    way = "pmbench:0.1|bapps-2afc-val:94of36344#d3b01234|legacy64|soft|macro|fp32"
+    for metric, right, speed in (("mmdpp", 12, 800.0), ("lpips-alex", 15, 90.0), ("l2", 6, 4000.0)):
+        run_2afc(tmp_path, metric, everywhere(right), way=way, speed=speed, **part)
+    run_jnd(tmp_path, "mmdpp", [1, 2, 1, 2])
+    run_jnd(tmp_path, "l2", [1, 2, 2, 1])
+    return tmp_path
+
+
+# --- what is on a board ---------------------------------------------------------------------------
+
+
+def test_there_is_a_board_for_each_dataset(results: Path) -> None:
+    first, second = boards(results, View())
+    assert (first.dataset, first.title, first.unit) == (
+        "bapps-2afc-val", "BAPPS 2AFC, validation", "triplets",
+    )  # fmt: skip
+    assert (second.dataset, second.title, second.unit) == ("ladder-jnd", "Ladder JND", "pairs")
+    assert (first.statistic.name, second.statistic.name) == ("2afc", "map")
+    assert first.columns == ["macro", *BAPPS]
+    assert second.columns == ["macro", "noise", "blur"]
+    assert first.headers == SHORT
+
+
+def test_a_partial_and_a_synthetic_dataset_are_marked(results: Path) -> None:
+    first, second = boards(results, View())
+    assert first.marks == ["partial: 94 of 36,344 triplets, not comparable with published scores"]
+    assert second.marks == ["synthetic, no human votes"]
+
+
+def test_a_dataset_may_be_both(tmp_path: Path) -> None:
+    run_jnd(tmp_path, "l2", [1, 2, 1, 2], of=108, partial=True)
+    assert the_board(tmp_path).marks == [
+        "synthetic, no human votes",
+        "partial: 4 of 108 pairs, not comparable with published scores",
+    ]
+
+
+def test_a_whole_dataset_of_human_votes_has_no_mark(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "l2", everywhere(2))
+    assert the_board(tmp_path).marks == []
+
+
+def test_scores_stand_in_their_columns_with_their_intervals(tmp_path: Path) -> None:
+    run = run_2afc(tmp_path, "l2", {"traditional": 4, "cnn": 3, "color": 1}, speed=7.5)
+    board = the_board(tmp_path, pooled=True)
+    found = {column: value(board, "l2", column) for column in board.columns}
+    assert found == pytest.approx(
+        {
+            "macro": (0.8 + 0.65 + 0.2 + 0.2 + 0.35 + 0.2) / 6,
+            "pooled": (0.8 * 8 + 0.2 * 16) / 24,
+            "traditional": 0.8,
+            "cnn": 0.65,
+            "superres": 0.2,
+            "deblur": 0.2,
+            "color": 0.35,
+            "frameinterp": 0.2,
+        }
+    )
+    table = run.scores()
+    macro = table[(table["statistic"] == "2afc") & (table["sub_dataset"] == "macro")].iloc[0]
+    assert row_of(board, "l2").cells["macro"] == Cell(macro.value, macro.low, macro.high, "", False)
+    assert row_of(board, "l2").cells["macro"].low < macro.value
+    assert (row_of(board, "l2").n, row_of(board, "l2").of, row_of(board, "l2").speed) == (
+        24,
+        24,
+        7.5,
+    )
+
+
+def test_pooled_is_shown_on_request_only(results: Path) -> None:
+    for board in boards(results, View()):
+        assert "pooled" not in board.columns
+    for board in boards(results, View(pooled=True)):
+        assert board.columns[:2] == ["macro", "pooled"]
+
+
+def test_a_single_sub_dataset_has_no_column_beside_the_macro(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "l2", {"all": 2}, {"all": 4}, name="mine")
+    assert the_board(tmp_path).columns == ["macro"]
+
+
+def test_columns_are_those_of_all_runs(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "a", {"cnn": 3}, {"cnn": 4}, way="other", of=8, partial=True)
+    run_2afc(tmp_path, "b", {"cnn": 2, "color": 4}, {"cnn": 4, "color": 4})
+    board = the_board(tmp_path)
+    assert board.columns == ["macro", "cnn", "color"]
+    assert "color" not in row_of(board, "a").cells
+    assert value(board, "b", "color") == pytest.approx(0.8)
+
+
+def test_another_statistic_is_shown_on_request(results: Path) -> None:
+    (board,) = boards(results, View(statistic="hard_majority"))  # JND has none
+    assert (board.dataset, board.statistic.name) == ("bapps-2afc-val", "hard_majority")
+    assert value(board, "lpips-alex", "cnn") == 15 / 16
+    first, second = boards(results, View(statistic="srcc"))
+    assert first.statistic.name == second.statistic.name == "srcc"
+    assert value(second, "mmdpp") == pytest.approx(1)
+    assert value(second, "l2", "blur") == pytest.approx(-1)
+    assert names(first, "human") == []  # people have shares, not correlations
+
+
+# --- people ---------------------------------------------------------------------------------------
+
+
+def test_human_rows_appear_for_human_votes_only(results: Path) -> None:
+    first, second = boards(results, View())
+    assert set(names(first, "human")) == {"human-paper", "human-fresh", "human-majority"}
+    assert set(names(second, None)) == {"mmdpp", "l2"}
+    assert not any("human" in line for line in second.legend)
+
+
+def test_human_rows_say_what_people_would_score(results: Path) -> None:
+    board = boards(results, View())[0]
+    # four of five votes: 0.8² + 0.2², (4·3)/(5·4), 0.8
+    assert value(board, "human-paper") == pytest.approx(0.68)
+    assert value(board, "human-fresh") == pytest.approx(0.6)
+    assert value(board, "human-majority") == pytest.approx(0.8)
+    for name in names(board, "human"):
+        row = row_of(board, name)
+        assert (row.n, row.of, row.speed, row.other_protocol) == (94, 36344, None, False)
+
+
+def test_the_legend_says_which_human_row_is_the_ceiling(results: Path) -> None:
+    assert boards(results, View())[0].legend == [
+        "macro: plain mean of the sub-datasets; 95 % bootstrap intervals",
+        "human-paper: Human, the paper's row: p²+(1-p)²",
+        "human-fresh: Human, one person against the others",
+        "human-majority: Upper bound: always with the majority",
+    ]
+
+
+def test_a_human_row_that_is_undefined_has_its_reason_in_the_legend(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "l2", everywhere(1), votes=1)
+    board = the_board(tmp_path)
+    assert math.isnan(value(board, "human-fresh"))
+    assert (
+        "human-fresh: without traditional, cnn, superres, deblur, color, frameinterp: "
+        "fewer than two people were asked" in board.legend
+    )
+
+
+# --- order ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Path:
+    """Metrics whose orders by score, by a sub-dataset, by name and by speed all differ."""
+    run_2afc(tmp_path, "d", everywhere(4) | {"cnn": 1}, speed=10)
+    run_2afc(tmp_path, "c", everywhere(3) | {"cnn": 3}, speed=30)
+    run_2afc(tmp_path, "a", everywhere(2) | {"cnn": 4}, speed=20)
+    run_2afc(tmp_path, "b", everywhere(1), undefined_on=("cnn",), speed=40)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("macro", "dcab"),
+        ("cnn", "acdb"),  # n/a comes last
+        ("name", "abcd"),
+        ("speed", "bcad"),
+        ("items/s", "bcad"),
+    ],
+)
+def test_rows_are_sorted(four: Path, sort: str, order: str) -> None:
+    assert "".join(names(the_board(four, sort=sort))) == order
+
+
+def test_pooled_is_shown_where_rows_are_sorted_by_it(tmp_path: Path) -> None:
+    counts = {"small": 2, "large": 10}
+    run_2afc(tmp_path, "a", {"small": 2, "large": 2}, counts, name="mine")
+    run_2afc(tmp_path, "b", {"small": 0, "large": 8}, counts, name="mine")
+    board = the_board(tmp_path, sort="pooled")
+    assert names(board) == ["b", "a"]
+    assert [value(board, name, "pooled") for name in "ba"] == pytest.approx([7.2 / 12, 4.8 / 12])
+    assert names(the_board(tmp_path, pooled=True)) == ["a", "b"]
+
+
+def test_people_and_published_scores_are_sorted_among_the_metrics(four: Path) -> None:
+    board = the_board(four, published=True)
+    values = [row.cells["macro"].value for row in board.rows]
+    assert values == sorted(values, reverse=True)
+    kinds = [row.kind for row in board.rows]
+    assert kinds.index("metric") < len(kinds) - 1 - kinds[::-1].index("human")
+
+
+def test_rows_without_speed_come_last(four: Path) -> None:
+    board = the_board(four, sort="speed")
+    assert [row.kind for row in board.rows] == ["metric"] * 4 + ["human"] * 3
+
+
+def test_an_unknown_column_to_sort_by_is_answered_with_close_ones(four: Path) -> None:
+    with pytest.raises(PmbenchError) as error:
+        boards(four, View(sort="colour"))
+    assert str(error.value) == "unknown column to sort by 'colour'; did you mean color or deblur?"
+    with pytest.raises(PmbenchError) as error:
+        boards(four, View(sort="xyz"))
+    assert str(error.value) == (
+        "unknown column to sort by 'xyz'; known are: cnn, color, deblur, frameinterp, macro, "
+        "name, speed, superres, traditional."
+    )
+
+
+# --- what is missing ------------------------------------------------------------------------------
+
+
+def test_na_has_its_reason_in_the_legend(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "big", everywhere(3), undefined_on=("cnn",))
+    run_2afc(tmp_path, "any", everywhere(2))
+    board = the_board(tmp_path)
+    assert math.isnan(value(board, "big", "cnn"))
+    assert board.legend[-2:] == [
+        "* over a part of the items only; the reasons:",
+        "big: not defined on 4 items: 63×63: needs at least 64 pixels a side; "
+        "without cnn: no items left",
+    ]
+    assert row_of(board, "big").n == 20
+
+
+def test_a_score_over_a_part_is_marked_beside_the_number(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "big", everywhere(3), undefined_on=("cnn",))
+    run_2afc(tmp_path, "any", everywhere(2))
+    board = the_board(tmp_path, pooled=True)
+    marked = {c: cell.part for c, cell in row_of(board, "big").cells.items()}
+    assert marked == {"macro": True, "pooled": True, **dict.fromkeys(BAPPS, False)}
+    assert not any(cell.part for cell in row_of(board, "any").cells.values())
+
+
+def test_a_macro_without_a_sub_dataset_is_marked_and_its_reason_told(tmp_path: Path) -> None:
+    run = run_jnd(tmp_path, "l2", [1, 2, 1, 2])
+    items, distances = run.distances()
+    nobody = replace(items, p=np.array([1, 0, 0, 0.0]))
+    save(run.folder, run.info, nobody, distances, score(JND, "l2", nobody, distances))
+    board = the_board(tmp_path)
+    assert row_of(board, "l2").cells["macro"].part
+    assert math.isnan(value(board, "l2", "blur"))
+    assert board.legend[-1] == 'l2: without blur: nobody said "same"'
+
+
+def test_no_interval_where_nothing_can_be_drawn_is_said(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "l2", {"one": 1}, {"one": 1, "two": 4}, name="mine")
+    board = the_board(tmp_path)
+    assert math.isnan(row_of(board, "l2").cells["one"].low)
+    told = "no interval where all items are of one cluster: there is nothing to draw"
+    assert board.legend[1] == told
+    run_2afc(tmp_path / "other", "l2", {"one": 1}, {"one": 4, "two": 4}, name="mine")
+    assert told not in the_board(tmp_path / "other").legend
+
+
+def test_a_statistic_without_intervals_promises_none(results: Path) -> None:
+    board = boards(results, View(statistic="krcc"))[1]
+    assert value(board, "mmdpp") == pytest.approx(1)
+    assert board.legend == ["macro: plain mean of the sub-datasets"]
+
+
+# --- rows that are not comparable -----------------------------------------------------------------
+
+
+def test_rows_measured_in_another_way_are_marked(tmp_path: Path) -> None:
+    for metric in ("a", "b"):
+        run_2afc(tmp_path, metric, everywhere(2))
+    run_2afc(tmp_path, "c", everywhere(3), way=WAY.replace("d3b01234", "ffffffff"))
+    board = the_board(tmp_path)
+    assert {row.name: row.other_protocol for row in board.rows if row.kind == "metric"} == {
+        "a": False,
+        "b": False,
+        "c": True,
+    }
+    assert board.legend[-1] == f"† measured in another way than {WAY}; not comparable"
+
+
+def test_rows_measured_in_one_way_are_not_marked(results: Path) -> None:
+    for board in boards(results, View()):
+        assert not any(row.other_protocol for row in board.rows)
+        assert not any("†" in line for line in board.legend)
+
+
+def test_the_people_of_a_board_are_those_of_its_usual_items(tmp_path: Path) -> None:
+    for metric in ("a", "b"):
+        run_2afc(tmp_path, metric, everywhere(2))
+    run_2afc(
+        tmp_path, "z", everywhere(2), votes=1, way="other items", counts=dict.fromkeys(BAPPS, 3)
+    )
+    board = the_board(tmp_path)
+    assert value(board, "human-majority") == pytest.approx(0.8)  # 1.0 in the other run
+    assert len(names(board, "human")) == 3
+    assert row_of(board, "human-paper").n == 24
+
+
+def test_the_mark_of_a_partial_run_names_its_own_items(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "a", everywhere(2))
+    part = dict.fromkeys(BAPPS, 2)
+    run_2afc(tmp_path, "b", everywhere(2), part, way="a part", of=24, partial=True)
+    assert the_board(tmp_path).marks == [
+        "partial: 12 of 24 triplets, not comparable with published scores"
+    ]
+
+
+# --- published scores -----------------------------------------------------------------------------
+
+
+def test_published_scores_stand_beside_a_whole_dataset_labelled(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "lpips-alex", everywhere(3))
+    board = the_board(tmp_path, published=True)
+    published = {row.name: row for row in board.rows if row.kind == "published"}
+    assert len(published) == 23
+    assert set(names(board)) == {"lpips-alex"}
+    alex = published["lpips-alex [Alex-lin]"]
+    assert {c: cell.value for c, cell in alex.cells.items()} == pytest.approx(
+        {
+            "traditional": 0.739, "cnn": 0.834, "superres": 0.715, "deblur": 0.612,
+            "color": 0.653, "frameinterp": 0.632, "macro": 0.698,
+        }
+    )  # fmt: skip
+    assert (alex.n, alex.of, alex.speed) == (None, None, None)
+    assert math.isnan(alex.cells["macro"].low)
+    assert {"[Human]", "[HDR-VDP]", "dssim [SSIM]"} <= set(published)
+    assert board.legend[-1] == "[…]: published, Zhang et al. 2018, arXiv 1801.03924v2, Table 5"
+
+
+def test_published_scores_are_shown_on_request_only(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "lpips-alex", everywhere(3))
+    board = the_board(tmp_path)
+    assert names(board, "published") == []
+    assert not any("published" in line for line in board.legend)
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        ({"of": 36344, "partial": True}, "partial dataset or another resize mode"),
+        ({"folder": "bapps-2afc-val@exact4"}, "partial dataset or another resize mode"),
+        ({"folder": "bapps-2afc-val@first4"}, "partial dataset or another resize mode"),
+    ],
+)
+def test_published_scores_are_not_shown_beside_what_they_do_not_compare_with(
+    tmp_path: Path, case: dict[str, Any], why: str
+) -> None:
+    run_2afc(tmp_path, "lpips-alex", everywhere(3), **case)
+    board = the_board(tmp_path, published=True)
+    assert names(board, "published") == []
+    assert board.legend[-1] == f"published: not shown beside a {why}"
+
+
+def test_one_partial_run_keeps_published_scores_away(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "a", everywhere(3))
+    run_2afc(tmp_path, "b", everywhere(3), of=36344, partial=True)
+    assert names(the_board(tmp_path, published=True), "published") == []
+
+
+def test_published_scores_are_of_the_main_statistic(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "lpips-alex", everywhere(3))
+    board = the_board(tmp_path, published=True, statistic="srcc")
+    assert names(board, "published") == []
+    assert board.legend[-1] == (
+        "published: not shown, since papers report no other statistic than the main one"
+    )
+
+
+@pytest.mark.parametrize("name", ["ladder-jnd", "unheard-of"])
+def test_where_nobody_published_scores_that_is_said(tmp_path: Path, name: str) -> None:
+    run_jnd(tmp_path, "l2", [1, 2, 1, 2], name=name)
+    board = the_board(tmp_path, published=True)
+    assert names(board, None) == ["l2"]
+    assert board.legend[-1] == (
+        "published: nobody has published scores on this dataset, as far as known here"
+    )
+
+
+# --- choosing -------------------------------------------------------------------------------------
+
+
+def datasets(results: Path, dataset: str | None) -> list[str]:
+    return [board.dataset for board in boards(results, View(dataset=dataset))]
+
+
+def test_a_dataset_its_variants_or_a_group_are_chosen_by_name(results: Path) -> None:
+    run_2afc(results, "l2", everywhere(1), folder="bapps-2afc-val@exact4")
+    run_2afc(results, "l2", {"x": 1}, {"x": 2}, name="my-own")
+    both = ["bapps-2afc-val", "bapps-2afc-val@exact4"]
+    assert datasets(results, None) == [*both, "ladder-jnd", "my-own"]
+    assert datasets(results, "bapps-2afc-val") == both
+    assert datasets(results, "bapps-2afc-val@exact4") == both[1:]
+    assert datasets(results, "bapps") == both
+    assert datasets(results, "ladder") == ["ladder-jnd"]
+    assert datasets(results, "my-own") == ["my-own"]  # although its manifest is not at hand
+
+
+def test_no_runs_is_said_with_what_to_do(results: Path) -> None:
+    todo = "make some with `pmbench eval`, or name another folder with --results"
+    for where, dataset, what in (
+        (results / "nowhere", None, f"no runs in {results / 'nowhere'}"),
+        (results, "bapps-jnd-val", f"no runs on bapps-jnd-val in {results}"),
+        (results, "bapps-2afc-val@exact4", f"no runs on bapps-2afc-val@exact4 in {results}"),
+    ):
+        with pytest.raises(PmbenchError) as error:
+            boards(where, View(dataset=dataset))
+        assert str(error.value) == f"{what}; {todo}"
+
+
+def test_unknown_names_are_answered_with_close_ones(results: Path) -> None:
+    with pytest.raises(PmbenchError) as error:
+        boards(results, View(dataset="bap"))
+    assert str(error.value) == "unknown dataset 'bap'; did you mean bapps?"
+    with pytest.raises(PmbenchError) as error:
+        boards(results, View(statistic="mAP"))
+    assert str(error.value) == (
+        "unknown statistic 'mAP'; known are: 2afc, hard_majority, krcc, map, plcc, srcc."
+    )
+    with pytest.raises(PmbenchError) as error:
+        boards(results, View(dataset="ladder", statistic="2afc"))  # not one of JND
+    assert str(error.value) == "unknown statistic '2afc'; known are: krcc, map, plcc, srcc."
+
+
+# --- tidy -----------------------------------------------------------------------------------------
+
+
+def test_tidy_has_every_score_once_and_says_where_it_is_from(results: Path) -> None:
+    table = tidy(results)
+    assert list(table.columns) == [
+        "dataset", *COLUMNS, "partial", "human_votes", "items_per_second", "signature",
+    ]  # fmt: skip
+    # 5 statistics × 8 places × 3 metrics and 3 human rows × 8 places; 4 × 4 × 2, and no people
+    counts = table.groupby(["dataset", "kind"]).size().to_dict()
+    assert counts == {
+        ("bapps-2afc-val", "metric"): 120,
+        ("bapps-2afc-val", "human"): 24,
+        ("ladder-jnd", "metric"): 32,
+    }
+    assert not table.duplicated(["dataset", "name", "statistic", "sub_dataset"]).any()
+
+
+def test_tidy_rows_are_signed(results: Path) -> None:
+    table = tidy(results)
+    way = "pmbench:0.1|bapps-2afc-val:94of36344#d3b01234|legacy64|soft|macro|fp32"
+    signed = table.groupby(["dataset", "name"])["signature"].unique()
+    assert signed["bapps-2afc-val", "l2"].tolist() == [f"{way} || l2#1f9c0000"]
+    assert signed["bapps-2afc-val", "human-paper"].tolist() == [way]  # of no metric
+    macro = table[(table["name"] == "l2") & (table["sub_dataset"] == "macro")]
+    first = macro[(macro["dataset"] == "bapps-2afc-val") & (macro["statistic"] == "2afc")].iloc[0]
+    assert (first["n"], first["of"], first["items_per_second"]) == (94, 94, 4000)
+    assert (bool(first["partial"]), bool(first["human_votes"])) == (True, True)
+    assert table.loc[table["kind"] == "human", "items_per_second"].isna().all()
+    assert not table.loc[table["dataset"] == "ladder-jnd", "human_votes"].any()
+
+
+def test_tidy_keeps_the_people_of_different_items_apart(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "a", everywhere(2))
+    run_2afc(tmp_path, "z", everywhere(2), votes=1, way="other")
+    table = tidy(tmp_path)
+    row = (table["name"] == "human-majority") & (table["sub_dataset"] == "macro")
+    assert dict(zip(table[row]["signature"], table[row]["value"], strict=True)) == pytest.approx(
+        {WAY: 0.8, "other": 1.0}
+    )
+
+
+def test_tidy_of_one_dataset_and_of_none(results: Path) -> None:
+    assert set(tidy(results, "ladder")["dataset"]) == {"ladder-jnd"}
+    assert tidy(results / "nowhere").empty
+
+
+def test_a_whole_number_of_items_per_second_is_fine(tmp_path: Path) -> None:
+    run = run_2afc(tmp_path, "a", everywhere(2))
+    path = run.folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "items_per_second": 100}))
+    assert set(tidy(tmp_path)["items_per_second"].dropna()) == {100.0}

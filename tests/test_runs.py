@@ -1,0 +1,360 @@
+"""Runs on disk: what is written is read back, what is damaged is said, what is meant is found."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from pmbench import __version__
+from pmbench.agreement import Array
+from pmbench.errors import PmbenchError
+from pmbench.pack import Items, Pack
+from pmbench.protocols import TWO_AFC
+from pmbench.runs import (
+    Run,
+    Selection,
+    find,
+    folder_name,
+    open_run,
+    pick,
+    protocol_signature,
+    read_distances,
+    save,
+    write_distances,
+)
+from pmbench.scores import human_rows, score
+
+SIGNATURE = "pmbench:0.1|toy:12#0123abcd|none|soft|macro|fp32 || mine#9876"
+
+
+def toy(n: int = 12) -> tuple[Items, Array]:
+    rng = np.random.default_rng(0)
+    items = Items(
+        id=np.array([f"größe {i}" for i in range(n)], object),
+        sub=np.arange(n, dtype=np.int64) % 2,
+        sub_names=("one", "zwei, größer"),
+        p=rng.integers(0, 4, n) / 3,
+        votes=np.full(n, 3, np.int32),
+        cluster=np.arange(n, dtype=np.int64) // 2,
+    )
+    return items, rng.normal(size=(n, 2))
+
+
+def facts(metric: str = "mine", **more: Any) -> dict[str, Any]:
+    return {"signature": SIGNATURE, "metric": {"name": metric}, **more}
+
+
+def saved(results: Path, dataset: str = "toy", metric: str = "mine") -> Run:
+    items, distances = toy()
+    scores = pd.concat(
+        [score(TWO_AFC, metric, items, distances), human_rows(TWO_AFC, items)], ignore_index=True
+    )
+    return save(results / dataset / metric, facts(metric), items, distances, scores)
+
+
+# --- there and back -------------------------------------------------------------------------------
+
+
+def test_a_saved_run_is_opened_as_it_was(tmp_path: Path) -> None:
+    items, distances = toy()
+    scores = score(TWO_AFC, "mine", items, distances)
+    scores.loc[0, ["value", "low"]] = np.nan
+    scores.loc[0, "note"] = "without zwei, größer: nan"
+    made = save(tmp_path / "toy@first6" / "mine", facts(more=1), items, distances, scores)
+    run = open_run(tmp_path / "toy@first6" / "mine")
+    assert run is not None
+    assert (run.folder, run.dataset, run.metric) == (made.folder, "toy@first6", "mine")
+    assert run.signature == made.signature == SIGNATURE
+    assert run.info == {**facts(more=1), "format": 1, "pmbench": __version__}
+    back, d = run.distances()
+    assert (d == distances).all()
+    for name in ("id", "sub", "p", "votes", "cluster"):
+        assert getattr(back, name).tolist() == getattr(items, name).tolist()
+        assert getattr(back, name).dtype == getattr(items, name).dtype
+    assert back.sub_names == items.sub_names
+    pd.testing.assert_frame_equal(run.scores(), scores, check_dtype=False, check_exact=True)
+
+
+def test_distances_on_which_the_metric_is_not_defined_stay_nan(tmp_path: Path) -> None:
+    items, distances = toy()
+    distances[3] = np.nan
+    write_distances(tmp_path / "d.h5", items, distances)
+    np.testing.assert_array_equal(read_distances(tmp_path / "d.h5")[1], distances)
+
+
+def test_a_run_is_three_files(tmp_path: Path) -> None:
+    run = saved(tmp_path)
+    assert {path.name for path in run.folder.iterdir()} == {
+        "distances.h5",
+        "run.json",
+        "scores.csv",
+    }
+
+
+def test_run_json_comes_last_so_that_a_broken_off_run_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved(tmp_path).folder
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pmbench.runs.write_distances", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        saved(tmp_path)
+    assert open_run(folder) is None  # not the old facts beside new distances
+    assert find(tmp_path) == []
+
+
+def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
+    assert open_run(tmp_path) is None
+    (tmp_path / "toy" / "mine").mkdir(parents=True)
+    (tmp_path / "toy" / "mine" / "journal.bin").write_bytes(b"begun")
+    assert find(tmp_path) == []
+
+
+# --- damaged --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("{}", "'format'"),
+        ("[]", "list indices must be integers or slices, not str"),
+        ('{"format": 2}', "format 2, expected 1"),
+        ('{"format": 1}', "'signature'"),
+        ('{"format": 1, "signature": "", "metric": {"name": "m"}}', "no signature or no name"),
+        ('{"format": 1, "signature": "x", "metric": {}}', "'name'"),
+    ],
+)
+def test_a_damaged_run_json_is_said(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "toy" / "mine" / "run.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    for read in (lambda: open_run(path.parent), lambda: find(tmp_path)):
+        with pytest.raises(PmbenchError) as error:
+            read()
+        assert str(error.value) == (
+            f"{path}: expected a run written by pmbench ({why}); "
+            "delete its folder and run `pmbench eval` again"
+        )
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:600])
+
+
+def _without_votes(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file["votes"]
+
+
+def _without_names(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file.attrs["sub_names"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [Path.unlink, lambda path: path.write_text("no"), _cut, _without_votes, _without_names],
+)
+def test_damaged_distances_are_said(tmp_path: Path, damage: Any) -> None:
+    run = saved(tmp_path)
+    path = run.folder / "distances.h5"
+    damage(path)
+    with pytest.raises(PmbenchError) as error:
+        run.distances()
+    told = str(error.value)
+    assert told.startswith(
+        f"{path}: expected the distances of a run, got a file that is none or is damaged ("
+    )
+    assert told.endswith("); delete its folder and run `pmbench eval` again")
+
+
+def test_missing_or_empty_scores_are_said(tmp_path: Path) -> None:
+    run = saved(tmp_path)
+    path = run.folder / "scores.csv"
+    path.write_text("")
+    with pytest.raises(PmbenchError) as error:
+        run.scores()
+    assert str(error.value) == (
+        f"{path}: expected the scores of a run (No columns to parse from file); "
+        "delete its folder and run `pmbench eval` again"
+    )
+    path.unlink()
+    with pytest.raises(PmbenchError, match=r"expected the scores of a run .*No such file"):
+        run.scores()
+
+
+# --- finding --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for dataset, metric in (
+        ("toy", "mine"),
+        ("toy", "yours"),
+        ("toy@first6", "mine"),
+        ("toy2", "mine"),
+        ("toy2", "hers"),
+    ):
+        saved(tmp_path, dataset, metric)
+    return tmp_path
+
+
+def names(runs: list[Run]) -> list[str]:
+    return [f"{run.dataset}/{run.metric}" for run in runs]
+
+
+def test_all_runs_are_found_sorted_by_folder(results: Path) -> None:
+    assert names(find(results)) == [
+        "toy/mine",
+        "toy/yours",
+        "toy2/hers",
+        "toy2/mine",
+        "toy@first6/mine",
+    ]
+
+
+def test_a_dataset_stands_for_its_variants_and_a_variant_for_itself(results: Path) -> None:
+    assert names(find(results, "toy")) == ["toy/mine", "toy/yours", "toy@first6/mine"]
+    assert names(find(results, "toy@first6")) == ["toy@first6/mine"]
+    assert names(find(results, "toy2")) == ["toy2/hers", "toy2/mine"]
+    assert find(results, "to") == []
+    assert find(results / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "meant"),
+    [
+        ("yours", None, "toy/yours"),
+        ("hers", "toy2", "toy2/hers"),
+        ("toy2/mine", None, "toy2/mine"),
+        ("toy2/mine", "toy", "toy2/mine"),  # the fuller name counts
+        ("mine", "toy@first6", "toy@first6/mine"),
+        ("toy@first6/mine", None, "toy@first6/mine"),
+        ("toy/mine", None, "toy/mine"),  # not its variant
+        ("mine", "toy", "toy/mine"),
+    ],
+)
+def test_a_run_is_picked_by_name(results: Path, name: str, dataset: str | None, meant: str) -> None:
+    assert names([pick(results, name, dataset)]) == [meant]
+
+
+def test_the_only_variant_is_meant_where_there_is_no_other(tmp_path: Path) -> None:
+    saved(tmp_path, "toy@first6", "mine")
+    assert names([pick(tmp_path, "mine", "toy")]) == ["toy@first6/mine"]
+
+
+def test_a_name_that_several_runs_have_is_answered_with_all_of_them(results: Path) -> None:
+    with pytest.raises(PmbenchError) as error:
+        pick(results, "mine", None)
+    assert str(error.value) == (
+        "'mine' was run on several datasets; say which: toy/mine, toy2/mine, toy@first6/mine"
+    )
+
+
+def test_an_unknown_run_is_answered_with_close_names(results: Path) -> None:
+    with pytest.raises(PmbenchError) as error:
+        pick(results, "yuors", None)
+    assert str(error.value) == "unknown run 'yuors'; did you mean yours?"
+    with pytest.raises(PmbenchError) as error:
+        pick(results, "toy2/psnr", None)
+    assert str(error.value) == "unknown run 'psnr'; known are: hers, mine."
+
+
+def test_no_runs_at_all_is_said_with_what_to_do(results: Path) -> None:
+    nowhere = results / "nowhere"
+    told = "; make one with `pmbench eval`, or name another folder with --results"
+    for name, dataset, what in (
+        ("mine", None, f"no runs in {nowhere}"),
+        ("mine", "toy", f"no runs in {nowhere} on toy"),
+        ("toy/mine", None, f"no runs in {nowhere} on toy"),
+    ):
+        with pytest.raises(PmbenchError) as error:
+            pick(nowhere, name, dataset)
+        assert str(error.value) == what + told
+
+
+# --- names and signatures -------------------------------------------------------------------------
+
+
+def pack(sub: list[int], expected: int | None = None, resize: str = "legacy64") -> Pack:
+    n = len(sub)
+    items = Items(
+        np.array([str(i) for i in range(n)], object), np.array(sub), ("a", "b", "c"),
+        np.zeros(n), np.ones(n, np.int32), np.arange(n),
+    )  # fmt: skip
+    attributes = {
+        "dataset": "bapps-2afc-val",
+        "resize": resize,
+        "expected": -1 if expected is None else expected,
+        "digest": "d3b0123456789",
+    }
+    return Pack(Path("x.h5"), items, np.zeros((n, 3), int), np.zeros(n, int), (), attributes)
+
+
+def test_a_selection_takes_the_first_items_of_each_sub_dataset_in_the_packs_order() -> None:
+    mixed = pack([0, 1, 0, 0, 1, 2])
+    assert Selection().index(mixed).tolist() == [0, 1, 2, 3, 4, 5]
+    assert Selection(1).index(mixed).tolist() == [0, 1, 5]
+    assert Selection(2).index(mixed).tolist() == [0, 1, 2, 4, 5]
+    assert Selection(99).index(mixed).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_selection_is_called_by_its_limit() -> None:
+    assert (Selection().label, Selection(10).label) == ("", "first10")
+
+
+@pytest.mark.parametrize(
+    ("resize", "limit", "name"),
+    [
+        ("legacy64", None, "bapps"),
+        ("exact4", None, "bapps@exact4"),
+        ("legacy64", 10, "bapps@first10"),
+        ("exact4", 10, "bapps@exact4,first10"),
+    ],
+)
+def test_a_folder_names_what_is_not_as_usual(resize: str, limit: int | None, name: str) -> None:
+    assert folder_name("bapps", resize, "legacy64", Selection(limit)) == name
+
+
+@pytest.mark.parametrize(
+    ("expected", "limit", "items"),
+    [
+        (6, None, "6"),  # the whole dataset
+        (None, None, "6"),  # as far as anybody knows
+        (36344, None, "6of36344"),  # a part of it
+        (6, 1, "first1:3of6"),
+        (36344, 1, "first1:3of36344"),
+    ],
+)
+def test_the_protocol_signature_names_every_choice(
+    expected: int | None, limit: int | None, items: str
+) -> None:
+    mixed, selection = pack([0, 1, 0, 0, 1, 2], expected), Selection(limit)
+    version = ".".join(__version__.split(".")[:2])
+    assert protocol_signature(mixed, len(selection.index(mixed)), selection, "soft") == (
+        f"pmbench:{version}|bapps-2afc-val:{items}#d3b01234|legacy64|soft|macro|fp32"
+    )
+
+
+def test_the_protocol_signature_is_that_of_the_design() -> None:
+    found = protocol_signature(pack([0], 1, "exact4"), 1, Selection(), "voc-ap")
+    shape = r"pmbench:\d+\.\d+\|bapps-2afc-val:1#[0-9a-f]{8}\|exact4\|voc-ap\|macro\|fp32"
+    assert re.fullmatch(shape, found)
+
+
+def test_run_json_can_be_read_by_people(tmp_path: Path) -> None:
+    text = (saved(tmp_path).folder / "run.json").read_text()
+    assert text.startswith('{\n "format": 1,\n')
+    assert text.endswith("}\n")
+    assert json.loads(text)["metric"] == {"name": "mine"}
