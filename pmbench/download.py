@@ -55,7 +55,15 @@ def pack_for(manifest: Manifest, resize: Resize, reporter: Reporter) -> Pack | N
     path = pack_path(manifest, resize)
     if manifest.local_source is not None:
         return _local_pack(manifest, manifest.local_source, resize, reporter)
-    return Pack.open(path) if path.exists() else None
+    if not path.exists():
+        return None
+    pack = Pack.open(path)
+    if manifest.built_in is None and pack.attributes["fingerprint"] != _meaning(manifest):
+        raise PmbenchError(
+            f"{path} was packed under another manifest than {manifest.file} is now; "
+            f"pack it again with `pmbench download {manifest.name}`"
+        )
+    return pack
 
 
 def download(manifest: Manifest, resize: Resize, choices: Choices, reporter: Reporter) -> Pack:
@@ -71,7 +79,8 @@ def download(manifest: Manifest, resize: Resize, choices: Choices, reporter: Rep
     with FileLock(path.with_suffix(".lock")):
         if path.exists() and choices == Choices(partial=choices.partial):
             pack = Pack.open(path)
-            if (choices.partial or not pack.partial) and manifest.local_source is None:
+            same = pack.attributes["fingerprint"] == _meaning(manifest)
+            if same and (choices.partial or not pack.partial):
                 return pack
         source, digest = _files_of(manifest, choices, reporter)
         origin = _origin(manifest, resize, source, digest)
@@ -103,8 +112,14 @@ def _origin(manifest: Manifest, resize: Resize, source: Path, digest: str) -> Or
         expected=manifest.expected,
         source=str(source),
         sha256=digest,
-        fingerprint=_fingerprint(manifest, source) if local else "",
+        fingerprint=_fingerprint(manifest, source) if local else _meaning(manifest),
     )
+
+
+def _meaning(manifest: Manifest) -> str:
+    """Return a digest of what a manifest says about how files become items."""
+    said = {"protocol", "folders", "table", "votes_per_item", "enlarged", "size", "human_votes"}
+    return hashlib.sha256(manifest.model_dump_json(include=said).encode()).hexdigest()
 
 
 def _fingerprint(manifest: Manifest, source: Path) -> str:

@@ -92,7 +92,7 @@ def fetch(
 
 def _download(wanted: Wanted, path: Path, reporter: Reporter, patience: Patience) -> None:
     """Leave the whole, unverified file at ``NAME.unverified``."""
-    if os.environ.get("PMBENCH_OFFLINE"):
+    if os.environ.get("PMBENCH_OFFLINE", "0") not in ("", "0"):
         raise PmbenchError(
             f"{wanted.name} is not in {path.parent} and PMBENCH_OFFLINE is set; "
             f"fetch {wanted.url} where there is a network and put it there"

@@ -140,6 +140,13 @@ class Manifest(_Entry):
                 f"'roles' must name {', '.join(sorted(wanted))} for the protocol {self.protocol}; "
                 f"got {', '.join(sorted(layout.roles)) or 'none'}"
             )
+        for row in self.published:
+            strange = set(row.scores) - {*self.sub_datasets, "macro", "pooled"}
+            if self.sub_datasets and strange:
+                raise ValueError(
+                    f"the published row '{row.label}' has a score for '{min(strange)}'; "
+                    f"expected {', '.join(self.sub_datasets)}, macro or pooled"
+                )
         if self.enlarged is not None and self.size is not None:
             raise ValueError("'enlarged' and 'size' exclude each other")
         return self
@@ -266,6 +273,13 @@ def _toml(path: Path) -> dict[str, Any]:
         raise PmbenchError(f"{path}: not valid TOML: {error}") from error
 
 
+def _shown(value: object) -> str:
+    try:
+        return repr(str(value)[:80])
+    except ValueError:  # Python does not print an integer of 5,000 digits
+        return f"a {type(value).__name__} too long to print"
+
+
 _Model = TypeVar("_Model", bound=_Entry)
 
 
@@ -284,6 +298,6 @@ def _checked(model: type[_Model], content: object, path: Path, prefix: str = "")
                 else "no such key here"
             )
         elif first["type"] not in ("missing", "value_error"):
-            message += f", got {str(first['input'])[:80]!r}"
+            message += f", got {_shown(first['input'])}"
         where = f"key '{key}'" if key else "the whole file"
         raise PmbenchError(f"{path}: {where}: {message}") from error

@@ -28,7 +28,7 @@ from making import (
 
 from pmbench.download import Choices, download, pack_for, pack_path
 from pmbench.errors import PmbenchError
-from pmbench.manifest import Manifest, datasets, resolve
+from pmbench.manifest import Manifest, builtin_folder, datasets, load, resolve
 from pmbench.pack import Pack
 from pmbench.reporting import Silent, Task
 from pmbench.resize import Resize, resize_for
@@ -480,3 +480,20 @@ def test_download_packs_local_files_too(toy: Manifest, tmp_path: Path) -> None:
     reporter = Silent()
     assert get(toy, reporter).digest == packed(toy, reporter).digest
     assert reporter.notes == []
+
+
+def test_a_pack_made_under_another_manifest_is_not_used(shared: Path, tmp_path: Path) -> None:
+    official = (builtin_folder() / "datasets" / "bapps-2afc-val.toml").read_text()
+    folder = tmp_path / "changed"
+    folder.mkdir()
+    changed = folder / "mine.toml"
+    changed.write_text(official.replace('name = "bapps-2afc-val"', 'name = "mine"'))
+    manifest = load(changed)
+    choices = Choices(source=str(shared / "bapps_sample"), partial=True)
+    download(manifest, resize_for(manifest, None), choices, Silent())
+    assert pack_for(manifest, resize_for(manifest, None), Silent()) is not None
+    changed.write_text(changed.read_text().replace("votes_per_item = 5", "votes_per_item = 1"))
+    with pytest.raises(
+        PmbenchError, match=r"was packed under another manifest than .*mine\.toml is"
+    ):
+        pack_for(load(changed), resize_for(manifest, None), Silent())

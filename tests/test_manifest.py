@@ -416,3 +416,21 @@ def test_a_wrong_value_anywhere_gives_a_manifest_or_a_sentence(
     text = toml(content)
     assert tomllib.loads(text) == content  # the mistake is in the value, not in the writing
     load_or_refuse(tmp_path / "any.toml", text)
+
+
+def test_a_published_score_of_an_unknown_sub_dataset_is_named(tmp_path: Path) -> None:
+    official = (builtin_folder() / "datasets" / "bapps-2afc-val.toml").read_text()
+    path = tmp_path / "typo.toml"
+    path.write_text(official.replace("{ traditional = 59.9", "{ tradional = 59.9"))
+    with pytest.raises(
+        PmbenchError,
+        match=r"typo\.toml: .*the published row 'L2' has a score for 'tradional'; expected tradit",
+    ):
+        load(path)
+
+
+def test_a_number_too_long_to_print_is_refused_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "long.toml"
+    path.write_text(f"name = 0x{'f' * 5000}")
+    with pytest.raises(PmbenchError, match=r"key 'name': .* a int too long to print"):
+        load(path)
