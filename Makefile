@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# processes that run tests; each computes on one thread, or they would wait for one another
+JOBS ?= 2
 BIN := $(VENV)/bin
 SOURCES := pmbench tests tools benchmarks
 # a missing reference file fails where the reference material is there at all
@@ -16,7 +18,7 @@ demo: $(VENV)/.installed  ## install, run MMD++ on the built-in data, show the l
 	$(BIN)/pmbench eval --metric mmdpp
 
 test: check  ## install and run everything that must pass: lint, types, contracts, tests
-	$(BIN)/pytest -n $(or $(JOBS),2) -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not slow"
 
 check: $(VENV)/.installed-dev  ## lint, format, types, import contracts
 	$(BIN)/ruff check $(SOURCES)

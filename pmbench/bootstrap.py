@@ -45,13 +45,22 @@ def resamples(
 
 
 def _urns(strata: NDArray[np.int64], cluster: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return the clusters grouped by the set of strata that their items are in."""
+    """Return the clusters grouped by the set of strata that their items are in.
+
+    A cluster that is alone in its group would be in every resample, as if it were certain; it joins
+    the groups that it shares a stratum with.
+    """
     touched: dict[int, set[int]] = {}
     for c, s in zip(cluster.tolist(), strata.tolist(), strict=True):
         touched.setdefault(c, set()).add(s)
     urns: dict[frozenset[int], list[int]] = {}
     for c, where in touched.items():
         urns.setdefault(frozenset(where), []).append(c)
+    for where in list(urns):
+        if len(urns.get(where, [])) == 1:
+            near = [other for other in urns if other & where]
+            joined = sorted(c for other in near for c in urns.pop(other))
+            urns.setdefault(frozenset().union(*near), []).extend(joined)
     return [np.array(sorted(urn)) for urn in urns.values()]
 
 

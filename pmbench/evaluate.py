@@ -140,6 +140,8 @@ def load_metrics(
             distance = metric.load(device)
         except PmbenchError as error:
             failures[metric.name] = str(error)
+        except Exception as error:  # noqa: BLE001  a metric is foreign code and fails alone
+            failures[metric.name] = f"cannot be loaded: {type(error).__name__}: {error}"
         else:
             loaded.append(Loaded(metric, distance, digest_of(metric, distance)))
     return loaded, failures

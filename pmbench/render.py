@@ -77,7 +77,7 @@ def _column(board: Board, name: str, wide: bool) -> _Column:
 
 def _facts(board: Board) -> list[_Column]:
     counts = _Column("n", f"n\n{board.unit}", [_count(row) for row in board.rows])
-    speeds = _Column("speed", "items\nper s", [_speed(row) for row in board.rows])
+    speeds = _Column("speed", "\nitems/s", [_speed(row) for row in board.rows])
     return [counts, speeds]
 
 
@@ -166,7 +166,8 @@ def _number(cell: Cell, percent: bool, interval: bool, break_line: bool) -> str:
     text = f"{cell.value * scale:.{digits}f}" + "*" * cell.part
     if not interval or math.isnan(cell.low):
         return text
-    drawn = f"{cell.low * scale:.{digits}f}–{cell.high * scale:.{digits}f}"
+    between = "–" if cell.low >= 0 else " to "  # a dash would look like another minus
+    drawn = f"{cell.low * scale:.{digits}f}{between}{cell.high * scale:.{digits}f}"
     return f"{text}\n{drawn}" if break_line else f"{text} ({drawn})"
 
 

@@ -69,7 +69,9 @@ def score(
             f"{name}: the distance of item {items.id[bad[0]]} is {distances[bad[0]].tolist()}; "
             "expected finite numbers; mend the metric or leave the item out"
         )
-    few = f"not defined on {len(items) - len(used):,} items: {undefined}" if undefined else ""
+    left_out = len(items) - len(used)
+    noun = "item" if left_out == 1 else "items"
+    few = f"not defined on {left_out:,} {noun}: {undefined}" if undefined else ""
     kept, d = items.take(used), distances[used]
 
     def at(statistic: Statistic) -> Callable[[Index, Array], Array]:

@@ -94,6 +94,19 @@ def test_clusters_are_drawn_among_those_that_touch_the_same_sub_datasets() -> No
     assert (w[:, 4::2][:, :4] == w[:, 5::2][:, :4]).all()
 
 
+def test_a_cluster_of_a_pattern_of_its_own_is_not_taken_for_certain() -> None:
+    # clusters 0-3 in sub-dataset 0, cluster 4 alone in both, 5-7 in sub-dataset 1
+    strata = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1])
+    clusters = np.array([0, 1, 2, 3, 4, 4, 5, 6, 7])
+    w = drawn(strata, clusters)
+    assert len(np.unique(w[:, 4])) > 1
+    assert (w[:, [0, 1, 2, 3, 4, 6, 7, 8]].sum(axis=1) == 8).all()
+
+
+def test_one_cluster_is_all_there_is_to_draw() -> None:
+    assert (drawn(np.array([0, 0, 1]), np.array([0, 0, 0])) == 1).all()
+
+
 def test_the_same_seed_draws_the_same_and_another_seed_does_not() -> None:
     first, again, other = (drawn(STRATA, ALONE, 20, seed) for seed in (1, 1, 2))
     assert (first == again).all()

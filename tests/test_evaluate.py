@@ -22,7 +22,7 @@ from pmbench.errors import PmbenchError
 from pmbench.evaluate import Loaded, be_exact, choose_device, digest_of, load_metrics
 from pmbench.images import Images
 from pmbench.manifest import datasets
-from pmbench.metrics import Metric, registered
+from pmbench.metrics import Distance, Metric, registered
 from pmbench.reporting import Silent
 from pmbench.resize import resize_for
 from pmbench.runs import JOURNAL, Selection
@@ -292,6 +292,16 @@ def test_a_wrong_metric_fails_alone_with_a_sentence(
     assert set(outcome.failures) == {name}
     assert re.search(sentence, outcome.failures[name]), outcome.failures[name]
     assert not (tmp_path / "ladder-2afc" / name / "run.json").exists()
+
+
+def test_a_metric_that_cannot_be_loaded_fails_alone() -> None:
+    def load(device: torch.device) -> Distance:
+        raise ImportError("no module named 'elsewhere'")
+
+    broken = Metric(name="broken", load=load, title="broken")
+    loaded, failures = load_metrics([broken, registered()["l2"]], CPU, Silent())
+    assert [m.metric.name for m in loaded] == ["l2"]
+    assert failures == {"broken": "cannot be loaded: ImportError: no module named 'elsewhere'"}
 
 
 def test_a_size_that_a_metric_is_not_defined_on_is_not_a_number_but_a_reason(

@@ -447,10 +447,11 @@ def test_the_people_of_a_board_are_those_of_its_usual_items(tmp_path: Path) -> N
     assert row_of(board, "human-paper").n == 24
 
 
-def test_the_mark_of_a_partial_run_names_its_own_items(tmp_path: Path) -> None:
+def test_the_mark_of_partial_runs_names_the_smallest(tmp_path: Path) -> None:
     run_2afc(tmp_path, "a", everywhere(2))
-    part = dict.fromkeys(BAPPS, 2)
-    run_2afc(tmp_path, "b", everywhere(2), part, way="a part", of=24, partial=True)
+    for metric, n in (("b", 3), ("c", 2), ("d", 3)):
+        some = dict.fromkeys(BAPPS, n)
+        run_2afc(tmp_path, metric, everywhere(2), some, way=f"{n} each", of=24, partial=True)
     assert the_board(tmp_path).marks == [
         "partial: 12 of 24 triplets, not comparable with published scores"
     ]

@@ -138,5 +138,7 @@ def list_(
         table = listing.metrics() if what is What.metrics else listing.datasets()
     if as_json:
         typer.echo(to_json(table))
-    else:
-        console().print(listing_to_rich(table))
+        return
+    if what is What.metrics:  # the rest of a card does not fit into a line; it is in the JSON
+        table = table[["metric", "title", "better", "weights"]]
+    console().print(listing_to_rich(table))
