@@ -60,7 +60,8 @@ def _urns(strata: NDArray[np.int64], cluster: NDArray[np.int64]) -> list[NDArray
         if len(urns.get(where, [])) == 1:
             near = [other for other in urns if other & where]
             joined = sorted(c for other in near for c in urns.pop(other))
-            urns.setdefault(frozenset().union(*near), []).extend(joined)
+            everywhere: frozenset[int] = frozenset().union(*near)
+            urns.setdefault(everywhere, []).extend(joined)
     return [np.array(sorted(urn)) for urn in urns.values()]
 
 
