@@ -57,11 +57,10 @@ def _urns(strata: NDArray[np.int64], cluster: NDArray[np.int64]) -> list[NDArray
     for c, where in touched.items():
         urns.setdefault(frozenset(where), []).append(c)
     for where in list(urns):
-        if len(urns.get(where, [])) == 1:
+        if where in urns and len(urns[where]) == 1:
             near = [other for other in urns if other & where]
             joined = sorted(c for other in near for c in urns.pop(other))
-            everywhere: frozenset[int] = frozenset().union(*near)
-            urns.setdefault(everywhere, []).extend(joined)
+            urns.setdefault(frozenset[int]().union(*near), []).extend(joined)
     return [np.array(sorted(urn)) for urn in urns.values()]
 
 
