@@ -56,9 +56,9 @@ def _urns(strata: NDArray[np.int64], cluster: NDArray[np.int64]) -> list[NDArray
     urns: dict[frozenset[int], list[int]] = {}
     for c, where in touched.items():
         urns.setdefault(frozenset(where), []).append(c)
-    for where in list(urns):
-        if where in urns and len(urns[where]) == 1:
-            near = [other for other in urns if other & where]
+    for pattern in list(urns):
+        if pattern in urns and len(urns[pattern]) == 1:
+            near = [other for other in urns if other & pattern]
             joined = sorted(c for other in near for c in urns.pop(other))
             urns.setdefault(frozenset[int]().union(*near), []).extend(joined)
     return [np.array(sorted(urn)) for urn in urns.values()]
