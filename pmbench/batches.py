@@ -8,6 +8,7 @@ bounds and continues with the same batches, and so with bit-identical distances.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,10 @@ class Bounds:
 
     pixels: int = 1 << 19  # of all its different images: 128 images of 64×64
     items: int | None = None
+
+    # Items that share images stay together up to this many times ``pixels``; beyond, they are cut
+    # and what they share is computed again.
+    stretch: ClassVar[int] = 4
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def _fill(groups: list[Index], rows: Index, room: int, most: int | None) -> list
     for group in groups:
         members = group.tolist()
         wanted = set(rows[group].ravel().tolist())
-        whole = len(wanted) <= room and (most is None or len(members) <= most)
+        whole = len(wanted) <= Bounds.stretch * room and (most is None or len(members) <= most)
         for part in [members] if whole else [[member] for member in members]:
             wanted = set(rows[part].ravel().tolist())
             if batch and not fits(part, wanted):

@@ -83,42 +83,29 @@ def download(manifest: Manifest, resize: Resize, choices: Choices, reporter: Rep
             if same and (choices.partial or not pack.partial):
                 return pack
         source, digest = _files_of(manifest, choices, reporter)
-        origin = _origin(manifest, resize, source, digest)
-        return _pack(manifest, resize, source, origin, choices, reporter)
+        return _pack(manifest, resize, source, digest, choices, reporter)
 
 
 def _local_pack(manifest: Manifest, source: Path, resize: Resize, reporter: Reporter) -> Pack:
     path = pack_path(manifest, resize)
     path.parent.mkdir(parents=True, exist_ok=True)
     _must_exist(source, f"{manifest.file}: key 'source.path'")
-    origin = _origin(manifest, resize, source, "")
     with FileLock(path.with_suffix(".lock")):
         if path.exists():
             pack = Pack.open(path)
-            if pack.attributes["fingerprint"] == origin.fingerprint:
+            if pack.attributes["fingerprint"] == _fingerprint(manifest, source):
                 return pack
             reporter.note(f"{manifest.name}: its files or its manifest changed; packing them anew")
-        return _pack(manifest, resize, source, origin, Choices(), reporter)
-
-
-def _origin(manifest: Manifest, resize: Resize, source: Path, digest: str) -> Origin:
-    local = manifest.local_source is not None
-    return Origin(
-        dataset=manifest.name,
-        protocol=manifest.protocol,
-        roles=PROTOCOLS[manifest.protocol].roles,
-        resize=resize.label,
-        human_votes=manifest.human_votes,
-        expected=manifest.expected,
-        source=str(source),
-        sha256=digest,
-        fingerprint=_fingerprint(manifest, source) if local else _meaning(manifest),
-    )
+        _, digest = _files_of(manifest, Choices(), reporter)
+        return _pack(manifest, resize, source, digest, Choices(), reporter)
 
 
 def _meaning(manifest: Manifest) -> str:
-    """Return a digest of what a manifest says about how files become items."""
-    said = {"protocol", "folders", "table", "votes_per_item", "enlarged", "size", "human_votes"}
+    """Return a digest of what a manifest says about which items there are and what they mean."""
+    said = {
+        "protocol", "folders", "table", "votes_per_item", "enlarged", "size", "human_votes",
+        "sub_datasets",
+    }  # fmt: skip
     return hashlib.sha256(manifest.model_dump_json(include=said).encode()).hexdigest()
 
 
@@ -160,8 +147,9 @@ def _files_of(manifest: Manifest, choices: Choices, reporter: Reporter) -> tuple
     if unpinned:
         pin = _pins().get(wanted.url)
         wanted = replace(wanted, sha256=pin, origin="the first download on this machine")
-    # a folder for each dataset: archives of different ones may have the same name
-    path = fetch(wanted, home.downloads() / manifest.name, reporter)
+    # a folder for each dataset and URL: archives from different places may have the same name
+    place = hashlib.sha256(wanted.url.encode()).hexdigest()[:8]
+    path = fetch(wanted, home.downloads() / manifest.name / place, reporter)
     digest = sha256_of(path)
     if not (wanted.accept or wanted.matches(digest)):
         # an earlier run accepted the file, or somebody put it there
@@ -221,20 +209,42 @@ def _pack(
     manifest: Manifest,
     resize: Resize,
     source: Path,
-    origin: Origin,
+    digest: str,
     choices: Choices,
     reporter: Reporter,
 ) -> Pack:
     path = pack_path(manifest, resize)
-    layout = layout_for(manifest, source, origin.roles)
+    roles = PROTOCOLS[manifest.protocol].roles
+    layout = layout_for(manifest, source, roles)
     with Spool(path.with_suffix(".spool")) as spool:
         numbers: dict[str, int] = {}
         for name, pixels in _decoded(layout, source, resize, reporter):
             numbers[name] = spool.add(pixels)
         rows = layout.rows()
-        _check_counts(manifest, rows, source, choices)
+        whole = _whole(manifest, rows, source, choices)
+        official = not digest or digest == (choices.sha256 or _known_checksum(manifest) or digest)
+        origin = Origin(
+            dataset=manifest.name,
+            protocol=manifest.protocol,
+            roles=roles,
+            resize=resize.label,
+            human_votes=manifest.human_votes,
+            expected=manifest.expected,
+            partial=choices.partial and not (whole and official),
+            source=str(source),
+            sha256=digest,
+            fingerprint=_fingerprint(manifest, source)
+            if manifest.local_source == source
+            else _meaning(manifest),
+        )
         write_pack(path, origin, rows, numbers, spool)
     return Pack.open(path)
+
+
+def _known_checksum(manifest: Manifest) -> str | None:
+    """Return the checksum that a dataset's archive must have, published or pinned."""
+    assert manifest.source is not None
+    return manifest.source.sha256 or _pins().get(manifest.source.url or "")
 
 
 def _decoded(
@@ -256,14 +266,18 @@ def _decoded(
             if total is None:
                 task.advance(1)
             if len(waiting) > 16 * workers:
-                name, done = waiting.popleft()
-                yield name, done.result()
-        for name, done in waiting:
-            yield name, done.result()
+                first, done = waiting.popleft()
+                yield first, done.result()
+        for rest, done in waiting:
+            yield rest, done.result()
 
 
-def _check_counts(manifest: Manifest, rows: list[Row], source: Path, choices: Choices) -> None:
-    """Refuse fewer or more items than the manifest says, and sub-datasets that it does not know."""
+def _whole(manifest: Manifest, rows: list[Row], source: Path, choices: Choices) -> bool:
+    """Return whether the items are known to be all that the manifest says.
+
+    Raises PmbenchError where they are not and that was not allowed, where there are more, and for
+    sub-datasets that the manifest does not know.
+    """
     noun = {"2afc": "triplets", "jnd": "pairs"}[manifest.protocol]
     if not rows:
         where = f" below '{manifest.folders.root}/'" if manifest.folders else ""
@@ -271,7 +285,7 @@ def _check_counts(manifest: Manifest, rows: list[Row], source: Path, choices: Ch
             f"{source}: no {noun} of {manifest.name} found{where}; is it another one?"
         )
     if manifest.expected is None:
-        return
+        return False
     found = Counter(row.sub_dataset for row in rows)
     if strange := sorted(set(found) - set(manifest.sub_datasets)):
         raise PmbenchError(
@@ -289,6 +303,8 @@ def _check_counts(manifest: Manifest, rows: list[Row], source: Path, choices: Ch
             + (
                 "is it another dataset?"
                 if len(rows) > manifest.expected
-                else "fetch it again, or give --partial to use what is there, marked as partial"
+                else "fetch it again, or use what is there, marked as partial, with "
+                f"`pmbench download {manifest.name} --partial`"
             )
         )
+    return dict(found) == manifest.sub_datasets

@@ -6,9 +6,11 @@ the others, moving batches to the device, and checking what comes back.
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol as Interface
 
 import numpy as np
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from pmbench import weights
 from pmbench.batches import Batch
 from pmbench.errors import PmbenchError
+from pmbench.files import sha256_of
 from pmbench.images import Images
 from pmbench.metrics import Distance, Metric
 from pmbench.pack import Pack
@@ -33,6 +36,7 @@ class Loaded:
     metric: Metric
     distance: Distance
     digest: str
+    source: str = ""  # digest of the file that holds the formula
 
     @property
     def signature(self) -> str:
@@ -143,7 +147,9 @@ def load_metrics(
         except Exception as error:  # noqa: BLE001  a metric is foreign code and fails alone
             failures[metric.name] = f"cannot be loaded: {type(error).__name__}: {error}"
         else:
-            loaded.append(Loaded(metric, distance, digest_of(metric, distance)))
+            loaded.append(
+                Loaded(metric, distance, digest_of(metric, distance), source_of(distance))
+            )
     return loaded, failures
 
 
@@ -152,6 +158,19 @@ def digest_of(metric: Metric, distance: Distance) -> str:
     tensors = distance.state_dict() if isinstance(distance, nn.Module) else {}
     facts = f"{metric.name}\0{metric.version}\0{sorted(metric.parameters.items())}\0"
     return weights.digest({facts: torch.zeros(0), **tensors})
+
+
+def source_of(distance: Distance) -> str:
+    """Return a digest of the source file that holds a distance, "" where there is none.
+
+    It is no part of the signature, since a comment does not change a number; but a run made by
+    another source is not taken for a run of this one.
+    """
+    try:
+        file = inspect.getsourcefile(distance if inspect.isroutine(distance) else type(distance))
+    except (TypeError, OSError):
+        return ""
+    return sha256_of(Path(file)) if file and Path(file).exists() else ""
 
 
 def choose_device(name: str) -> torch.device:

@@ -18,7 +18,7 @@ from pmbench.errors import PmbenchError
 from pmbench.files import replacing
 from pmbench.pack import Items
 from pmbench.protocols import PROTOCOLS
-from pmbench.readers import share
+from pmbench.readers import WHOLE, check_sub_dataset, share
 from pmbench.scores import human_rows, score
 
 _ALIASES = {"split": "sub_dataset", "id": "item", "judge": "p"}
@@ -47,7 +47,7 @@ def write_csv(path: Path, protocol: str, items: Items, distances: Array) -> None
 def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, Array]:
     """Return the items and distances (n, pairs) of a CSV file.
 
-    Without a ``sub_dataset`` column all items are in "all"; without ``votes``, one person was
+    Without a ``sub_dataset`` column all items are in "whole"; without ``votes``, one person was
     asked; without ``item``, rows are numbered. Raises PmbenchError for a missing column, a
     distance that is no finite number, or a vote outside [0, 1].
     """
@@ -75,8 +75,10 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
     n = len(table)
     shares, votes = _votes(path, table, kind.vote)
     distances = np.stack([_numbers(path, table, column) for column in kind.columns], axis=1)
-    subs = table["sub_dataset"] if "sub_dataset" in table else pd.Series(["all"] * n)
+    subs = table["sub_dataset"] if "sub_dataset" in table else pd.Series([WHOLE] * n)
     codes, names = pd.factorize(subs)
+    for name in names:
+        check_sub_dataset(str(name), str(path))
     clusters = pd.factorize(table["cluster"])[0] if "cluster" in table else np.arange(n)
     ids = table["item"] if "item" in table else pd.Series([str(i) for i in range(n)])
     items = Items(

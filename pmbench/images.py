@@ -74,9 +74,9 @@ class _Batch:
 
     def derive(self, fn: Callable[[Tensor], T]) -> T:
         if fn not in self._derived:
-            start = time.perf_counter()
+            start = _now(self.pixels.device)
             value = fn(self.pixels)
-            self._derived[fn] = (value, time.perf_counter() - start)
+            self._derived[fn] = (value, _now(self.pixels.device) - start)
             self.paid.add(fn)
             return value
         known: T
@@ -85,3 +85,10 @@ class _Batch:
             self.seconds_saved += seconds
             self.paid.add(fn)
         return known
+
+
+def _now(device: torch.device) -> float:
+    """Return the time in seconds, once the device has done what it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

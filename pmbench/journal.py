@@ -26,7 +26,7 @@ class Head:
     """What a run is, and how its batches were made."""
 
     signature: str
-    environment: str  # device, threads and versions: another one may round differently
+    environment: dict[str, str]  # device, threads, versions: another one may round differently
     bounds: Bounds
 
     def to_line(self) -> bytes:
@@ -38,8 +38,9 @@ class Head:
         """Return the head, or None where the line is none (a run killed while it began)."""
         try:
             content = json.loads(line)
-            return cls(content["signature"], content["environment"], Bounds(**content["bounds"]))
-        except (ValueError, KeyError, TypeError):
+            environment = {str(k): str(v) for k, v in content["environment"].items()}
+            return cls(content["signature"], environment, Bounds(**content["bounds"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
 

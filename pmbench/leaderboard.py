@@ -70,11 +70,12 @@ class View:
     pooled: bool = False
     published: bool = False
     sort: str = "macro"
+    variants: bool = True  # a dataset's name stands for its variants, such as …@exact4, too
 
 
 def boards(results: Path, view: View) -> list[Board]:
     """Return a board for each dataset that has runs. Raises PmbenchError where there are none."""
-    runs = _runs(results, view.dataset)
+    runs = _runs(results, view.dataset, view.variants)
     if not runs:
         where = f" on {view.dataset}" if view.dataset else ""
         raise PmbenchError(
@@ -88,19 +89,28 @@ def boards(results: Path, view: View) -> list[Board]:
     known = {s.name for name in protocols for s in PROTOCOLS[name].statistics}
     if view.statistic is not None and view.statistic not in known:
         raise unknown("statistic", view.statistic, known)
+    subs = {str(name) for run in runs for name in run.info["dataset"]["sub_datasets"]}
+    sortable = {"macro", "pooled", "name", "speed", "items/s", *subs}
+    if view.sort not in sortable:
+        raise unknown("column to sort by", view.sort, sortable)
     made = [_board(dataset, its_runs, view) for dataset, its_runs in by_dataset.items()]
     return [board for board in made if board is not None]
 
 
-def tidy(results: Path, dataset: str | None = None) -> pd.DataFrame:
-    """Return every score of every run as one table: what ``scores`` says, and where it is from."""
-    tables = []
-    for run in _runs(results, dataset):
+def tidy(results: Path, view: View) -> pd.DataFrame:
+    """Return every score of every run as one table: what ``scores`` says, and where it is from.
+
+    Of a view, the dataset, the statistic and the published rows (kind "published") count.
+    """
+    runs = _runs(results, view.dataset)
+    tables = [_published_table(runs)] if view.published else []
+    for run in runs:
         table = run.scores()
         table.insert(0, "dataset", run.dataset)
         table["partial"] = bool(run.info["dataset"]["partial"])
         table["human_votes"] = bool(run.info["dataset"]["human_votes"])
-        table["items_per_second"] = float(run.info["items_per_second"])
+        speed = run.info["items_per_second"]
+        table["items_per_second"] = math.nan if speed is None else float(speed)
         table["signature"] = run.signature
         people = table["kind"] == "human"  # the same in every run, and not the metric's
         table.loc[people, "signature"] = run.signature.partition(" || ")[0]
@@ -108,15 +118,17 @@ def tidy(results: Path, dataset: str | None = None) -> pd.DataFrame:
         tables.append(table[table["human_votes"] | (table["kind"] == "metric")])
     if not tables:
         return pd.DataFrame()
-    whole = pd.concat(tables, ignore_index=True)
+    whole = pd.concat([table for table in tables if len(table)], ignore_index=True)
+    if view.statistic is not None:
+        whole = whole[whole["statistic"] == view.statistic]
     keys = ["dataset", "kind", "name", "statistic", "sub_dataset", "signature"]
     return whole.drop_duplicates(keys, ignore_index=True)
 
 
-def _runs(results: Path, dataset: str | None) -> list[Run]:
+def _runs(results: Path, dataset: str | None, variants: bool = True) -> list[Run]:
     if dataset is None:
         return find(results)
-    here = find(results, dataset)  # even where its manifest is not at hand any more
+    here = find(results, dataset, variants)  # even where its manifest is not at hand any more
     if here or dataset.partition("@")[0] in manifest.datasets():
         return here
     return [run for member in manifest.resolve([dataset]) for run in find(results, member.name)]
@@ -134,6 +146,7 @@ def _board(dataset: str, runs: list[Run], view: View) -> Board | None:
     columns = ["macro", *["pooled"] * pooled, *(subs if len(subs) > 1 else [])]
     rows, usual = _measured(runs, statistic, columns)
     legend = _legend(protocol, rows, statistic)
+    legend.append(f"signature: {usual}")
     if any(row.other_protocol for row in rows):
         legend.append(f"† measured in another way than {usual}; not comparable")
     shown = rows
@@ -200,7 +213,7 @@ def _measured(runs: list[Run], statistic: Statistic, columns: list[str]) -> tupl
                 cells=cells,
                 n=int(places["macro"]["n"]),
                 of=int(run.info["dataset"]["of"]),
-                speed=float(run.info["items_per_second"]) if kind == "metric" else None,
+                speed=run.info["items_per_second"] if kind == "metric" else None,
                 other_protocol=way != usual,
             )
     if not runs[0].info["dataset"]["human_votes"]:
@@ -248,6 +261,28 @@ def _published(runs: list[Run], columns: list[str], main: bool) -> tuple[list[Ro
     return rows, ""
 
 
+def _published_table(runs: list[Run]) -> pd.DataFrame:
+    """Return the published scores of the runs' datasets as tidy rows; their source is the note."""
+    records = []
+    for name in dict.fromkeys(run.dataset for run in runs):
+        its_runs = [run for run in runs if run.dataset == name]
+        main = PROTOCOLS[str(its_runs[0].info["dataset"]["protocol"])].statistics[0].name
+        subs = [str(sub) for sub in its_runs[0].info["dataset"]["sub_datasets"]]
+        rows, _ = _published(its_runs, ["macro", *subs], main=True)
+        entry = manifest.datasets().get(name)
+        sources = [published.source for published in entry.published] if entry else []
+        for row, source in zip(rows, sources, strict=False):
+            records += [
+                {
+                    "dataset": name, "kind": "published", "name": row.name, "statistic": main,
+                    "sub_dataset": place, "value": cell.value, "note": source,
+                    "partial": False, "human_votes": True, "signature": "",
+                }
+                for place, cell in row.cells.items()
+            ]  # fmt: skip
+    return pd.DataFrame(records)
+
+
 def _published_legend(rows: list[Row], runs: list[Run]) -> list[str]:
     entry = manifest.datasets()[str(runs[0].info["dataset"]["name"])]
     sources = dict.fromkeys(published.source for published in entry.published)
@@ -260,11 +295,10 @@ def _sorted(rows: list[Row], sort: str, columns: list[str]) -> list[Row]:
         return sorted(rows, key=lambda row: row.name)
     if sort in ("speed", "items/s"):
         return sorted(rows, key=lambda row: -(row.speed or 0))
-    if sort not in columns:
-        raise unknown("column to sort by", sort, [*columns, "name", "speed"])
+    column = sort if sort in columns else "macro"  # a sub-dataset of another board
 
     def falling(row: Row) -> float:
-        value = row.cells.get(sort, Cell(math.nan)).value
+        value = row.cells.get(column, Cell(math.nan)).value
         return math.inf if math.isnan(value) else -value
 
     return sorted(rows, key=falling)

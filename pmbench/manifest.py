@@ -69,7 +69,7 @@ class Table(_Entry):
     file: str
     item: str  # pattern of the item's id, e.g. "{id}"
     roles: dict[str, str]  # role -> path pattern, e.g. "images/{ref}.png"
-    sub_dataset: str | None = None  # column; without it all items are in "all"
+    sub_dataset: str | None = None  # column; without it all items are in "whole"
     cluster: str | None = None  # column; items of one cluster are not independent
     vote: str | None = None  # column: the share of people, in [0, 1]
     vote_counts: Annotated[tuple[str, str] | None, Field(strict=False)] = None

@@ -2,8 +2,9 @@
 
 Layout of the file (format 1)::
 
-    attributes      format, dataset, protocol, roles, resize, digest, expected, votes are human or
-                    not, where it came from
+    attributes      format, dataset, protocol, roles, resize, digest, expected, partial, votes are
+                    human or not, where it came from
+    sub_names       sub-datasets             sizes           (height, width) of each image size
     items/id        item ids                 items/p         share of people, float64
     items/sub       index into sub_names     items/votes     how many people, int32
     items/cluster   clusters, int64          items/size      index into sizes
@@ -93,6 +94,7 @@ class Origin:
     resize: str  # Resize.label
     human_votes: bool
     expected: int | None = None  # items of the whole dataset, where known
+    partial: bool = False  # taken as it came, whatever the manifest says
     source: str = ""
     sha256: str = ""
     fingerprint: str = ""  # of local files and the manifest, to notice that they changed
@@ -153,12 +155,13 @@ def write_pack(
                 "source": origin.source,
                 "sha256": origin.sha256,
                 "fingerprint": origin.fingerprint,
-                "sub_names": subs,
                 "digest": _digest(rows, numbers, spool),
-                "clustered": any(row.cluster is not None for row in rows),
+                "partial": origin.partial,
             }
         )
         file["items/id"] = [row.item for row in rows]
+        file["sub_names"] = subs  # not attributes, which are limited to 64 KiB
+        file["sizes"] = np.array(sizes, np.int64)
         file["items/sub"] = np.array([subs.index(row.sub_dataset) for row in rows], np.int64)
         file["items/p"] = np.array([row.p for row in rows], np.float64)
         file["items/votes"] = np.array([row.votes for row in rows], np.int32)
@@ -177,7 +180,6 @@ def write_pack(
             for start in range(0, len(members), 512):
                 block = [spool.read(number) for number in members[start : start + 512]]
                 images_set[start : start + len(block)] = np.stack(block)
-        file.attrs["sizes"] = np.array(sizes, np.int64)
 
 
 def _digest(rows: list[Row], numbers: dict[str, int], spool: Spool) -> str:
@@ -239,12 +241,12 @@ class Pack:
                 items = Items(
                     id=file["items/id"].asstr()[:],
                     sub=file["items/sub"][:],
-                    sub_names=tuple(str(name) for name in attributes["sub_names"]),
+                    sub_names=tuple(str(name) for name in file["sub_names"].asstr()[:]),
                     p=file["items/p"][:],
                     votes=file["items/votes"][:],
                     cluster=file["items/cluster"][:],
                 )
-                sizes = tuple((int(h), int(w)) for h, w in attributes["sizes"])
+                sizes = tuple((int(h), int(w)) for h, w in file["sizes"][:])
                 return cls(
                     path, items, file["items/rows"][:], file["items/size"][:], sizes, attributes
                 )
@@ -265,8 +267,8 @@ class Pack:
 
     @property
     def partial(self) -> bool:
-        """Whether items of the dataset are missing."""
-        return self.expected is not None and len(self) != self.expected
+        """Whether this is less than the dataset, or not known to be it."""
+        return bool(self.attributes["partial"])
 
     @property
     def digest(self) -> str:

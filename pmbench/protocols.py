@@ -46,6 +46,7 @@ class Human:
     name: str
     title: str
     value: Callable[[Array, Array, Array], Array]
+    counts: Callable[[Array], Mask] = lambda n: np.ones(len(n), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,11 @@ TWO_AFC = Protocol(
         Human(
             "human-fresh",
             "Human, one person against the others",
-            lambda p, n, w: agreement.weighted_mean(agreement.human_fresh(p, n), w),
+            # who was asked alone has nobody to agree with
+            lambda p, n, w: agreement.weighted_mean(
+                np.nan_to_num(agreement.human_fresh(p, n)), w * (n > 1)
+            ),
+            counts=lambda n: n > 1,
         ),
         Human(
             "human-majority",

@@ -30,7 +30,7 @@ def of_dataset(manifest: Manifest, pack: Pack, selection: Selection, items: int)
         "protocol": manifest.protocol,
         "human_votes": manifest.human_votes,
         "resize": pack.attributes["resize"],
-        "selection": selection.label or "all",
+        "selection": selection.label or "every item",
         "items": items,
         "of": len(pack) if pack.expected is None else pack.expected,
         "partial": pack.partial or items < len(pack),
@@ -56,6 +56,7 @@ def of_metric(loaded: Loaded, pack: Pack) -> dict[str, Any]:
         "version": metric.version,
         "parameters": dict(metric.parameters),
         "digest": loaded.digest,
+        "source": loaded.source,
         "weights": {name: _file_digest(name) for name in metric.weights},
         "undefined_on": refused_sizes(metric, pack),
     }

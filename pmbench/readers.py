@@ -54,6 +54,19 @@ def layout_for(manifest: Manifest, source: Path, roles: tuple[str, ...]) -> Layo
     return _FoldersLayout(manifest, manifest.folders, roles)
 
 
+WHOLE = "whole"  # the sub-dataset of items that are in none
+RESERVED = {"macro", "pooled"}  # rows of every table of scores
+
+
+def check_sub_dataset(name: str, where: str) -> str:
+    """Return a sub-dataset's name. Raises PmbenchError where it would be taken for a mean."""
+    if name in RESERVED:
+        raise PmbenchError(
+            f"{where}: a sub-dataset is called '{name}', which names a mean of scores; rename it"
+        )
+    return name
+
+
 def share(p: float, votes: int | None, where: str) -> tuple[float, int]:
     """Return p rounded to k/votes, and votes; ``votes`` None: p as it is, of one vote.
 
@@ -67,7 +80,7 @@ def share(p: float, votes: int | None, where: str) -> tuple[float, int]:
     if votes < 1:
         raise PmbenchError(f"{where}: {votes} votes; expected at least one")
     k = round(p * votes)
-    if abs(p * votes - k) > 0.01 * votes:
+    if abs(p * votes - k) > min(0.01 * votes, 0.25):  # two decimals, but always a clear k
         raise PmbenchError(
             f"{where}: the vote is {p}, which is no multiple of 1/{votes}; "
             "correct the number of votes in the manifest or the file"
@@ -131,6 +144,7 @@ class _FoldersLayout:
         keys = {*self._images, *self._votes}
         for key in sorted(keys, key=lambda k: (rank.get(k[0], len(rank)), k)):
             sub_dataset, item = key
+            check_sub_dataset(sub_dataset, self._manifest.name)
             images = self._images.get(key, {})
             missing = [self._folders.roles[r] for r in self._roles if r not in images]
             missing += [self._folders.votes] * (key not in self._votes)
@@ -254,7 +268,9 @@ class _TableLayout:
             p, votes = share(number_in(table.vote), people, where)
         return Row(
             item=fill(table.item),
-            sub_dataset=column(table.sub_dataset) if table.sub_dataset else "all",
+            sub_dataset=check_sub_dataset(column(table.sub_dataset), where)
+            if table.sub_dataset
+            else WHOLE,
             images=tuple(str(PurePosixPath(fill(table.roles[role]))) for role in roles),
             p=p,
             votes=votes,

@@ -252,9 +252,11 @@ def forecast_to_rich(dataset: str, forecast: Forecast) -> RenderableType:
         table.add_row(name, _duration(seconds))
     table.add_row("all in one pass", _duration(forecast.together), style="bold")
     memory = f", {forecast.peak_memory_mb:,.0f} MB at its peak" if forecast.peak_memory_mb else ""
+    again = forecast.computed - forecast.images
+    passes = "each network passes over each image once" + f", over {again:,} again" * (again > 0)
     head = (
         f"{dataset}: {forecast.items:,} items, {forecast.images:,} different images in "
-        f"{forecast.batches:,} batches; each network passes over each image once; "
+        f"{forecast.batches:,} batches; {passes}; "
         f"{forecast.pair_evaluations:,} distances{memory}"
     )
     probe = f"from a probe of {forecast.probe_items} items; reading and scoring not included"

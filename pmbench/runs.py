@@ -8,6 +8,7 @@ way than its default, or in part, has a folder of its own: ``bapps-2afc-val@exac
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,17 +136,30 @@ def open_run(folder: Path) -> Run | None:
     return Run(folder, info)
 
 
-def find(results: Path, dataset: str | None = None) -> list[Run]:
-    """Return the complete runs under ``results``, of one dataset or of all, sorted by folder.
+def find(results: Path, dataset: str | None = None, variants: bool = True) -> list[Run]:
+    """Return the sound runs under ``results``, of one dataset or of all, sorted by folder.
 
-    ``dataset`` without an @ stands for its variants too.
+    ``dataset`` without an @ stands for its variants too, unless ``variants`` is false.
     """
     found = []
     for path in sorted(results.glob("*/*/run.json")):
         name = path.parent.parent.name
-        if dataset in (None, name, name.partition("@")[0]) and (run := open_run(path.parent)):
-            found.append(run)
+        if dataset in (None, name, name.partition("@")[0] if variants else name):
+            with suppress(PmbenchError):  # told by damaged()
+                if run := open_run(path.parent):
+                    found.append(run)
     return found
+
+
+def damaged(results: Path) -> list[str]:
+    """Return a sentence for each run that cannot be read, and is left out for it."""
+    told = []
+    for path in sorted(results.glob("*/*/run.json")):
+        try:
+            open_run(path.parent)
+        except PmbenchError as error:
+            told.append(str(error))
+    return told
 
 
 def pick(results: Path, name: str, dataset: str | None) -> Run:

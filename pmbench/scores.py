@@ -94,11 +94,16 @@ def human_rows(protocol: Protocol, items: Items) -> pd.DataFrame:
     def at(human: Human) -> Callable[[Index, Array], Array]:
         return lambda index, w: human.value(items.p[index], votes[index], w)
 
-    every = np.ones(len(items), bool)
     main = protocol.statistics[0].name
     quantities = [
         _Quantity(
-            "human", human.name, main, at(human), every, True, _WHY_UNDEFINED.get(human.name, "")
+            "human",
+            human.name,
+            main,
+            at(human),
+            human.counts(votes),
+            True,
+            _WHY_UNDEFINED.get(human.name, ""),
         )
         for human in protocol.humans
     ]

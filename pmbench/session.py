@@ -7,7 +7,8 @@ together, and a metric that fails takes no other with it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from pmbench import provenance
+from pmbench import __version__, provenance
 from pmbench.batches import Bounds, plan
 from pmbench.errors import PmbenchError
 from pmbench.evaluate import Loaded, Result, measure
@@ -79,6 +81,22 @@ class Outcome:
     failures: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Session:
+    """What all metrics of one evaluation share."""
+
+    job: Job
+    device: torch.device
+    reporter: Reporter
+    environment: dict[str, Any]
+    outcome: Outcome
+
+    def head(self, loaded: Loaded, bounds: Bounds) -> Head:
+        """Return what must be the same for an interrupted run to go on."""
+        same = {name: str(self.environment[name]) for name in ("torch", "device", "threads")}
+        return Head(self.job.signature(loaded), {**same, "source": loaded.source}, bounds)
+
+
 def evaluate(
     job: Job,
     metrics: list[Loaded],
@@ -89,82 +107,138 @@ def evaluate(
 ) -> Outcome:
     """Measure and score what is not there yet; return all runs, the earlier ones included.
 
-    ``fresh`` measures everything anew. Otherwise a complete run with the same signature is kept,
-    and an interrupted one goes on with the batches it began with.
+    ``fresh`` measures everything anew. Otherwise a complete run with the same signature and source
+    is kept, and an interrupted one goes on with the batches it began with.
     """
-    outcome = Outcome()
+    session = _Session(job, device, reporter, provenance.environment(device), Outcome())
     to_do: dict[Bounds, list[Loaded]] = {}
-    environment = provenance.environment(device)
-    for loaded in metrics:
-        folder, signature = job.folder(loaded.metric.name), job.signature(loaded)
-        if (run := open_run(folder)) and run.signature == signature and not fresh:
-            outcome.runs.append(run)
-            outcome.reused.append(run.metric)
-            (folder / JOURNAL).unlink(missing_ok=True)  # of a run killed when it was complete
-            continue
-        if fresh:
-            (folder / JOURNAL).unlink(missing_ok=True)
-        head = head_of(folder / JOURNAL)
-        goes_on = head and (head.signature, head.environment) == (signature, str(environment))
-        to_do.setdefault(head.bounds if head and goes_on else bounds, []).append(loaded)
-    for its_bounds, group in to_do.items():
-        _run_group(job, group, device, its_bounds, environment, outcome, reporter)
-    return outcome
+    with ExitStack() as locks:
+        for loaded in metrics:
+            name, folder = loaded.metric.name, job.folder(loaded.metric.name)
+            try:
+                locks.enter_context(_locked(folder))
+                if fresh:
+                    (folder / JOURNAL).unlink(missing_ok=True)
+                elif (run := _kept(session, loaded, folder)) is not None:
+                    session.outcome.runs.append(run)
+                    session.outcome.reused.append(name)
+                    continue
+            except PmbenchError as error:
+                session.outcome.failures[name] = str(error)
+                continue
+            to_do.setdefault(_bounds(session, loaded, bounds), []).append(loaded)
+        for its_bounds, group in to_do.items():
+            _run_group(session, group, its_bounds)
+    return session.outcome
 
 
-def _run_group(
-    job: Job,
-    group: list[Loaded],
-    device: torch.device,
-    bounds: Bounds,
-    environment: dict[str, Any],
-    outcome: Outcome,
-    reporter: Reporter,
-) -> None:
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep a second process from measuring the same thing into the same folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise PmbenchError(
+            f"another pmbench is measuring into {folder}; wait for it, or choose another folder "
+            "with --results"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _kept(session: _Session, loaded: Loaded, folder: Path) -> Run | None:
+    """Return the complete run that need not be measured again, scored as this version does."""
+    job = session.job
+    run = open_run(folder)
+    if run is None or run.signature != job.signature(loaded):
+        return None
+    if run.info["metric"]["source"] != loaded.source:
+        session.reporter.note(
+            f"{job.manifest.name}: the source of {loaded.metric.name} changed; measuring it anew"
+        )
+        return None
+    (folder / JOURNAL).unlink(missing_ok=True)  # of a run killed when it was complete
+    about = provenance.of_dataset(job.manifest, job.pack, job.selection, len(job.chosen))
+    if run.info["dataset"] == about and run.info["pmbench"] == __version__:
+        return run
+    _, distances = run.distances()
+    facts = {name: run.info[name] for name in _MEASURED}
+    humans = human_rows(job.protocol, job.pack.items.take(job.chosen))
+    return _save(job, loaded, distances, humans, facts)
+
+
+def _bounds(session: _Session, loaded: Loaded, bounds: Bounds) -> Bounds:
+    """Return the bounds that an interrupted run began with, or ``bounds`` where none can go on."""
+    head = head_of(session.job.folder(loaded.metric.name) / JOURNAL)
+    if head is None:
+        return bounds
+    now = session.head(loaded, head.bounds)
+    if head == now:
+        return head.bounds
+    others = [name for name, value in now.environment.items() if head.environment[name] != value]
+    what = f"another {' and '.join(others)}" if others else "other items or another metric"
+    session.reporter.note(
+        f"{session.job.manifest.name}: what there was of an interrupted run of "
+        f"{loaded.metric.name} was made with {what}; beginning anew"
+    )
+    return bounds
+
+
+def _run_group(session: _Session, group: list[Loaded], bounds: Bounds) -> None:
     """Measure metrics that share one plan, in one pass over the data, and save their runs."""
+    job, outcome = session.job, session.outcome
     batches = plan(job.pack, job.chosen, bounds)
     journals = {
-        m.metric.name: Journal(
-            job.folder(m.metric.name) / JOURNAL,
-            Head(job.signature(m), str(environment), bounds),
-        )
+        m.metric.name: Journal(job.folder(m.metric.name) / JOURNAL, session.head(m, bounds))
         for m in group
     }
-    for name, journal in journals.items():
-        if journal.batches:
-            outcome.resumed[name] = journal.batches
+    outcome.resumed |= {name: j.batches for name, j in journals.items() if j.batches}
     started = datetime.now(UTC)
     begun = min(journal.batches for journal in journals.values())
     names = ", ".join(m.metric.name for m in group[:3]) + ", …" * (len(group) > 3)
-    with reporter.task(f"{job.manifest.name}: {names}", float(len(job.chosen)), "items") as task:
+    total = float(len(job.chosen))
+    with session.reporter.task(f"{job.manifest.name}: {names}", total, "items") as task:
         task.advance(sum(len(batch.items) for batch in batches[:begun]))
         sink = _Journals(group, journals, [len(b.items) for b in batches], task, outcome.failures)
         try:
-            measure(job.pack, job.protocol, batches, device, sink)
+            measure(job.pack, job.protocol, batches, session.device, sink)
         finally:
             for journal in journals.values():
                 journal.close()
     humans = human_rows(job.protocol, job.pack.items.take(job.chosen))
     order = np.concatenate([batch.items for batch in batches])
-    with reporter.task("scoring", float(len(group)), "metrics") as task:
+    with session.reporter.task("scoring", float(len(group)), "metrics") as task:
         for loaded in group:
             name = loaded.metric.name
             if name in outcome.failures:
                 continue
             distances = _in_pack_order(job, journals[name], order)
+            defined, seconds = int((~np.isnan(distances[:, 0])).sum()), journals[name].seconds
             facts = {
-                "environment": environment,
+                "environment": session.environment,
                 "command": " ".join(["pmbench", *sys.argv[1:]]),
                 "started": started.isoformat(timespec="seconds"),
-                "seconds": round(journals[name].seconds, 4),
-                "items_per_second": round(len(order) / max(journals[name].seconds, 1e-9), 2),
-                "peak_memory_mb": provenance.peak_memory_mb(device),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(seconds, 4),
+                "items_per_second": round(defined / seconds, 2) if defined and seconds else None,
+                "peak_memory_mb": provenance.peak_memory_mb(session.device),
                 "batches": {"pixels": bounds.pixels, "items": bounds.items, "count": len(batches)},
                 "measured_together": [m.metric.name for m in group],
             }
             outcome.runs.append(_save(job, loaded, distances, humans, facts))
             journals[name].discard()
             task.advance()
+
+
+# facts about the measurement itself, which scoring anew leaves as they are
+_MEASURED = (
+    "environment", "command", "started", "finished", "seconds", "items_per_second",
+    "peak_memory_mb", "batches", "measured_together",
+)  # fmt: skip
 
 
 class _Journals:
@@ -220,7 +294,6 @@ def _save(
         "dataset": provenance.of_dataset(job.manifest, job.pack, job.selection, len(items)),
         "metric": provenance.of_metric(loaded, job.pack),
         **facts,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     scores = pd.concat([table, humans], ignore_index=True)
     return save(job.folder(loaded.metric.name), info, items, distances, scores)

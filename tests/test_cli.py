@@ -111,6 +111,15 @@ def test_a_plan_runs_nothing(here: Path) -> None:
         ),
         (["eval", "-m", "l2", "--weights", "/nowhere"], "the weights folder /nowhere does not"),
         (["eval", "-m", "l2", "--manifests", "/nowhere"], "the manifests folder /nowhere does not"),
+        (["eval", "-m", "l2", "--batch-size", "²"], "--batch-size ²: expected auto or a whole"),
+        (["eval", "-m", ","], "--metric names no metric; `pmbench list metrics` says what there"),
+        (
+            ["eval", "-m", "l2", "--resize", "exact"],
+            "BAPPS is not on this machine, and only it has",
+        ),
+        (["download", "bapps-2afc-val", "--sha256", "abc"], "expected 64 hexadecimal digits"),
+        (["download", "--sha256", "0" * 64], "expected 64 hexadecimal digits, for one dataset"),
+        (["eval", "-m", "l2", "-d", "ladder", "--results", "/dev/null"], "/dev/null"),
         (["leaderboard"], "no runs in results; make some with `pmbench eval`"),
         (["export", "l2", "-o", "x.csv"], "no runs in results; make one with `pmbench eval`"),
         (["download", "nothing"], "unknown dataset, group or metric 'nothing'"),
@@ -200,6 +209,39 @@ def test_a_leaderboard_in_every_format(here: Path) -> None:
     assert "unknown column to sort by 'macroo'; did you mean macro" in one_line(wrong.stderr)
     wrong = pmbench("leaderboard", "--statistic", "srccc", code=2)
     assert "unknown statistic 'srccc'; did you mean srcc" in one_line(wrong.stderr)
+
+
+def test_a_plan_fetches_nothing(here: Path, home: Path) -> None:
+    told = one_line(
+        pmbench("eval", "-m", "all", "-d", "ladder-jnd", "--limit", "1", "--plan").stdout
+    )
+    assert "lpips-vgg: not probed; would first fetch vgg16 (528 MB)" in told
+    assert "mmdpp" in told
+    assert not (home / "weights").exists()
+
+
+def test_published_rows_are_in_every_format(shared: Path, here: Path) -> None:
+    pmbench("download", "bapps-2afc-val", "--from", shared / "bapps_sample", "--partial")
+    pmbench("eval", "-m", "l2-lab", "-d", "bapps-2afc-val")
+    path = here / "results" / "bapps-2afc-val" / "l2-lab" / "run.json"
+    info = json.loads(path.read_text())
+    info["dataset"]["partial"] = False  # as if it were all of BAPPS
+    path.write_text(json.dumps(info))
+    records = json.loads(pmbench("leaderboard", "--published", "--format", "json").stdout)
+    published = [r for r in records if r["kind"] == "published"]
+    assert {(r["name"], r["sub_dataset"]): r["value"] for r in published}[
+        "lpips-alex [Alex-lin]", "macro"
+    ] == pytest.approx(0.698)
+    assert all("Table 5" in r["note"] for r in published)
+    assert "[Alex-lin]" in pmbench("leaderboard", "--published").stdout
+
+
+def test_a_damaged_run_is_told_and_left_out(here: Path) -> None:
+    pmbench("eval", "-m", "l2,l1", "-d", "ladder-jnd")
+    (here / "results" / "ladder-jnd" / "l2" / "run.json").write_text("{")
+    result = pmbench("leaderboard")
+    assert "left out: results/ladder-jnd/l2/run.json: expected a run" in one_line(result.stderr)
+    assert "l1" in result.stdout
 
 
 def test_export_and_score_give_back_the_scores_of_eval() -> None:

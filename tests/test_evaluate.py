@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
+from PIL import Image
 from torch import Tensor
 
 from pmbench.backbones import LPIPS, unit_taps
@@ -21,7 +23,7 @@ from pmbench.download import Choices, download, pack_for
 from pmbench.errors import PmbenchError
 from pmbench.evaluate import Loaded, be_exact, choose_device, digest_of, load_metrics
 from pmbench.images import Images
-from pmbench.manifest import datasets
+from pmbench.manifest import datasets, load
 from pmbench.metrics import Distance, Metric, registered
 from pmbench.reporting import Silent
 from pmbench.resize import resize_for
@@ -150,6 +152,32 @@ def test_also_when_interrupted_and_resumed_with_bit_identical_distances(tmp_path
         np.testing.assert_array_equal(values, undisturbed[name], strict=True)
 
 
+@pytest.mark.usefixtures("reference_weights")
+def test_also_where_one_reference_and_its_versions_fill_more_than_a_batch(tmp_path: Path) -> None:
+    # 512×384 pixels: a batch has room for two such images, an item needs three
+    folder = tmp_path / "large"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (8, 384, 512, 3), dtype=np.uint8)
+    for i, picture in enumerate(pixels):
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    rows = [f"{i},0,{i + 1},{i + 2},0.6" for i in range(6)]
+    (folder / "t.csv").write_text("\n".join(["id,ref,p0,p1,p", *rows]))
+    (folder / "large.toml").write_text(
+        'name = "large"\ntitle = "Large"\nprotocol = "2afc"\nvotes_per_item = 5\n'
+        'source = { path = "." }\n[table]\nfile = "t.csv"\nitem = "{id}"\nvote = "p"\n'
+        '[table.roles]\nref = "{ref}.png"\np0 = "{p0}.png"\np1 = "{p1}.png"\n'
+    )
+    manifest = load(folder / "large.toml")
+    pack = pack_for(manifest, resize_for(manifest, None), Silent())
+    assert pack is not None
+    a_job = Job(manifest, pack, Selection(), tmp_path / "results")
+    with counted("alexnet") as seen:
+        run(a_job, ready("lpips-alex"), Bounds())
+    assert set(seen["alexnet"].values()) == {1}
+    assert len(seen["alexnet"]) == images_of(a_job) == 8
+
+
 def test_a_resumed_run_keeps_the_batches_it_began_with(tmp_path: Path) -> None:
     a_job, metrics = job("ladder-2afc", tmp_path), ready("l2")
     with pytest.raises(KeyboardInterrupt):
@@ -209,6 +237,60 @@ def test_a_changed_metric_is_measured_anew(tmp_path: Path) -> None:
     outcome = run(a_job, [changed])
     assert outcome.reused == []
     assert outcome.runs[0].signature != run(a_job, [l2]).runs[0].signature
+
+
+def test_a_metric_whose_source_changed_is_measured_anew(tmp_path: Path) -> None:
+    a_job, (l2,) = job("ladder-2afc", tmp_path, limit=3), ready("l2")
+    run(a_job, [l2])
+    reporter = Silent()
+    outcome = run(a_job, [replace(l2, source="another")], reporter=reporter)
+    assert outcome.reused == []
+    assert reporter.notes == ["ladder-2afc: the source of l2 changed; measuring it anew"]
+
+
+def test_a_kept_run_tells_what_the_manifest_says_now(tmp_path: Path) -> None:
+    a_job, metrics = job("ladder-2afc", tmp_path, limit=3), ready("l2")
+    before = run(a_job, metrics).runs[0]
+    renamed = a_job.manifest.model_copy(update={"title": "Another title"})
+    outcome = run(replace(a_job, manifest=renamed), metrics)
+    assert outcome.reused == ["l2"]
+    after = outcome.runs[0]
+    assert after.info["dataset"]["title"] == "Another title"
+    assert after.info["finished"] == before.info["finished"]
+    np.testing.assert_array_equal(after.distances()[1], before.distances()[1])
+
+
+def test_an_interrupted_run_of_another_kind_is_told_before_it_is_lost(tmp_path: Path) -> None:
+    a_job, (l2,) = job("ladder-2afc", tmp_path), ready("l2")
+    with pytest.raises(KeyboardInterrupt):
+        run(a_job, [l2], reporter=Interrupting(after=2))
+    reporter = Silent()
+    outcome = run(a_job, [replace(l2, source="another")], reporter=reporter)
+    assert outcome.resumed == {}
+    assert reporter.notes == [
+        "ladder-2afc: what there was of an interrupted run of l2 was made with another source; "
+        "beginning anew"
+    ]
+
+
+def test_two_evaluations_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    a_job, metrics = job("ladder-2afc", tmp_path, limit=3), ready("l2", "l1")
+    folder = a_job.folder("l2")
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        outcome = run(a_job, metrics)
+    assert [r.metric for r in outcome.runs] == ["l1"]
+    assert f"another pmbench is measuring into {folder}" in outcome.failures["l2"]
+
+
+def test_a_damaged_run_stops_only_itself_and_fresh_replaces_it(tmp_path: Path) -> None:
+    a_job, metrics = job("ladder-2afc", tmp_path, limit=3), ready("l2", "l1")
+    run(a_job, metrics)
+    (a_job.folder("l2") / "run.json").write_text("{")
+    outcome = run(a_job, metrics)
+    assert [r.metric for r in outcome.runs] == ["l1"]
+    assert "expected a run written by pmbench" in outcome.failures["l2"]
+    assert [r.metric for r in run(a_job, metrics, fresh=True).runs] == ["l2", "l1"]
 
 
 def test_a_limit_is_marked_partial_and_has_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ class _Commands(TyperGroup):
         except PmbenchError as error:
             typer.secho(str(error), fg="red", err=True)
             raise typer.Exit(USERS_MISTAKE) from error
+        except OSError as error:  # a full disk, a folder that is a file, a missing permission
+            if error.filename is None or isinstance(error, BrokenPipeError):
+                raise
+            typer.secho(f"{error.filename}: {error.strerror}", fg="red", err=True)
+            raise typer.Exit(USERS_MISTAKE) from error
         except KeyboardInterrupt as error:
             told = "interrupted; run the same command again to go on where it stopped"
             typer.secho(told, fg="red", err=True)

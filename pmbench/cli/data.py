@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,6 +85,11 @@ def download(
         raise PmbenchError(
             f"--from names the files of one dataset, but {len(datasets)} were asked for; "
             "name one: pmbench download bapps-2afc-val --from …"
+        )
+    if sha256 is not None and (len(datasets) != 1 or not re.fullmatch("[0-9a-fA-F]{64}", sha256)):
+        raise PmbenchError(
+            f"--sha256 {sha256}: expected 64 hexadecimal digits, for one dataset; "
+            "`sha256sum FILE` prints them"
         )
     choices = Choices(source, sha256.lower() if sha256 else None, accept_checksum, partial)
     with reporting() as reporter:

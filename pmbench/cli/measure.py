@@ -24,6 +24,7 @@ from pmbench.errors import PmbenchError
 
 if TYPE_CHECKING:
     from pmbench.manifest import Manifest
+    from pmbench.metrics import Metric
     from pmbench.pack import Pack
     from pmbench.reporting import Reporter
     from pmbench.runs import Selection
@@ -80,16 +81,21 @@ def evaluate(
     let_speak("PMBENCH_WEIGHTS", weights)
     let_speak("PMBENCH_MANIFESTS", manifests)
     chosen = choose(split(metric))
+    if not chosen:
+        raise PmbenchError("--metric names no metric; `pmbench list metrics` says what there is")
     bounds = Bounds(items=_items_in_a_batch(batch_size))
     where = choose_device(device)
     be_exact()
     with reporting() as reporter:
         jobs = _jobs(split(dataset), resize, Selection(limit), results, reporter)
+        if plan:
+            chosen = _with_weights(chosen)
         loaded, failures = load_metrics(chosen, where, reporter)
         for job in jobs if loaded else []:
             if plan:
                 told = forecast(job, loaded, where, bounds)
                 console().print(forecast_to_rich(job.manifest.name, told))
+                failures |= told.failures
                 continue
             outcome = run(job, loaded, where, bounds, not resume, reporter)
             failures |= outcome.failures
@@ -99,10 +105,28 @@ def evaluate(
     _tell_failures(failures)
 
 
+def _with_weights(metrics: list[Metric]) -> list[Metric]:
+    """Return the metrics whose weights are here, and say what would be fetched for the others."""
+    from pmbench import weights
+    from pmbench.manifest import weight_files
+
+    ready = []
+    for metric in metrics:
+        absent = [name for name in metric.weights if weights.find(name) is None]
+        if absent:
+            sizes = ", ".join(
+                f"{name} ({weight_files()[name].megabytes or 0:g} MB)" for name in absent
+            )
+            typer.echo(f"{metric.name}: not probed; would first fetch {sizes}")
+        else:
+            ready.append(metric)
+    return ready
+
+
 def _items_in_a_batch(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise PmbenchError(f"--batch-size {text}: expected auto or a whole number from 1")
     return int(text)
 
@@ -125,6 +149,10 @@ def _jobs(
     if missing and names:
         raise PmbenchError(f"{', '.join(missing)}: not on this machine; get it with `{way}`")
     if len(missing) == len(found):
+        if resize is not None:
+            raise PmbenchError(
+                f"BAPPS is not on this machine, and only it has resize modes; get it with `{way}`"
+            )
         reporter.note(
             "BAPPS is not on this machine; using the built-in ladder (synthetic, no human votes). "
             "Get BAPPS (1.3 GB) with `pmbench download`"
@@ -156,8 +184,8 @@ def _show_results(results: Path, jobs: list[Job]) -> None:
     write_text(results / "leaderboard.csv", written(results, View(), Format.csv))
     write_text(results / "leaderboard.md", written(results, View(), Format.md))
     for job in jobs:
-        if find(results, job.folder_name):
-            print_boards(results, View(dataset=job.folder_name))
+        if find(results, job.folder_name, variants=False):
+            print_boards(results, View(dataset=job.folder_name, variants=False))
 
 
 def _tell_failures(failures: dict[str, str]) -> None:

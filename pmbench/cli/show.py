@@ -30,7 +30,9 @@ Dataset = Annotated[str | None, typer.Option("--dataset", "-d", help="Dataset or
 @app.command()
 def leaderboard(
     dataset: Dataset = None,
-    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.table,
+    form: Annotated[
+        Format, typer.Option("--format", help="csv, json: every score, tidy.")
+    ] = Format.table,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.")] = None,
     sort: Annotated[
         str, typer.Option(help="macro, pooled, a sub-dataset, name or speed.")
@@ -74,9 +76,18 @@ def print_boards(results: Path, view: View) -> None:
     from pmbench.render import to_rich
 
     terminal = console()
+    tell_damaged(results)
     for board in boards(results, view):
         terminal.print(to_rich(board, terminal.width))
         terminal.print()
+
+
+def tell_damaged(results: Path) -> None:
+    """Say which runs are left out because they cannot be read."""
+    from pmbench.runs import damaged
+
+    for sentence in damaged(results):
+        typer.secho(f"left out: {sentence}", fg="yellow", err=True)
 
 
 def written(results: Path, view: View, form: Format) -> str:
@@ -89,7 +100,7 @@ def written(results: Path, view: View, form: Format) -> str:
         return "\n".join(render.to_markdown(board) for board in made)
     if form is Format.table:
         return "\n".join(render.to_plain(board) for board in made)
-    table = tidy(results, view.dataset)
+    table = tidy(results, view)
     return str(table.to_csv(index=False)) if form is Format.csv else render.to_json(table) + "\n"
 
 

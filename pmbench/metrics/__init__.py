@@ -81,7 +81,15 @@ def metric(name: str, *, title: str, **card: object) -> Callable[[Distance], Dis
 def registered() -> dict[str, Metric]:
     """Return every metric by name, in the order of the files and of the names in them."""
     for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+        try:
+            importlib.import_module(f"{__name__}.{module.name}")
+        except PmbenchError:
+            raise
+        except Exception as error:
+            raise PmbenchError(
+                f"the metric file {module.name}.py in {__path__[0]} cannot be imported: "
+                f"{type(error).__name__}: {error}; mend or remove it"
+            ) from error
     return dict(_registry)
 
 
