@@ -59,6 +59,7 @@ class Board:
     headers: dict[str, str]  # short names of columns, for narrow tables
     rows: list[Row]
     legend: list[str] = field(default_factory=list)
+    signature: str = ""  # the protocol part, which most rows share
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,6 @@ def _board(dataset: str, runs: list[Run], view: View) -> Board | None:
     columns = ["macro", *["pooled"] * pooled, *(subs if len(subs) > 1 else [])]
     rows, usual = _measured(runs, statistic, columns)
     legend = _legend(protocol, rows, statistic)
-    legend.append(f"signature: {usual}")
     if any(row.other_protocol for row in rows):
         legend.append(f"† measured in another way than {usual}; not comparable")
     shown = rows
@@ -164,6 +164,7 @@ def _board(dataset: str, runs: list[Run], view: View) -> Board | None:
         headers={str(k): str(v) for k, v in dict(facts["short_names"]).items()},
         rows=_sorted(shown, view.sort, columns),
         legend=legend,
+        signature=usual,
     )
 
 

@@ -55,7 +55,12 @@ def datasets() -> pd.DataFrame:
                 "protocol": entry.protocol,
                 "items": entry.expected,
                 "votes": "human" if entry.human_votes else "synthetic",
-                "here": ", ".join(here) or f"no: pmbench download {entry.name}",
+                "here": ", ".join(here)
+                or (
+                    f"no: pmbench download {entry.name}"
+                    if entry.local_source is None
+                    else "at eval"
+                ),
             }
         )
     return pd.DataFrame(rows).astype({"items": "Int64"})

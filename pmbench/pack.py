@@ -268,7 +268,8 @@ class Pack:
     @property
     def partial(self) -> bool:
         """Whether this is less than the dataset, or not known to be it."""
-        return bool(self.attributes["partial"])
+        missing = self.expected is not None and len(self) != self.expected
+        return missing or bool(self.attributes["partial"])
 
     @property
     def digest(self) -> str:

@@ -37,7 +37,7 @@ def to_rich(board: Board, width: int) -> RenderableType:
     heading = Text.assemble((board.dataset, "bold"), f"  {board.title}")
     for mark in board.marks:
         heading.append(f"\n{mark}", style="bold yellow")
-    legend = Text("\n".join(board.legend), style="dim")
+    legend = Text("\n".join([*board.legend, *_signature(board)]), style="dim")
     names = [_broken(_name(row)) for row in board.rows]
     longest = max(len(line) for name in ["metric", *names] for line in name.splitlines())
     gap = 2
@@ -73,6 +73,10 @@ def _column(board: Board, name: str, wide: bool) -> _Column:
     interval = wide or name in ("macro", "pooled")
     texts = [_text(board, row.cells.get(name), interval, break_line=True) for row in board.rows]
     return _Column(name, _header(board, name, wide), texts)
+
+
+def _signature(board: Board) -> list[str]:
+    return [f"signature: {board.signature}"] if board.signature else []
 
 
 def _facts(board: Board) -> list[_Column]:

@@ -165,7 +165,7 @@ def test_an_alias_gives_way_to_the_name_itself(tmp_path: Path) -> None:
 def test_only_votes_and_distances_are_needed(tmp_path: Path) -> None:
     items, distances = read_csv(written(tmp_path, "d,same\n2,0.25\n1,1\n"), "jnd", False)
     assert items.id.tolist() == ["0", "1"]
-    assert (items.sub_names, items.sub.tolist()) == (("all",), [0, 0])
+    assert (items.sub_names, items.sub.tolist()) == (("whole",), [0, 0])
     assert items.p.tolist() == [0.25, 1]  # as it is, since nobody says of how many
     assert items.votes.tolist() == [1, 1]
     assert items.cluster.tolist() == [0, 1]

@@ -356,8 +356,8 @@ def test_an_unknown_column_to_sort_by_is_answered_with_close_ones(four: Path) ->
     with pytest.raises(PmbenchError) as error:
         boards(four, View(sort="xyz"))
     assert str(error.value) == (
-        "unknown column to sort by 'xyz'; known are: cnn, color, deblur, frameinterp, macro, "
-        "name, speed, superres, traditional."
+        "unknown column to sort by 'xyz'; known are: cnn, color, deblur, frameinterp, items/s, "
+        "macro, name, pooled, speed, superres, traditional."
     )
 
 
@@ -577,7 +577,7 @@ def test_unknown_names_are_answered_with_close_ones(results: Path) -> None:
 
 
 def test_tidy_has_every_score_once_and_says_where_it_is_from(results: Path) -> None:
-    table = tidy(results)
+    table = tidy(results, View())
     assert list(table.columns) == [
         "dataset", *COLUMNS, "partial", "human_votes", "items_per_second", "signature",
     ]  # fmt: skip
@@ -592,7 +592,7 @@ def test_tidy_has_every_score_once_and_says_where_it_is_from(results: Path) -> N
 
 
 def test_tidy_rows_are_signed(results: Path) -> None:
-    table = tidy(results)
+    table = tidy(results, View())
     way = "pmbench:0.1|bapps-2afc-val:94of36344#d3b01234|legacy64|soft|macro|fp32"
     signed = table.groupby(["dataset", "name"])["signature"].unique()
     assert signed["bapps-2afc-val", "l2"].tolist() == [f"{way} || l2#1f9c0000"]
@@ -608,7 +608,7 @@ def test_tidy_rows_are_signed(results: Path) -> None:
 def test_tidy_keeps_the_people_of_different_items_apart(tmp_path: Path) -> None:
     run_2afc(tmp_path, "a", everywhere(2))
     run_2afc(tmp_path, "z", everywhere(2), votes=1, way="other")
-    table = tidy(tmp_path)
+    table = tidy(tmp_path, View())
     row = (table["name"] == "human-majority") & (table["sub_dataset"] == "macro")
     assert dict(zip(table[row]["signature"], table[row]["value"], strict=True)) == pytest.approx(
         {WAY: 0.8, "other": 1.0}
@@ -616,12 +616,12 @@ def test_tidy_keeps_the_people_of_different_items_apart(tmp_path: Path) -> None:
 
 
 def test_tidy_of_one_dataset_and_of_none(results: Path) -> None:
-    assert set(tidy(results, "ladder")["dataset"]) == {"ladder-jnd"}
-    assert tidy(results / "nowhere").empty
+    assert set(tidy(results, View("ladder"))["dataset"]) == {"ladder-jnd"}
+    assert tidy(results / "nowhere", View()).empty
 
 
 def test_a_whole_number_of_items_per_second_is_fine(tmp_path: Path) -> None:
     run = run_2afc(tmp_path, "a", everywhere(2))
     path = run.folder / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "items_per_second": 100}))
-    assert set(tidy(tmp_path)["items_per_second"].dropna()) == {100.0}
+    assert set(tidy(tmp_path, View())["items_per_second"].dropna()) == {100.0}

@@ -149,11 +149,9 @@ def test_items_of_one_cluster_share_a_number_and_others_have_their_own(tmp_path:
     pack = pack_of(tmp_path / "toy.h5", rows)
     assert pack.items.cluster[0] == pack.items.cluster[2]
     assert len(set(pack.items.cluster.tolist())) == 3
-    assert pack.attributes["clustered"]
 
     plain = pack_of(tmp_path / "plain.h5")
     assert len(set(plain.items.cluster.tolist())) == 4
-    assert not plain.attributes["clustered"]
 
 
 def test_items_can_be_taken_by_index(tmp_path: Path) -> None:
@@ -169,6 +167,11 @@ def test_a_pack_is_partial_where_it_has_not_as_many_items_as_expected(
 ) -> None:
     pack = pack_of(tmp_path / "toy.h5", origin=replace(ORIGIN, expected=expected))
     assert (pack.expected, pack.partial) == (expected, partial)
+
+
+def test_a_pack_is_partial_where_it_was_taken_as_it_came(tmp_path: Path) -> None:
+    origin = replace(ORIGIN, expected=None, partial=True)
+    assert pack_of(tmp_path / "toy.h5", origin=origin).partial
 
 
 # --- the digest -----------------------------------------------------------------------------------
@@ -269,8 +272,11 @@ def set_format(value: Any) -> Callable[[h5py.File], None]:
         (set_format([1, 2]), "expected a pack, got a file that is none or is damaged"),
         (lambda file: file.attrs.__delitem__("format"), "a pack of format unknown; this pmbench"),
         (lambda file: file.__delitem__("items/p"), "expected a pack, got a file that is none or "),
-        (lambda file: file.attrs.__delitem__("sizes"), "expected a pack, got a file that is none"),
-        (lambda file: file.attrs.__setitem__("sizes", 1), "expected a pack, got a file that is"),
+        (lambda file: file.__delitem__("sizes"), "expected a pack, got a file that is none"),
+        (
+            lambda file: (file.__delitem__("sizes"), file.__setitem__("sizes", 1)),
+            "expected a pack, got a file that is none or is damaged",
+        ),
         (
             lambda file: (file.__delitem__("items/id"), file.__setitem__("items/id", [1])),
             "expected a pack, got a file that is none or is damaged",

@@ -31,7 +31,7 @@ from pmbench.archive import LARGEST_MEMBER
 from pmbench.errors import PmbenchError
 from pmbench.manifest import Manifest, datasets
 from pmbench.pack import Pack
-from pmbench.readers import layout_for, share
+from pmbench.readers import check_sub_dataset, layout_for, share
 
 COUNTS = {"cnn": 2, "color": 3}
 TOY = triplets(COUNTS)
@@ -437,7 +437,7 @@ def test_shares_with_votes_from_a_column_or_from_the_manifest(
 def test_without_a_column_all_items_are_in_one_sub_dataset(tmp_path: Path) -> None:
     write_table(tmp_path, as_csv(RECORDS))
     pack = packed(table_of(tmp_path, {"sub_dataset": None, "cluster": None}))
-    assert pack.items.sub_names == ("all",)
+    assert pack.items.sub_names == ("whole",)
     assert len(set(pack.items.cluster.tolist())) == 3
 
 
@@ -525,3 +525,10 @@ def test_what_is_no_table_is_told(tmp_path: Path, name: str, data: bytes, senten
     told = told_of(table_of(tmp_path, {"file": name}))
     assert told.startswith(f"toy: {name}: ")
     assert sentence in told
+
+
+@pytest.mark.parametrize("name", ["macro", "pooled"])
+def test_a_sub_dataset_may_not_be_called_like_a_mean(name: str) -> None:
+    with pytest.raises(PmbenchError, match=f"here: a sub-dataset is called '{name}', which names"):
+        check_sub_dataset(name, "here")
+    assert check_sub_dataset("cnn", "here") == "cnn"

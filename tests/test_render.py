@@ -392,7 +392,7 @@ def test_markdown_escapes_what_would_be_markup(tmp_path: Path) -> None:
 
 def test_json_is_the_tidy_table_with_null_for_no_number(tmp_path: Path) -> None:
     run_2afc(tmp_path, "big", everywhere(4), undefined_on=("cnn",), speed=12.5)
-    table = tidy(tmp_path)
+    table = tidy(tmp_path, View())
     records = json.loads(to_json(table))
     assert len(records) == len(table)
     found = [r for r in records if (r["name"], r["statistic"]) == ("big", "2afc")]
@@ -422,7 +422,7 @@ def test_json_is_the_tidy_table_with_null_for_no_number(tmp_path: Path) -> None:
 
 def test_csv_has_the_documented_columns_with_n_and_signature(tmp_path: Path) -> None:
     run_2afc(tmp_path, "a", everywhere(3))
-    table = pd.read_csv(io.StringIO(str(tidy(tmp_path).to_csv(index=False))))
+    table = pd.read_csv(io.StringIO(str(tidy(tmp_path, View()).to_csv(index=False))))
     assert list(table.columns) == [
         "dataset", "kind", "name", "statistic", "sub_dataset", "value", "low", "high", "n", "of",
         "note", "partial", "human_votes", "items_per_second", "signature",
@@ -504,7 +504,8 @@ def test_an_empty_listing_says_none() -> None:
 
 def test_a_forecast_says_how_long_and_how_much() -> None:
     told: Any = SimpleNamespace(
-        items=36344, images=100000, batches=1234, pair_evaluations=72688, peak_memory_mb=2345.6,
+        items=36344, images=100000, computed=100000, batches=1234,
+        pair_evaluations=72688, peak_memory_mb=2345.6,
         seconds={"l2": 0.123, "mmdpp": 75.4, "vgg": 1234.0, "huge": 7200.0}, together=9.87,
         probe_items=64,
     )  # fmt: skip

@@ -349,3 +349,20 @@ def test_human_rows_have_intervals() -> None:
     table = human_rows(TWO_AFC, random_case()[0])
     assert (table["low"] < table["value"]).all()
     assert (table["value"] < table["high"]).all()
+
+
+def test_who_was_asked_alone_does_not_count_for_the_fresh_human() -> None:
+    # three items: 4 of 5, 1 of 1 (nobody to agree with), 3 of 5
+    items = Items(
+        id=np.array(["a", "b", "c"], object),
+        sub=np.zeros(3, np.int64),
+        sub_names=("s",),
+        p=np.array([0.8, 1.0, 0.6]),
+        votes=np.array([5, 1, 5], np.int32),
+        cluster=np.arange(3),
+    )
+    table = human_rows(TWO_AFC, items)
+    row = table[(table["name"] == "human-fresh") & (table["sub_dataset"] == "s")].iloc[0]
+    # (4·3 + 1·0) / 20 = 0.6 and (3·2 + 2·1) / 20 = 0.4
+    assert row["value"] == pytest.approx(0.5)
+    assert (row["n"], row["of"]) == (2, 3)
