@@ -41,10 +41,12 @@ def to_rich(board: Board, width: int) -> RenderableType:
     names = [_broken(_name(row)) for row in board.rows]
     longest = max(len(line) for name in ["metric", *names] for line in name.splitlines())
     gap = 2
-    columns = [_column(board, name, wide=True) for name in board.columns] + _facts(board)
+    columns = [_column(board, name, wide=True) for name in board.columns]
+    columns += _facts(board, wide=True)
     if longest + sum(gap + column.width for column in columns) > width:
         gap = 1
-        columns = [_column(board, name, wide=False) for name in board.columns] + _facts(board)
+        columns = [_column(board, name, wide=False) for name in board.columns]
+        columns += _facts(board, wide=False)
     parts: list[RenderableType] = []
     while columns:
         fitting, room = 0, width - longest
@@ -79,8 +81,10 @@ def _signature(board: Board) -> list[str]:
     return [f"signature: {board.signature}"] if board.signature else []
 
 
-def _facts(board: Board) -> list[_Column]:
-    counts = _Column("n", f"n\n{board.unit}", [_count(row) for row in board.rows])
+def _facts(board: Board, wide: bool) -> list[_Column]:
+    counts = _Column(
+        "n", f"n\n{board.unit}" if wide else "\nn", [_count(row) for row in board.rows]
+    )
     speeds = _Column("speed", "\nitems/s", [_speed(row) for row in board.rows])
     return [counts, speeds]
 
