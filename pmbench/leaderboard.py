@@ -114,7 +114,7 @@ def tidy(results: Path, view: View) -> pd.DataFrame:
         table["items_per_second"] = math.nan if speed is None else float(speed)
         table["signature"] = run.signature
         people = table["kind"] == "human"  # the same in every run, and not the metric's
-        table.loc[people, "signature"] = run.signature.partition(" || ")[0]
+        table.loc[people, "signature"] = _way(run)
         table.loc[people, "items_per_second"] = math.nan
         tables.append(table[table["human_votes"] | (table["kind"] == "metric")])
     if not tables:
@@ -148,7 +148,7 @@ def _board(dataset: str, runs: list[Run], view: View) -> Board | None:
     rows, usual = _measured(runs, statistic, columns)
     legend = _legend(protocol, rows, statistic)
     if any(row.other_protocol for row in rows):
-        legend.append(f"† measured in another way than {usual}; not comparable")
+        legend.append(f"† measured in another way, or on other items, than {usual}; not comparable")
     shown = rows
     if view.published:
         published, why_not = _published(runs, columns, statistic is protocol.statistics[0])
@@ -168,6 +168,11 @@ def _board(dataset: str, runs: list[Run], view: View) -> Board | None:
     )
 
 
+def _way(run: Run) -> str:
+    """Return the protocol part of a run's signature."""
+    return run.signature.partition(" || ")[0]
+
+
 def _unit(protocol: Protocol) -> str:
     return "triplets" if len(protocol.pairs) == 2 else "pairs"
 
@@ -185,12 +190,16 @@ def _marks(runs: list[Run], unit: str) -> list[str]:
 
 
 def _measured(runs: list[Run], statistic: Statistic, columns: list[str]) -> tuple[list[Row], str]:
-    """Return the rows of metrics and people, and the protocol part of the signature most have."""
-    ways = Counter(run.signature.partition(" || ")[0] for run in runs)
-    usual = ways.most_common(1)[0][0]
+    """Return the rows of metrics and people, and the protocol part of the latest signature."""
+    ways = Counter(_way(run) for run in runs)
+    # what was measured last is what there is now; older runs may be of items that have changed
+    last: dict[str, str] = {}
+    for run in runs:
+        last[_way(run)] = max(last.get(_way(run), ""), str(run.info.get("finished", "")))
+    usual = max(ways, key=lambda way: (last[way], ways[way]))
     rows: dict[tuple[str, str], Row] = {}
     for run in runs:
-        way = run.signature.partition(" || ")[0]
+        way = _way(run)
         table = run.scores()
         table = table[table["statistic"] == statistic.name]
         if way != usual:  # other items, perhaps: its people are not those of this table
@@ -230,8 +239,7 @@ def _in_part(record: dict[Hashable, Any]) -> bool:
 
 def _legend(protocol: Protocol, rows: list[Row], statistic: Statistic) -> list[str]:
     lines = ["macro: plain mean of the sub-datasets"]
-    if statistic.interval:
-        lines[0] += "; 95 % bootstrap intervals"
+    lines[0] += "; 95 % bootstrap intervals" if statistic.interval else "; has no intervals"
     cells = [cell for row in rows for cell in row.cells.values()]
     if statistic.interval and any(math.isnan(c.low) and not math.isnan(c.value) for c in cells):
         lines.append("no interval where all items are of one cluster: there is nothing to draw")

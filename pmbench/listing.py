@@ -55,12 +55,7 @@ def datasets() -> pd.DataFrame:
                 "protocol": entry.protocol,
                 "items": entry.expected,
                 "votes": "human" if entry.human_votes else "synthetic",
-                "here": ", ".join(here)
-                or (
-                    f"no: pmbench download {entry.name}"
-                    if entry.local_source is None
-                    else "at eval"
-                ),
+                "here": ", ".join(here) or ("at eval" if entry.local_source else "no"),
             }
         )
     return pd.DataFrame(rows).astype({"items": "Int64"})

@@ -144,6 +144,7 @@ def to_markdown(board: Board) -> str:
         )
     lines.append("")
     lines += ["- " + line.replace("*", r"\*") for line in board.legend]
+    lines += [f"- `{line}`" for line in _signature(board)]
     return "\n".join(lines) + "\n"
 
 

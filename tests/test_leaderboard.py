@@ -410,7 +410,7 @@ def test_no_interval_where_nothing_can_be_drawn_is_said(tmp_path: Path) -> None:
 def test_a_statistic_without_intervals_promises_none(results: Path) -> None:
     board = boards(results, View(statistic="krcc"))[1]
     assert value(board, "mmdpp") == pytest.approx(1)
-    assert board.legend == ["macro: plain mean of the sub-datasets"]
+    assert board.legend == ["macro: plain mean of the sub-datasets; has no intervals"]
 
 
 # --- rows that are not comparable -----------------------------------------------------------------
@@ -426,7 +426,24 @@ def test_rows_measured_in_another_way_are_marked(tmp_path: Path) -> None:
         "b": False,
         "c": True,
     }
-    assert board.legend[-1] == f"† measured in another way than {WAY}; not comparable"
+    assert board.legend[-1] == (
+        f"† measured in another way, or on other items, than {WAY}; not comparable"
+    )
+
+
+def test_rows_of_items_that_have_changed_since_are_the_marked_ones(tmp_path: Path) -> None:
+    new = WAY.replace("d3b01234", "ffffffff")
+    for metric, way, day in (("a", WAY, "01"), ("b", WAY, "01"), ("c", new, "02")):
+        run_2afc(tmp_path, metric, everywhere(2), way=way)
+        path = tmp_path / "bapps-2afc-val" / metric / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"finished": f"2026-01-{day}"}))
+    board = the_board(tmp_path)
+    assert board.signature == new
+    assert {row.name: row.other_protocol for row in board.rows if row.kind == "metric"} == {
+        "a": True,
+        "b": True,
+        "c": False,
+    }
 
 
 def test_rows_measured_in_one_way_are_not_marked(results: Path) -> None:

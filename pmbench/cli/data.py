@@ -145,6 +145,14 @@ def list_(
     if as_json:
         typer.echo(to_json(table))
         return
+    terminal = console()
     if what is What.metrics:  # the rest of a card does not fit into a line; it is in the JSON
         table = table[["metric", "title", "better", "weights"]]
-    console().print(listing_to_rich(table))
+    if what is What.runs:  # a signature is copied whole, so it stands on a line of its own
+        terminal.print(listing_to_rich(table.drop(columns=["device", "signature"])))
+        for signature in table["signature"]:
+            terminal.print(signature, soft_wrap=True, markup=False)
+        return
+    terminal.print(listing_to_rich(table))
+    if what is What.datasets:
+        terminal.print("get one with `pmbench download NAME`", soft_wrap=True)
