@@ -117,9 +117,10 @@ def tidy(results: Path, view: View) -> pd.DataFrame:
         table.loc[people, "signature"] = _way(run)
         table.loc[people, "items_per_second"] = math.nan
         tables.append(table[table["human_votes"] | (table["kind"] == "metric")])
+    tables = [table for table in tables if len(table)]
     if not tables:
         return pd.DataFrame()
-    whole = pd.concat([table for table in tables if len(table)], ignore_index=True)
+    whole = pd.concat(tables, ignore_index=True)
     if view.statistic is not None:
         whole = whole[whole["statistic"] == view.statistic]
     keys = ["dataset", "kind", "name", "statistic", "sub_dataset", "signature"]

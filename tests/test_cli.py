@@ -109,7 +109,6 @@ def test_a_plan_runs_nothing(here: Path) -> None:
             ["eval", "-m", "l2", "-d", "ladder", "--resize", "exact"],
             "--resize exact does not fit ladder-2afc: its manifest declares no enlargement",
         ),
-        (["eval", "-m", "l2", "--weights", "/nowhere"], "the weights folder /nowhere does not"),
         (["eval", "-m", "l2", "--manifests", "/nowhere"], "the manifests folder /nowhere does not"),
         (["eval", "-m", "l2", "--batch-size", "²"], "--batch-size ²: expected auto or a whole"),
         (["eval", "-m", ","], "--metric names no metric; `pmbench list metrics` says what there"),
@@ -129,17 +128,17 @@ def test_a_plan_runs_nothing(here: Path) -> None:
         (["score", "x.csv", "--protocol", "jnd"], "expected a CSV file with the columns item, sub"),
     ],
 )
-def test_a_mistake_gets_one_sentence_and_exit_code_2(
-    words: list[str], sentence: str, request: pytest.FixtureRequest
-) -> None:
-    if "--weights" in words:  # only asked for by a metric that needs some
-        words = ["eval", "-m", "net-alex", *words[3:]]
-        result = pmbench(*words, code=1)
-        assert sentence in one_line(result.output)
-        return
+def test_a_mistake_gets_one_sentence_and_exit_code_2(words: list[str], sentence: str) -> None:
     result = pmbench(*words, code=2)
     assert sentence in one_line(result.stderr)
     assert result.stdout == ""
+
+
+def test_a_weights_folder_that_is_not_there_stops_only_the_metrics_that_need_it() -> None:
+    words = ("eval", "-m", "net-alex,l2", "-d", "ladder-jnd", "--weights", "/nowhere")
+    told = one_line(pmbench(*words, code=1).stdout)
+    assert "not run: net-alex: the weights folder /nowhere does not exist" in told
+    assert "l2" in told
 
 
 def test_usage_errors_exit_with_2() -> None:

@@ -635,6 +635,7 @@ def test_tidy_keeps_the_people_of_different_items_apart(tmp_path: Path) -> None:
 def test_tidy_of_one_dataset_and_of_none(results: Path) -> None:
     assert set(tidy(results, View("ladder"))["dataset"]) == {"ladder-jnd"}
     assert tidy(results / "nowhere", View()).empty
+    assert tidy(results / "nowhere", View(published=True)).empty
 
 
 def test_a_whole_number_of_items_per_second_is_fine(tmp_path: Path) -> None:
