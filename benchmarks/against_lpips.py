@@ -33,8 +33,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from pmbench.batches import Bounds, plan
+from pmbench.devices import be_exact
 from pmbench.download import pack_for
-from pmbench.evaluate import Loaded, Result, be_exact, load_metrics, measure
+from pmbench.evaluate import Result, measure
+from pmbench.loading import Loaded, load_metrics
 from pmbench.manifest import datasets, load
 from pmbench.metrics import registered
 from pmbench.pack import Pack

@@ -1,4 +1,4 @@
-"""Frozen networks with taps: one instance for each name, preprocessing and device.
+"""Frozen networks with taps: one instance for each name, preprocessing, filters, form and device.
 
 The preprocessing is a part of the cached network, so that "the same trunk on the same input" is
 one object, which ``Images.derive`` computes once however many metrics ask.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torchvision
@@ -38,8 +39,34 @@ class Preprocessing:
         return (value - shift) / scale
 
 
+_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 # lpips 0.1: ImageNet's mean and standard deviation, for values in [-1, 1]
-LPIPS = Preprocessing(True, shift=(-0.030, -0.088, -0.188), scale=(0.458, 0.448, 0.450))
+LPIPS = Preprocessing(True, _SHIFT, _SCALE)
+# the same constants on values in [0, 1], as Czolbe et al. 2020 trained with
+LPIPS_UNSIGNED = Preprocessing(False, _SHIFT, _SCALE)
+SIGNED = Preprocessing(True)
+IMAGENET = Preprocessing(False, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Where a trunk's filters come from.
+
+    "trained": the weight file. "torchvision": torchvision's own initialisation after
+    ``torch.manual_seed(seed)`` on the CPU. "kaiming": normal of fan-in, gain √2, zero bias, same
+    seeding. ``centred`` removes the spatial mean, per channel, of the first layer's filters.
+    """
+
+    kind: Literal["trained", "torchvision", "kaiming"]
+    seed: int = 0
+    centred: bool = False
+
+
+TRAINED = Filters("trained")
+
+# "unit": after the ReLU, each position's channel vector of length one (as in LPIPS);
+# "relu": after the ReLU; "conv": the convolution's output, before the ReLU
+Form = Literal["unit", "relu", "conv"]
 
 
 @dataclass(frozen=True)
@@ -72,23 +99,30 @@ ARCHITECTURES = {
 }
 
 
-class UnitTaps(nn.Module):
-    """Pixels -> the trunk's features at each tap, each position's channel vector of length one.
+class Trunk(nn.Module):
+    """Pixels -> a network's features at each of its taps, in one form.
 
-    ``forward`` takes (N, 3, H, W) in [0, 1] and returns one (N, C, h, w) a tap. The length is
-    bounded below by 1e-10 (added, as in LPIPS), so a position without any activity stays zero.
+    ``forward`` takes (N, 3, H, W) in [0, 1] and returns one (N, C, h, w) a tap.
     """
 
-    def __init__(self, name: str, preprocessing: Preprocessing, seed: int | None) -> None:
+    def __init__(
+        self, name: str, preprocessing: Preprocessing, filters: Filters, form: Form
+    ) -> None:
         super().__init__()
         architecture = ARCHITECTURES[name]
         self.preprocessing = preprocessing
-        self.taps = architecture.taps
+        self.form = form
+        before = 1 if form == "conv" else 0  # a tap's ReLU follows its convolution
+        self.taps = tuple(tap - before for tap in architecture.taps)
         self.pixels_per_pass = architecture.pixels_per_pass
-        self.features = _trunk(name, seed)
+        self.features = _features(name, filters)[: max(self.taps) + 1]
+        if form == "conv":
+            for layer in self.features:
+                if isinstance(layer, nn.ReLU):
+                    layer.inplace = False  # it would overwrite the tap
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Return the unit-length features at each tap."""
+        """Return the features at each tap."""
         size = max(1, self.pixels_per_pass // (pixels.shape[2] * pixels.shape[3]))
         passes = [self._one_pass(part) for part in torch.split(pixels, size)]
         return tuple(torch.cat(tap) for tap in zip(*passes, strict=True))
@@ -99,36 +133,62 @@ class UnitTaps(nn.Module):
         for index, layer in enumerate(self.features):
             x = layer(x)
             if index in self.taps:
-                length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-                found.append(x / (length + 1e-10))
+                found.append(unit(x) if self.form == "unit" else x)
         return found
 
 
+def unit(features: Tensor) -> Tensor:
+    """Divide each position's channel vector by its length, which is bounded below by 1e-10.
+
+    The bound is added, as in LPIPS, so a position without any activity stays zero.
+    """
+    length: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    return features / (length + 1e-10)
+
+
 @functools.cache
-def unit_taps(
-    name: str, preprocessing: Preprocessing, seed: int | None, device: torch.device
-) -> UnitTaps:
+def trunk(
+    name: str, preprocessing: Preprocessing, filters: Filters, form: Form, device: torch.device
+) -> Trunk:
     """Return the frozen network, in eval mode on ``device``; the same object for the same choice.
 
-    ``name`` is one of ARCHITECTURES; ``seed`` None is the trained network, a number is
-    torchvision's own initialisation after ``torch.manual_seed(seed)`` on the CPU. No argument has a
-    default: a default would make two cache keys of one choice, and silently stop the sharing.
+    ``name`` is one of ARCHITECTURES. No argument has a default: a default would make two cache keys
+    of one choice, and silently stop the sharing. For the same reason metrics that use one network
+    with one preprocessing agree on one form: "conv" serves those that want another.
     """
     # made outside of inference mode, since it may be asked for a gradient later: it is a loss too
     with torch.inference_mode(False):
-        net = UnitTaps(name, preprocessing, seed).eval().requires_grad_(False).to(device)
+        net = Trunk(name, preprocessing, filters, form).eval().requires_grad_(False).to(device)
         return net.to(memory_format=torch.channels_last)
 
 
-def _trunk(name: str, seed: int | None) -> nn.Sequential:
+def _features(name: str, filters: Filters) -> nn.Sequential:
     architecture = ARCHITECTURES[name]
-    if seed is None:
-        with torch.device("meta"):  # nothing is drawn only to be overwritten
-            features = getattr(torchvision.models, architecture.build)(weights=None).features
-        trunk = nn.Sequential(*features[: max(architecture.taps) + 1]).to_empty(device="cpu")
-        weights.load_into(trunk, name, prefix="features.")
-        return trunk
+    build = getattr(torchvision.models, architecture.build)
+    if filters.kind == "torchvision":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(filters.seed)
+            return nn.Sequential(*build(weights=None).features)
+    with torch.device("meta"):  # nothing is drawn only to be overwritten
+        features = build(weights=None).features
+    features = nn.Sequential(*features[: max(architecture.taps) + 1]).to_empty(device="cpu")
+    if filters.kind == "trained":
+        weights.load_into(features, name, prefix="features.")
+    else:
+        _draw_kaiming(features, filters.seed)
+    if filters.centred:
+        first = features[0]
+        assert isinstance(first, nn.Conv2d)
+        with torch.no_grad():
+            first.weight -= first.weight.mean(dim=(2, 3), keepdim=True)
+    return features
+
+
+def _draw_kaiming(features: nn.Sequential, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        features = getattr(torchvision.models, architecture.build)(weights=None).features
-    return nn.Sequential(*features[: max(architecture.taps) + 1])
+        for layer in features.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)

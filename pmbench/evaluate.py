@@ -1,47 +1,30 @@
 """Metrics × pack -> distances: the only loop over data.
 
-``measure`` is the loop. Around it: loading metrics so that one that cannot be loaded does not stop
-the others, moving batches to the device, and checking what comes back.
+``measure`` is the loop. Around it: moving batches to the device, letting go of features that no
+metric will ask for any more, and checking what comes back.
 """
 
 from __future__ import annotations
 
-import inspect
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol as Interface
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from pmbench import weights
 from pmbench.batches import Batch
 from pmbench.errors import PmbenchError
-from pmbench.files import sha256_of
 from pmbench.images import Images
-from pmbench.metrics import Distance, Metric
+from pmbench.loading import Loaded, by_trunk
+from pmbench.metrics import Metric
 from pmbench.pack import Pack
 from pmbench.protocols import Protocol
-from pmbench.reporting import Reporter
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A metric that is ready to be called, and the digest of everything that defines it."""
-
-    metric: Metric
-    distance: Distance
-    digest: str
-    source: str = ""  # digest of the file that holds the formula
-
-    @property
-    def signature(self) -> str:
-        """The metric's part of a signature."""
-        return f"{self.metric.name}#{self.digest[:8]}"
 
 
 class Sink(Interface):
@@ -66,14 +49,17 @@ def measure(
     pack: Pack, protocol: Protocol, batches: Iterable[Batch], device: torch.device, sink: Sink
 ) -> None:
     """Measure every batch with every metric that waits for it, and hand the results on."""
-    with torch.inference_mode():
+    # foreign code may print, and stdout is for results
+    with torch.inference_mode(), redirect_stdout(sys.stderr):
         for number, batch in enumerate(batches):
-            metrics = sink.waiting(number)
+            metrics = by_trunk(sink.waiting(number))
             if metrics:
                 images = on_device(pack, protocol, batch, device)
-                results = {
-                    m.metric.name: _attempt(m, images, protocol, pack, batch) for m in metrics
-                }
+                results = {}
+                for i, metric in enumerate(metrics):
+                    results[metric.metric.name] = _attempt(metric, images, protocol, pack, batch)
+                    still_asked = {module for later in metrics[i + 1 :] for module in later.modules}
+                    images[protocol.roles[0]].let_go(still_asked)
                 sink.put(number, results)
 
 
@@ -97,28 +83,55 @@ def _attempt(
     anyone = images[protocol.roles[0]]
     anyone.open_account()
     start = time.perf_counter()
-    columns = []
-    for a, b in protocol.pairs:
-        try:
-            value = loaded.distance(images[a], images[b])
-        except Exception as error:  # noqa: BLE001  a metric is foreign code and fails alone
-            return PmbenchError(
-                f"{metric.name} failed on the batch of item {pack.items.id[batch.items[0]]}: "
-                f"{type(error).__name__}: {error}"
+    rows: list[NDArray[np.float64]] = []
+    ids = [str(pack.items.id[item]) for item in batch.items]
+    try:
+        for portion in _portions(metric, images):
+            theirs = [ids.pop(0) for _ in range(len(portion[protocol.roles[0]]))]
+            rows.append(
+                np.stack([_column(loaded, portion, pair, theirs) for pair in protocol.pairs], 1)
             )
-        if (wrong := _wrong(value, len(batch.items))) is not None:
-            return PmbenchError(f"{metric.name}: {wrong}")
-        column = value.detach().cpu().double().numpy()
-        if len(bad := np.flatnonzero(~np.isfinite(column))):
-            item = pack.items.id[batch.items[bad[0]]]
-            return PmbenchError(
-                f"{metric.name}: the distance of {a} and {b} of item {item} is {column[bad[0]]}; "
-                "expected a finite number; mend the metric, or say in its `min_size` where it is "
-                "not defined"
-            )
-        columns.append(-column if metric.higher_is_better else column)
+    except PmbenchError as error:
+        return error
     alone = time.perf_counter() - start + anyone.seconds_saved
-    return Result(np.stack(columns, axis=1), alone)
+    return Result(np.concatenate(rows), alone)
+
+
+def _portions(metric: Metric, images: dict[str, Images]) -> Iterator[dict[str, Images]]:
+    """Yield the items of a batch, all at once or as few at a time as the metric asks for."""
+    if metric.pixels_at_once is None:
+        yield images
+        return
+    n, _, height, width = next(iter(images.values())).pixels.shape
+    size = max(1, metric.pixels_at_once // (height * width))
+    for start in range(0, n, size):
+        part = slice(start, start + size)
+        yield {role: Images(its.pixels[part]) for role, its in images.items()}
+
+
+def _column(
+    loaded: Loaded, images: dict[str, Images], pair: tuple[str, str], ids: list[str]
+) -> NDArray[np.float64]:
+    """Return the distances (n,) of one pair of roles. Raises PmbenchError where they are none."""
+    name = loaded.metric.name
+    try:
+        value = loaded.distance(images[pair[0]], images[pair[1]])
+    except PmbenchError as error:
+        raise PmbenchError(f"{name}: {error}") from error
+    except (Exception, SystemExit) as error:  # a metric is foreign code and fails alone
+        raise PmbenchError(
+            f"{name} failed on the batch of item {ids[0]}: {type(error).__name__}: {error}"
+        ) from error
+    if (wrong := _wrong(value, len(ids))) is not None:
+        raise PmbenchError(f"{name}: {wrong}")
+    column: NDArray[np.float64] = value.detach().cpu().double().numpy()
+    if len(bad := np.flatnonzero(~np.isfinite(column))):
+        raise PmbenchError(
+            f"{name}: the distance of {pair[0]} and {pair[1]} of item {ids[bad[0]]} is "
+            f"{column[bad[0]]}; expected a finite number; mend the metric, or say in its "
+            "`min_size` where it is not defined"
+        )
+    return -column if loaded.metric.higher_is_better else column
 
 
 def _wrong(value: object, n: int) -> str | None:
@@ -131,75 +144,3 @@ def _wrong(value: object, n: int) -> str | None:
             f"got {value.dtype} of shape {tuple(value.shape)}"
         )
     return None
-
-
-def load_metrics(
-    metrics: list[Metric], device: torch.device, reporter: Reporter
-) -> tuple[list[Loaded], dict[str, str]]:
-    """Return the metrics that could be loaded, and for the others why not, by name."""
-    loaded, failures = [], {}
-    for metric in metrics:
-        try:
-            weights.ensure(metric.weights, reporter)
-            distance = metric.load(device)
-        except PmbenchError as error:
-            failures[metric.name] = str(error)
-        except Exception as error:  # noqa: BLE001  a metric is foreign code and fails alone
-            failures[metric.name] = f"cannot be loaded: {type(error).__name__}: {error}"
-        else:
-            loaded.append(
-                Loaded(metric, distance, digest_of(metric, distance), source_of(distance))
-            )
-    return loaded, failures
-
-
-def digest_of(metric: Metric, distance: Distance) -> str:
-    """Return a digest of a metric's name, version, parameters and tensors."""
-    tensors = distance.state_dict() if isinstance(distance, nn.Module) else {}
-    facts = f"{metric.name}\0{metric.version}\0{sorted(metric.parameters.items())}\0"
-    return weights.digest({facts: torch.zeros(0), **tensors})
-
-
-def source_of(distance: Distance) -> str:
-    """Return a digest of the source file that holds a distance, "" where there is none.
-
-    It is no part of the signature, since a comment does not change a number; but a run made by
-    another source is not taken for a run of this one.
-    """
-    try:
-        file = inspect.getsourcefile(distance if inspect.isroutine(distance) else type(distance))
-    except (TypeError, OSError):
-        return ""
-    return sha256_of(Path(file)) if file and Path(file).exists() else ""
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is a GPU where there is one.
-
-    Raises PmbenchError for a device that torch does not know or this machine does not have.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    kind = name.partition(":")[0]
-    if kind not in there:
-        raise PmbenchError(f"unknown device '{name}'; expected auto, cpu, cuda, cuda:N or mps")
-    if not there[kind]:
-        raise PmbenchError(f"torch finds no {kind} on this machine; use --device cpu")
-    try:
-        torch.zeros(1, device=name)
-    except RuntimeError as error:
-        raise PmbenchError(f"the device '{name}' cannot be used: {error}") from error
-    return torch.device(name)
-
-
-def be_exact() -> None:
-    """Compute in float32 throughout, the same way every time."""
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True

@@ -10,7 +10,8 @@ import torch
 
 from pmbench.batches import Bounds, plan
 from pmbench.errors import PmbenchError
-from pmbench.evaluate import Loaded, Result, measure
+from pmbench.evaluate import Result, measure
+from pmbench.loading import Loaded
 from pmbench.provenance import peak_memory_mb
 from pmbench.session import Job
 

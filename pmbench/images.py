@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 T = TypeVar("T", Tensor, tuple[Tensor, ...])
 
@@ -35,6 +35,9 @@ class Images:
         )  # a slice copies nothing
         return picked
 
+    def __len__(self) -> int:
+        return len(self.pixels)
+
     @property
     def pixels(self) -> Tensor:
         """Float32 sRGB in [0, 1], (N, 3, H, W)."""
@@ -51,6 +54,13 @@ class Images:
         if isinstance(whole, Tensor):
             return whole[self._place]
         return tuple(part[self._place] for part in whole)
+
+    def let_go(self, still_asked: Collection[nn.Module]) -> None:
+        """Forget what networks derived for the whole batch, but for those in ``still_asked``.
+
+        Features are many times larger than the images they are of.
+        """
+        self._batch.let_go(still_asked)
 
     def open_account(self) -> None:
         """Begin to count what another metric's derivations spare the one that is asked next."""
@@ -85,6 +95,11 @@ class _Batch:
             self.seconds_saved += seconds
             self.paid.add(fn)
         return known
+
+    def let_go(self, still_asked: Collection[nn.Module]) -> None:
+        for fn in list(self._derived):
+            if isinstance(fn, nn.Module) and fn not in still_asked:
+                del self._derived[fn]
 
 
 def _now(device: torch.device) -> float:

@@ -14,8 +14,8 @@ import torch
 import torchvision
 
 from pmbench import weights
-from pmbench.evaluate import Loaded
 from pmbench.files import sha256_of
+from pmbench.loading import Loaded
 from pmbench.manifest import Manifest
 from pmbench.metrics import Metric
 from pmbench.pack import Pack

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from pmbench import __version__, provenance
 from pmbench.batches import Bounds, plan
 from pmbench.errors import PmbenchError
-from pmbench.evaluate import Loaded, Result, measure
+from pmbench.evaluate import Result, measure
 from pmbench.journal import Head, Journal, head_of
+from pmbench.loading import Loaded
 from pmbench.manifest import Manifest
 from pmbench.pack import Pack
 from pmbench.protocols import PROTOCOLS, Protocol

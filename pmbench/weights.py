@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -103,6 +103,21 @@ def load(name: str) -> dict[str, Tensor]:
     return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
 
 
+def take(tensors: Mapping[str, Tensor], key: str, shape: Sequence[int], name: str) -> Tensor:
+    """Return the tensor ``key`` of the weight file ``name``, which must have that shape.
+
+    Raises PmbenchError where it is missing or has another shape.
+    """
+    found = tensors.get(key)
+    if found is None or tuple(found.shape) != tuple(shape):
+        got = "none of that name" if found is None else f"shape {tuple(found.shape)}"
+        raise PmbenchError(
+            f"{find(name)}: the weights '{name}' need a tensor '{key}' of shape "
+            f"{tuple(shape)}, got {got}; is it another network's file?"
+        )
+    return found
+
+
 def load_into(module: torch.nn.Module, name: str, prefix: str = "") -> None:
     """Copy the tensors of a weight file into a module whose state they must fit exactly.
 
@@ -112,14 +127,7 @@ def load_into(module: torch.nn.Module, name: str, prefix: str = "") -> None:
     tensors = load(name)
     state = module.state_dict()
     for key, old in state.items():
-        new = tensors.get(prefix + key)
-        if new is None or new.shape != old.shape:
-            got = "none of that name" if new is None else f"shape {tuple(new.shape)}"
-            raise PmbenchError(
-                f"{find(name)}: the weights '{name}' need a tensor '{prefix + key}' of shape "
-                f"{tuple(old.shape)}, got {got}; is it another network's file?"
-            )
-        state[key] = new.to(old.dtype)
+        state[key] = take(tensors, prefix + key, old.shape, name).to(old.dtype)
     module.load_state_dict(state)
 
 

@@ -17,12 +17,14 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from pmbench.backbones import LPIPS, unit_taps
+from pmbench.backbones import LPIPS, TRAINED, Filters
+from pmbench.backbones import trunk as backbone
 from pmbench.batches import Bounds
+from pmbench.devices import be_exact, choose_device
 from pmbench.download import Choices, download, pack_for
 from pmbench.errors import PmbenchError
-from pmbench.evaluate import Loaded, be_exact, choose_device, digest_of, load_metrics
 from pmbench.images import Images
+from pmbench.loading import Loaded, digest_of, load_metrics
 from pmbench.manifest import datasets, load
 from pmbench.metrics import Distance, Metric, registered
 from pmbench.reporting import Silent
@@ -90,7 +92,8 @@ def counted(*trunks: str, seed: int | None = None) -> Iterator[dict[str, Counter
                 seen[trunk][hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()] += 1
 
         # the first layer: a pass over an image begins there
-        layer = unit_taps(trunk, LPIPS, seed, CPU).features[0]
+        filters = TRAINED if seed is None else Filters("torchvision", seed)
+        layer = backbone(trunk, LPIPS, filters, "unit", CPU).features[0]
         handles.append(layer.register_forward_pre_hook(count))
     yield seen
     for handle in handles:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pmbench.evaluate import be_exact
+from pmbench.devices import be_exact
 from pmbench.images import Images
 from pmbench.metrics import registered
 from pmbench.resize import Resize, decode

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from pmbench import weights
-from pmbench.evaluate import digest_of
 from pmbench.images import Images
+from pmbench.loading import digest_of
 from pmbench.metrics import Distance, Metric, registered
 
 SIZES = [(64, 64), (96, 80), (67, 53)]

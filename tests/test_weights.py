@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from pmbench import backbones, weights
 from pmbench.errors import PmbenchError
-from pmbench.evaluate import load_metrics
+from pmbench.loading import load_metrics
 from pmbench.metrics import registered
 from pmbench.reporting import Silent
 
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    backbones.unit_taps.cache_clear()
+    backbones.trunk.cache_clear()
     weights._failed.clear()
 
 
@@ -46,7 +46,7 @@ def test_a_trunk_only_file_and_the_official_one_give_the_same_digest(
     save_file(trunk, folder / "deep" / "squeezenet1_1.safetensors")
     (first,), _ = load_metrics([registered()["lpips-squeeze"]], CPU, Silent())
     (folder / "deep" / "squeezenet1_1.safetensors").unlink()
-    backbones.unit_taps.cache_clear()
+    backbones.trunk.cache_clear()
     whole = {**trunk, "classifier.1.weight": torch.zeros(1000, 512, 1, 1)}
     torch.save(whole, folder / "deep" / "down" / "squeezenet1_1-b8a52dc0.pth")
     (second,), _ = load_metrics([registered()["lpips-squeeze"]], CPU, Silent())

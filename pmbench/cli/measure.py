@@ -71,16 +71,18 @@ def evaluate(
     `pmbench eval -m all --plan`
     """
     from pmbench.batches import Bounds
-    from pmbench.evaluate import be_exact, choose_device, load_metrics
+    from pmbench.choosing import choose
+    from pmbench.devices import be_exact, choose_device
     from pmbench.forecast import forecast
-    from pmbench.metrics import choose
+    from pmbench.loading import load_metrics
     from pmbench.render import forecast_to_rich
     from pmbench.runs import Selection
     from pmbench.session import evaluate as run
 
     let_speak("PMBENCH_WEIGHTS", weights)
     let_speak("PMBENCH_MANIFESTS", manifests)
-    chosen = choose(split(metric))
+    choice = choose(split(metric))
+    chosen = choice.metrics
     if not chosen:
         raise PmbenchError("--metric names no metric; `pmbench list metrics` says what there is")
     bounds = Bounds(items=_items_in_a_batch(batch_size))

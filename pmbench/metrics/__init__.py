@@ -8,17 +8,30 @@ that returns an ``nn.Module``, whose state then stands in the signature of every
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pmbench.errors import PmbenchError, unknown
+from pmbench.errors import PmbenchError
 from pmbench.images import Images
 
 Distance = Callable[[Images, Images], Tensor]  # reference, distorted -> (N,)
+
+# what `pip install 'pmbench[…]'` brings -> the module that tells whether it is there
+EXTRAS = {
+    "piq": "piq",
+    "flip": "flip_evaluator",
+    "cvvdp": "pycvvdp",
+    "timm": "timm",
+    "pyiqa": "pyiqa",
+    "torchmetrics": "torchmetrics",
+    "dreamsim": "dreamsim",
+    "stlpips": "stlpips_pytorch",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class Metric:
     name: str
     load: Callable[[torch.device], Distance]  # weights checked, eval mode, ready to call
     title: str
+    family: str = "other"  # what it is listed with
     paper: str = ""
     code: str = ""
     higher_is_better: bool = False
@@ -44,6 +58,9 @@ class Metric:
     licence: str = ""
     version: int = 1
     parameters: Mapping[str, float | int | str] = field(default_factory=dict)
+    extra: str = ""  # of EXTRAS: the optional package that it needs
+    # pixels of a role's images in one call, where intermediates are many times larger; None: any
+    pixels_at_once: int | None = None
 
     def undefined_on(self, height: int, width: int) -> str | None:
         """Return why the metric is not defined on images of that size, or None where it is."""
@@ -52,6 +69,27 @@ class Metric:
         if height % self.multiple_of or width % self.multiple_of:
             return f"needs sides that are multiples of {self.multiple_of}, got {width}×{height}"
         return None
+
+    def not_installed(self) -> str | None:
+        """Return what to install before the metric can be used, or None where nothing lacks."""
+        if not self.extra or importlib.util.find_spec(EXTRAS[self.extra]) is not None:
+            return None
+        return (
+            f"needs the package {EXTRAS[self.extra]}, which is not installed; "
+            f"run: pip install 'pmbench[{self.extra}]'"
+        )
+
+
+class OnPixels(nn.Module):
+    """A distance made of a callable on float RGB tensors (N, 3, H, W) in [0, 1]."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function  # a module's tensors thereby become part of the signature
+
+    def forward(self, x: Images, y: Images) -> Tensor:
+        """Return the distances: (N,)."""
+        return self.function(x.pixels, y.pixels)
 
 
 _registry: dict[str, Metric] = {}
@@ -78,30 +116,28 @@ def metric(name: str, *, title: str, **card: object) -> Callable[[Distance], Dis
     return add
 
 
+def broken(name: str, why: str) -> Metric:
+    """Return a metric that cannot be loaded, and says why: it fails alone, under its name."""
+
+    def load(device: torch.device) -> Distance:
+        raise PmbenchError(why)
+
+    return Metric(name, load, title=why, family="broken")
+
+
 def registered() -> dict[str, Metric]:
-    """Return every metric by name, in the order of the files and of the names in them."""
+    """Return every metric by name, in the order of the files and of the names in them.
+
+    A file of this folder that cannot be imported is a metric that cannot be loaded.
+    """
     for module in pkgutil.iter_modules(__path__):
+        name = f"{__name__}.{module.name}"
+        if module.name in _registry:  # tried before, and broken
+            continue
         try:
-            importlib.import_module(f"{__name__}.{module.name}")
-        except PmbenchError:
-            raise
-        except Exception as error:
-            raise PmbenchError(
-                f"the metric file {module.name}.py in {__path__[0]} cannot be imported: "
-                f"{type(error).__name__}: {error}; mend or remove it"
-            ) from error
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001  a metric is foreign code and fails alone
+            told = f"{type(error).__name__}: {error}"
+            where = f"the metric file {module.name}.py in {__path__[0]}"
+            register(broken(module.name, f"{where} cannot be imported: {told}; mend or remove it"))
     return dict(_registry)
-
-
-def choose(names: list[str]) -> list[Metric]:
-    """Return the metrics of those names, each once; "all" is every registered one."""
-    known = registered()
-    chosen: dict[str, Metric] = {}
-    for name in names:
-        if name == "all":
-            chosen.update(known)
-        elif name in known:
-            chosen[name] = known[name]
-        else:
-            raise unknown("metric", name, known)
-    return list(chosen.values())

@@ -2,8 +2,10 @@
 
 Unit-length features of a classification network, squared difference at every position, summed over
 channels with learned non-negative weights (``lpips-…``), or with none (``net-…``, the "Net" rows of
-Table 5); ``net-…-random`` is the same on a network that never learned. Differs from the package
-``lpips`` only in speed and in asking for values in [0, 1] instead of [-1, 1].
+Table 5); ``net-…-random`` is the same on a network that never learned. ``lpips-…-v0.0`` are the
+first weights, trained on features of images that were not normalised; ``lpips-…-watson`` are those
+that Czolbe et al. 2020 trained anew, on images in [0, 1]. Differs from the package ``lpips`` only
+in speed and in asking for values in [0, 1] instead of [-1, 1].
 """
 
 from __future__ import annotations
@@ -12,19 +14,41 @@ import torch
 from torch import Tensor, nn
 
 from pmbench import weights
-from pmbench.backbones import ARCHITECTURES, LPIPS, unit_taps
+from pmbench.backbones import (
+    ARCHITECTURES,
+    LPIPS,
+    LPIPS_UNSIGNED,
+    SIGNED,
+    TRAINED,
+    Filters,
+    Form,
+    Preprocessing,
+    Trunk,
+    trunk,
+    unit,
+)
 from pmbench.images import Images
 from pmbench.metrics import Distance, Metric, register
 
 _PAPER = "Zhang et al.: The Unreasonable Effectiveness of Deep Features, CVPR 2018"
 _CODE = "https://github.com/richzhang/PerceptualSimilarity"
-_NETS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+_WATSON_PAPER = "Czolbe et al.: A Loss Function for Generative Neural Networks, NeurIPS 2020"
+_WATSON_CODE = "https://github.com/SteffenCzolbe/PerceptualSimilarity"
+NETS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+# raw features before the ReLU are what the losses on these networks need: one pass serves both
+_RAW: dict[str, Form] = {"alex": "conv", "vgg": "conv", "squeeze": "unit"}
+
+
+def unit_features(net: Trunk, images: Images) -> tuple[Tensor, ...]:
+    """Return the unit-length features after the ReLU, whatever the form of the network's taps."""
+    taps = images.derive(net)
+    return taps if net.form == "unit" else tuple(unit(tap.relu()) for tap in taps)
 
 
 class FeatureDistance(nn.Module):
     """Σ over taps of the mean over positions of Σ over channels w·(x̂ - ŷ)²."""
 
-    def __init__(self, net: nn.Module, channel_weights: list[Tensor]) -> None:
+    def __init__(self, net: Trunk, channel_weights: list[Tensor]) -> None:
         super().__init__()
         self.net = net
         for i, w in enumerate(channel_weights):
@@ -33,42 +57,89 @@ class FeatureDistance(nn.Module):
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,)."""
         total = torch.zeros((), device=x.pixels.device)
-        for i, (a, b) in enumerate(zip(x.derive(self.net), y.derive(self.net), strict=True)):
+        features = zip(unit_features(self.net, x), unit_features(self.net, y), strict=True)
+        for i, (a, b) in enumerate(features):
             by_channel = (a - b).square().mean(dim=(2, 3))
             total = total + by_channel @ self.get_buffer(f"channel_weights_{i}")
         return total
 
 
-def _load(short: str, linear: bool, seed: int | None, device: torch.device) -> Distance:
-    name = _NETS[short]
-    channels = ARCHITECTURES[name].channels
-    if linear:
-        learned = weights.load(f"lpips-{short}-linear")
-        by_tap = [learned[f"lin{i}.model.1.weight"].reshape(c) for i, c in enumerate(channels)]
-    else:
-        by_tap = [torch.ones(c) for c in channels]
-    return FeatureDistance(unit_taps(name, LPIPS, seed, device), by_tap).to(device)
+def linear_weights(file: str, channels: tuple[int, ...]) -> list[Tensor]:
+    """Return the learned weights of each tap's channels, (C,), from a weight file.
+
+    Raises PmbenchError where a tensor is missing or has another shape.
+    """
+    learned = weights.load(file)
+    shapes = {f"lin{i}.model.1.weight": (1, c, 1, 1) for i, c in enumerate(channels)}
+    return [weights.take(learned, key, shape, file).flatten() for key, shape in shapes.items()]
 
 
-def _register(name: str, short: str, title: str, linear: bool, seed: int | None) -> None:
-    trunk = _NETS[short]
-    needed = ((trunk,) if seed is None else ()) + ((f"lpips-{short}-linear",) if linear else ())
+def _register(
+    name: str,
+    short: str,
+    title: str,
+    linear: str = "",
+    preprocessing: Preprocessing = LPIPS,
+    filters: Filters = TRAINED,
+    paper: str = _PAPER,
+    code: str = _CODE,
+) -> None:
+    trunk_name = NETS[short]
+    form: Form = _RAW[short] if preprocessing is SIGNED else "unit"
+    channels = ARCHITECTURES[trunk_name].channels
+
+    def load(device: torch.device) -> Distance:
+        net = trunk(trunk_name, preprocessing, filters, form, device)
+        by_tap = linear_weights(linear, channels) if linear else [torch.ones(c) for c in channels]
+        return FeatureDistance(net, by_tap).to(device)
+
+    trained = filters == TRAINED
     register(
         Metric(
             name=name,
-            load=lambda device: _load(short, linear, seed, device),
+            load=load,
             title=title,
-            paper=_PAPER,
-            code=_CODE,
-            min_size=ARCHITECTURES[trunk].min_size,
-            weights=needed,
-            licence="BSD-2-Clause" if linear else "BSD-3-Clause",
-            parameters={"trunk": trunk, "seed": -1 if seed is None else seed},
+            family="LPIPS",
+            paper=paper,
+            code=code,
+            min_size=ARCHITECTURES[trunk_name].min_size,
+            weights=((trunk_name,) if trained else ()) + ((linear,) if linear else ()),
+            licence=_licence(linear),
+            parameters={"trunk": trunk_name, "seed": -1 if trained else filters.seed},
         )
     )
 
 
-for _short, _trunk in _NETS.items():
-    _register(f"lpips-{_short}", _short, f"LPIPS v0.1, {_trunk}", True, None)
-    _register(f"net-{_short}", _short, f"unweighted {_trunk} features", False, None)
-    _register(f"net-{_short}-random", _short, f"unweighted random {_trunk} features", False, 0)
+def _licence(linear: str) -> str:
+    if linear.startswith("watson"):
+        return "none stated"
+    return "BSD-2-Clause" if linear else "BSD-3-Clause"
+
+
+for _short, _trunk in NETS.items():
+    _register(f"lpips-{_short}", _short, f"LPIPS v0.1, {_trunk}", f"lpips-{_short}-linear")
+    _register(
+        f"lpips-{_short}-v0.0",
+        _short,
+        f"LPIPS v0.0, {_trunk}, images not normalised",
+        f"lpips-{_short}-linear-v0.0",
+        SIGNED,
+    )
+    _register(f"net-{_short}", _short, f"unweighted {_trunk} features")
+    _register(
+        f"net-{_short}-random",
+        _short,
+        f"unweighted random {_trunk} features",
+        filters=Filters("torchvision", 0),
+    )
+
+for _short in ("vgg", "squeeze"):
+    _register(
+        f"lpips-{_short}-watson",
+        _short,
+        f"LPIPS trained anew by Czolbe et al., {NETS[_short]}",
+        f"watson-linear-{_short}",
+        LPIPS_UNSIGNED,
+        paper=_WATSON_PAPER,
+        code=_WATSON_CODE,
+    )

@@ -105,6 +105,7 @@ register(
         name="mmdpp",
         load=lambda device: MmdPlusPlus(RandomFeatures(3, 0.06, 512, True), 3, 0.1).to(device),
         title="MMD++: 512 random filters 3×3, 32×32 windows",
+        family="patch distributions",
         paper=_PAPER,
         code=_CODE,
         min_size=_WINDOW,

@@ -9,24 +9,25 @@ from pmbench.color import lab, precise, signed, truncated_to_8_bit
 from pmbench.images import Images
 from pmbench.metrics import metric
 
+_FAMILY = "pixels"
 _PLE = "https://github.com/ariel415el/PerceptualLossExperiments"
 _LPIPS = "https://github.com/richzhang/PerceptualSimilarity"
 _MSE_FLOOR = 1e-12  # so that identical images have a PSNR: 120 dB
 
 
-@metric("l1", title="mean absolute difference, on [-1, 1]", code=_PLE)
+@metric("l1", family=_FAMILY, title="mean absolute difference, on [-1, 1]", code=_PLE)
 def l1(x: Images, y: Images) -> Tensor:
     """Return mean |x - y| of values in [-1, 1]: (N,), in [0, 2]."""
     return (signed(x.pixels) - signed(y.pixels)).abs().mean(dim=(1, 2, 3))
 
 
-@metric("l2", title="mean squared difference, on [-1, 1]", code=_PLE)
+@metric("l2", family=_FAMILY, title="mean squared difference, on [-1, 1]", code=_PLE)
 def l2(x: Images, y: Images) -> Tensor:
     """Return mean (x - y)² of values in [-1, 1]: (N,), in [0, 4]."""
     return (signed(x.pixels) - signed(y.pixels)).square().mean(dim=(1, 2, 3))
 
 
-@metric("psnr", title="peak signal-to-noise ratio, dB", higher_is_better=True)
+@metric("psnr", family=_FAMILY, title="peak signal-to-noise ratio, dB", higher_is_better=True)
 def psnr(x: Images, y: Images) -> Tensor:
     """Return 10 log10(1 / MSE) of values in [0, 1]: (N,), in dB; MSE is at least 1e-12."""
     mse = (x.pixels - y.pixels).square().mean(dim=(1, 2, 3))
@@ -35,6 +36,7 @@ def psnr(x: Images, y: Images) -> Tensor:
 
 @metric(
     "l2-lab",
+    family=_FAMILY,
     title="mean squared difference in CIE Lab, on 8-bit images",
     paper='Zhang et al. 2018 (the "L2" row of Table 5)',
     code=_LPIPS,

@@ -48,8 +48,12 @@ _GAUSSIAN = gaussian(11, 1.5)
 _UNIFORM = torch.full((7,), 1 / 7, dtype=torch.float64)
 
 
+_FAMILY = "structural similarity"
+
+
 @metric(
     "ssim",
+    family=_FAMILY,
     title="SSIM, 11×11 Gaussian window, on [0, 1]",
     paper=_PAPER,
     higher_is_better=True,
@@ -63,6 +67,7 @@ def ssim(x: Images, y: Images) -> Tensor:
 
 @metric(
     "dssim",
+    family=_FAMILY,
     title="(1 - SSIM) / 2, 7×7 uniform window, on 8-bit images",
     paper=f"{_PAPER}; as in Zhang et al. 2018",
     code="https://github.com/richzhang/PerceptualSimilarity",

@@ -1,0 +1,96 @@
+"""The names that a user may give to metrics: registered ones, and doors to everyone else's.
+
+``NAME=ADDRESS`` gives a metric behind a door a name of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pmbench.errors import PmbenchError, unknown
+from pmbench.metrics import Metric, registered
+
+# the scheme of an address -> the module of pmbench.doors that opens it
+_DOORS = {
+    "net": "net",
+    "pyiqa": "pyiqa",
+    "torchmetrics": "torchmetrics",
+    "cmd": "command",
+}
+_NAMED = re.compile(r"([a-z0-9][a-z0-9._+-]*)=(.+)", re.DOTALL)
+_ADDRESS = re.compile(rf"({'|'.join(_DOORS)})(?:\?([^:]*))?:(.+)", re.DOTALL)
+_PYTHON = re.compile(r".+\.py(:[\w-]+)?|[A-Za-z_][\w.]*:\w+")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The metrics that were asked for, and those that "all" left out, each with the reason."""
+
+    metrics: list[Metric]
+    left_out: Mapping[str, str]
+
+
+def catalogue() -> dict[str, Metric]:
+    """Return every metric that has a name: pmbench's own, and those of installed plug-ins."""
+    from pmbench.doors import plugins
+
+    known = registered()
+    for entry in plugins.installed(known):
+        known[entry.name] = entry
+    return known
+
+
+def choose(names: list[str]) -> Choice:
+    """Return the metrics of those names and addresses, each once.
+
+    "all" is every metric of the catalogue whose package is installed. Raises PmbenchError for a
+    name that is neither known nor an address, and where one name is given to two metrics.
+    """
+    known = catalogue()
+    chosen: dict[str, Metric] = {}
+    left_out: dict[str, str] = {}
+    for name in names:
+        if name != "all":
+            _add(chosen, known[name] if name in known else _enter(name, known))
+            continue
+        for entry in known.values():
+            if (lacking := entry.not_installed()) is not None:
+                left_out[entry.name] = lacking
+            else:
+                _add(chosen, entry)
+    return Choice(list(chosen.values()), left_out)
+
+
+def _add(chosen: dict[str, Metric], entry: Metric) -> None:
+    if chosen.setdefault(entry.name, entry) != entry:
+        raise PmbenchError(
+            f"two metrics are called '{entry.name}'; name one of them with NAME=ADDRESS"
+        )
+
+
+def _enter(text: str, known: Mapping[str, Metric]) -> Metric:
+    """Return the metric behind an address."""
+    name, address = text, text
+    if named := _NAMED.fullmatch(text):
+        name, address = named.groups()
+        if name in known:
+            raise PmbenchError(f"'{name}' is the name of a registered metric; choose another name")
+    if parts := _ADDRESS.fullmatch(address):
+        scheme, query, rest = parts.groups()
+        door = importlib.import_module(f"pmbench.doors.{_DOORS[scheme]}")
+        return door.enter(name, rest, _options(query or "", text))  # type: ignore[no-any-return]
+    if _PYTHON.fullmatch(address):
+        from pmbench.doors import python
+
+        return python.enter(name, address, {})
+    raise unknown("metric", name, known)
+
+
+def _options(query: str, text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in query.split("&") if part]
+    if bad := [key for key, equals, value in pairs if not (key and equals and value)]:
+        raise PmbenchError(f"{text}: expected options as ?key=value&key=value, got '{bad[0]}'")
+    return {key: value for key, _, value in pairs}
