@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pmbench import weights
 from pmbench.color import signed
@@ -102,20 +103,25 @@ ARCHITECTURES = {
 class Trunk(nn.Module):
     """Pixels -> a network's features at each of its taps, in one form.
 
-    ``forward`` takes (N, 3, H, W) in [0, 1] and returns one (N, C, h, w) a tap.
+    ``forward`` takes (N, 3, H, W) in [0, 1] and returns one (N, C, h, w) a tap. ``taps`` and
+    ``pixels_per_pass`` are those of Architecture.
     """
 
     def __init__(
-        self, name: str, preprocessing: Preprocessing, filters: Filters, form: Form
+        self,
+        features: nn.Sequential,
+        taps: tuple[int, ...],
+        preprocessing: Preprocessing,
+        form: Form,
+        pixels_per_pass: int,
     ) -> None:
         super().__init__()
-        architecture = ARCHITECTURES[name]
         self.preprocessing = preprocessing
         self.form = form
         before = 1 if form == "conv" else 0  # a tap's ReLU follows its convolution
-        self.taps = tuple(tap - before for tap in architecture.taps)
-        self.pixels_per_pass = architecture.pixels_per_pass
-        self.features = _features(name, filters)[: max(self.taps) + 1]
+        self.taps = tuple(tap - before for tap in taps)
+        self.pixels_per_pass = pixels_per_pass
+        self.features = features[: max(self.taps) + 1]
         if form == "conv":
             for layer in self.features:
                 if isinstance(layer, nn.ReLU):
@@ -146,6 +152,17 @@ def unit(features: Tensor) -> Tensor:
     return features / (length + 1e-10)
 
 
+def blur_pool(features: Tensor, padding: int) -> Tensor:
+    """Halve the size of (N, C, h, w): each channel blurred with (1, 2, 1)ᵀ(1, 2, 1) / 16, stride 2.
+
+    ``padding`` zeros are put around it first.
+    """
+    line = torch.tensor([0.25, 0.5, 0.25], dtype=features.dtype, device=features.device)
+    channels = features.shape[1]
+    kernel = torch.outer(line, line).expand(channels, 1, 3, 3)
+    return F.conv2d(features, kernel, stride=2, padding=padding, groups=channels)
+
+
 @functools.cache
 def trunk(
     name: str, preprocessing: Preprocessing, filters: Filters, form: Form, device: torch.device
@@ -156,13 +173,23 @@ def trunk(
     of one choice, and silently stop the sharing. For the same reason metrics that use one network
     with one preprocessing agree on one form: "conv" serves those that want another.
     """
+    architecture = ARCHITECTURES[name]
     # made outside of inference mode, since it may be asked for a gradient later: it is a loss too
     with torch.inference_mode(False):
-        net = Trunk(name, preprocessing, filters, form).eval().requires_grad_(False).to(device)
-        return net.to(memory_format=torch.channels_last)
+        features, per_pass = features_of(name, filters), architecture.pixels_per_pass
+        return frozen(Trunk(features, architecture.taps, preprocessing, form, per_pass), device)
 
 
-def _features(name: str, filters: Filters) -> nn.Sequential:
+def frozen(net: Trunk, device: torch.device) -> Trunk:
+    """Return the network on ``device``, in eval mode, without gradients of its own."""
+    return net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+
+
+def features_of(name: str, filters: Filters) -> nn.Sequential:
+    """Return the layers of one of ARCHITECTURES with these filters, on the CPU.
+
+    Raises PmbenchError where the weight file is missing or another network's.
+    """
     architecture = ARCHITECTURES[name]
     build = getattr(torchvision.models, architecture.build)
     if filters.kind == "torchvision":

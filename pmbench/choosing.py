@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from pmbench.doors.foreign import RESERVED
 from pmbench.errors import PmbenchError, unknown
 from pmbench.metrics import Metric, registered
 
@@ -20,9 +21,10 @@ _DOORS = {
     "torchmetrics": "torchmetrics",
     "cmd": "command",
 }
-_NAMED = re.compile(r"([a-z0-9][a-z0-9._+-]*)=(.+)", re.DOTALL)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
+_NAMED = re.compile(r"([^=/:?]+)=(.+)", re.DOTALL)
 _ADDRESS = re.compile(rf"({'|'.join(_DOORS)})(?:\?([^:]*))?:(.+)", re.DOTALL)
-_PYTHON = re.compile(r".+\.py(:[\w-]+)?|[A-Za-z_][\w.]*:\w+")
+_PYTHON = re.compile(r"(.+\.py(?::[\w.+-]+)?|[A-Za-z_][\w.]*:[\w.+-]+)(?:\?(.*))?")
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,40 @@ def choose(names: list[str]) -> Choice:
     "all" is every metric of the catalogue whose package is installed. Raises PmbenchError for a
     name that is neither known nor an address, and where one name is given to two metrics.
     """
-    known = catalogue()
+    known = registered()
+    if not known.keys() >= set(names):  # plug-ins may take long to import
+        known = catalogue()
     chosen: dict[str, Metric] = {}
     left_out: dict[str, str] = {}
-    for name in names:
-        if name != "all":
-            _add(chosen, known[name] if name in known else _enter(name, known))
-            continue
-        for entry in known.values():
-            if (lacking := entry.not_installed()) is not None:
-                left_out[entry.name] = lacking
-            else:
+    for name in dict.fromkeys(names):
+        if name in known:
+            _add(chosen, known[name])
+        elif name != "all":
+            for entry in _enter(name, known):
                 _add(chosen, entry)
-    return Choice(list(chosen.values()), left_out)
+        else:
+            for entry in known.values():
+                if (lacking := entry.not_installed()) is not None:
+                    left_out[entry.name] = lacking
+                else:
+                    _add(chosen, entry)
+    return Choice(list(chosen.values()), {k: v for k, v in left_out.items() if k not in chosen})
+
+
+def check_name(name: str, known: Collection[str]) -> None:
+    """Raise PmbenchError for a name that a user may not give to a metric."""
+    if not _NAME.fullmatch(name):
+        raise PmbenchError(
+            f"'{name}' cannot name a metric; expected lower-case letters, digits and . _ + - , "
+            "beginning with a letter or a digit"
+        )
+    if name in RESERVED:
+        raise PmbenchError(
+            f"'{name}' cannot name a metric, since it stands for something else; choose another "
+            "name"
+        )
+    if name in known:
+        raise PmbenchError(f"'{name}' is the name of a registered metric; choose another name")
 
 
 def _add(chosen: dict[str, Metric], entry: Metric) -> None:
@@ -71,22 +94,35 @@ def _add(chosen: dict[str, Metric], entry: Metric) -> None:
         )
 
 
-def _enter(text: str, known: Mapping[str, Metric]) -> Metric:
-    """Return the metric behind an address."""
-    name, address = text, text
+def _enter(text: str, known: Mapping[str, Metric]) -> list[Metric]:
+    """Return the metrics behind an address."""
+    name, address = None, text
     if named := _NAMED.fullmatch(text):
         name, address = named.groups()
-        if name in known:
-            raise PmbenchError(f"'{name}' is the name of a registered metric; choose another name")
+        check_name(name, known)
+    if address in known:
+        raise PmbenchError(
+            f"{text}: '{address}' is a metric's name already; NAME=ADDRESS is for addresses, such "
+            "as ./mine.py:name"
+        )
     if parts := _ADDRESS.fullmatch(address):
         scheme, query, rest = parts.groups()
         door = importlib.import_module(f"pmbench.doors.{_DOORS[scheme]}")
-        return door.enter(name, rest, _options(query or "", text))  # type: ignore[no-any-return]
-    if _PYTHON.fullmatch(address):
+        found = [door.enter(name or text, rest, _options(query or "", text))]
+    elif parts := _PYTHON.fullmatch(address):
         from pmbench.doors import python
 
-        return python.enter(name, address, {})
-    raise unknown("metric", name, known)
+        place, query = parts.groups()
+        found = python.enter(name, place, _options(query or "", text))
+    else:
+        raise unknown("metric", address, known)
+    for entry in found:
+        if known.get(entry.name, entry) != entry:
+            raise PmbenchError(
+                f"{text}: its metric is called '{entry.name}', which is the name of a registered "
+                "metric; give it another with NAME=ADDRESS"
+            )
+    return found
 
 
 def _options(query: str, text: str) -> dict[str, str]:

@@ -41,3 +41,8 @@ def lab(rgb: Tensor) -> Tensor:
     f = torch.where(xyz > 0.008856, xyz.clamp(min=1e-12) ** (1 / 3), 7.787 * xyz + 16 / 116)
     x, y, z = f.unbind(dim=1)
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), dim=1)
+
+
+def lab_of_8_bit(pixels: Tensor) -> Tensor:
+    """Return CIE Lab of pixels in [0, 1] truncated to 8 bits, (N, 3, H, W), float64."""
+    return lab(precise(truncated_to_8_bit(pixels)) / 255)

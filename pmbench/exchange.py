@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,29 +53,11 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
     distance that is no finite number, or a vote outside [0, 1].
     """
     kind = PROTOCOLS[protocol]
-    try:
-        table = pd.read_csv(path, keep_default_na=False, dtype=str)
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise PmbenchError(
-            f"{path}: expected a CSV file with the columns {_wanted(protocol)} "
-            f"({str(error).strip()})"
-        ) from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for row labels
-        raise PmbenchError(
-            f"{path}: the rows have more fields than the header; expected one for each column"
-        )
-    table = table.rename(columns={k: v for k, v in _ALIASES.items() if v not in table.columns})
-    missing = [name for name in (kind.vote, *kind.columns) if name not in table.columns]
-    if missing:
-        raise PmbenchError(
-            f"{path}: no column '{missing[0]}'; the protocol {protocol} needs {_wanted(protocol)}; "
-            f"found {', '.join(table.columns)}"
-        )
-    if table.empty:
-        raise PmbenchError(f"{path}: no rows; expected one for each item")
+    wanted = ("item", "sub_dataset", "votes", kind.vote, *kind.columns)
+    table = read_table(path, protocol, wanted, needed=(kind.vote, *kind.columns))
     n = len(table)
     shares, votes = _votes(path, table, kind.vote)
-    distances = np.stack([_numbers(path, table, column) for column in kind.columns], axis=1)
+    distances = np.stack([numbers(path, table, column) for column in kind.columns], axis=1)
     subs = table["sub_dataset"] if "sub_dataset" in table else pd.Series([WHOLE] * n)
     codes, names = pd.factorize(subs)
     for name in names:
@@ -99,26 +82,52 @@ def score_table(name: str, protocol: str, items: Items, distances: Array) -> pd.
     return pd.concat(tables, ignore_index=True)
 
 
-def _wanted(protocol: str) -> str:
-    kind = PROTOCOLS[protocol]
-    return ", ".join(["item", "sub_dataset", "votes", kind.vote, *kind.columns])
+def read_table(
+    path: Path, protocol: str, wanted: Sequence[str], needed: Collection[str]
+) -> pd.DataFrame:
+    """Return a CSV file as it is, as text, the columns by their usual names.
+
+    Raises PmbenchError where it cannot be read, is empty, or lacks one of the columns ``needed``;
+    the sentence names those ``wanted``.
+    """
+    try:
+        table = pd.read_csv(path, keep_default_na=False, dtype=str)
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise PmbenchError(
+            f"{path}: expected a CSV file with the columns {', '.join(wanted)} "
+            f"({str(error).strip()})"
+        ) from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for row labels
+        raise PmbenchError(
+            f"{path}: the rows have more fields than the header; expected one for each column"
+        )
+    table = table.rename(columns={k: v for k, v in _ALIASES.items() if v not in table.columns})
+    if missing := [name for name in wanted if name in needed and name not in table.columns]:
+        raise PmbenchError(
+            f"{path}: no column '{missing[0]}'; the protocol {protocol} needs {', '.join(wanted)}; "
+            f"found {', '.join(table.columns)}"
+        )
+    if table.empty:
+        raise PmbenchError(f"{path}: no rows; expected one for each item")
+    return table
 
 
-def _numbers(path: Path, table: pd.DataFrame, column: str) -> Array:
-    numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
-    bad = np.flatnonzero(~np.isfinite(numbers))
+def numbers(path: Path, table: pd.DataFrame, column: str) -> Array:
+    """Return a column as float64. Raises PmbenchError where a field is no finite number."""
+    values = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
+    bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise PmbenchError(
             f"{path}: line {bad[0] + 2}: column '{column}' is {table[column].iloc[bad[0]]!r}; "
             "expected a finite number"
         )
-    return numbers
+    return values
 
 
 def _votes(path: Path, table: pd.DataFrame, column: str) -> tuple[Array, Array]:
     """Return shares, rounded to k/n where n is known, and the numbers of votes."""
-    p = _numbers(path, table, column)
-    asked = _numbers(path, table, "votes") if "votes" in table else None
+    p = numbers(path, table, column)
+    asked = numbers(path, table, "votes") if "votes" in table else None
     if asked is not None and len(bad := np.flatnonzero(asked % 1)):
         raise PmbenchError(
             f"{path}: line {bad[0] + 2}: {asked[bad[0]]:g} votes; expected a whole number"

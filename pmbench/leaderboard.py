@@ -8,70 +8,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pmbench import manifest
+from pmbench.board import Board, Cell, Row, View
 from pmbench.errors import PmbenchError, unknown
 from pmbench.protocols import PROTOCOLS, Protocol, Statistic
+from pmbench.published import published_legend, published_rows, published_table
 from pmbench.runs import Run, find
 
+_MANY = 16  # with more metrics than this a board is grouped by family
 SYNTHETIC = "synthetic, no human votes"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number, on the scale it is computed on, and its interval; NaN where there is none."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    note: str = ""
-    part: bool = False  # it covers less than it seems to; the note says why
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a board; ``cells`` by column."""
-
-    name: str
-    kind: str  # "metric" | "human" | "published"
-    cells: dict[str, Cell]
-    n: int | None = None
-    of: int | None = None
-    speed: float | None = None  # items/s
-    other_protocol: bool = False  # measured in another way than most rows
-
-
-@dataclass(frozen=True)
-class Board:
-    """One table. ``columns`` are "macro", perhaps "pooled", and the sub-datasets."""
-
-    dataset: str
-    title: str
-    marks: list[str]  # what must be known before any number is believed
-    statistic: Statistic
-    unit: str  # "triplets" | "pairs"
-    columns: list[str]
-    headers: dict[str, str]  # short names of columns, for narrow tables
-    rows: list[Row]
-    legend: list[str] = field(default_factory=list)
-    signature: str = ""  # the protocol part, which most rows share
-
-
-@dataclass(frozen=True)
-class View:
-    """What a leaderboard shows."""
-
-    dataset: str | None = None  # a dataset or a group; None: all there are
-    statistic: str | None = None  # None: each protocol's main one
-    pooled: bool = False
-    published: bool = False
-    sort: str = "macro"
-    variants: bool = True  # a dataset's name stands for its variants, such as …@exact4, too
 
 
 def boards(results: Path, view: View) -> list[Board]:
@@ -104,10 +54,11 @@ def tidy(results: Path, view: View) -> pd.DataFrame:
     Of a view, the dataset, the statistic and the published rows (kind "published") count.
     """
     runs = _runs(results, view.dataset)
-    tables = [_published_table(runs)] if view.published else []
+    tables = [published_table(runs)] if view.published else []
     for run in runs:
         table = run.scores()
         table.insert(0, "dataset", run.dataset)
+        table["family"] = _family(run)
         table["partial"] = bool(run.info["dataset"]["partial"])
         table["human_votes"] = bool(run.info["dataset"]["human_votes"])
         speed = run.info["items_per_second"]
@@ -116,6 +67,7 @@ def tidy(results: Path, view: View) -> pd.DataFrame:
         people = table["kind"] == "human"  # the same in every run, and not the metric's
         table.loc[people, "signature"] = _way(run)
         table.loc[people, "items_per_second"] = math.nan
+        table.loc[people, "family"] = "people"
         tables.append(table[table["human_votes"] | (table["kind"] == "metric")])
     tables = [table for table in tables if len(table)]
     if not tables:
@@ -152,9 +104,11 @@ def _board(dataset: str, runs: list[Run], view: View) -> Board | None:
         legend.append(f"† measured in another way, or on other items, than {usual}; not comparable")
     shown = rows
     if view.published:
-        published, why_not = _published(runs, columns, statistic is protocol.statistics[0])
+        published, why_not = published_rows(runs, columns, statistic is protocol.statistics[0])
         shown = rows + published
-        legend += [why_not] if why_not else _published_legend(published, runs)
+        legend += [why_not] if why_not else published_legend(published, runs)
+    metrics = sum(row.kind == "metric" for row in shown)
+    grouped = metrics > _MANY if view.grouped is None else view.grouped
     return Board(
         dataset=dataset,
         title=str(facts["title"]),
@@ -163,7 +117,8 @@ def _board(dataset: str, runs: list[Run], view: View) -> Board | None:
         unit=_unit(protocol),
         columns=columns,
         headers={str(k): str(v) for k, v in dict(facts["short_names"]).items()},
-        rows=_sorted(shown, view.sort, columns),
+        rows=_sorted(shown, view.sort, columns, grouped),
+        grouped=grouped,
         legend=legend,
         signature=usual,
     )
@@ -225,6 +180,7 @@ def _measured(runs: list[Run], statistic: Statistic, columns: list[str]) -> tupl
                 n=int(places["macro"]["n"]),
                 of=int(run.info["dataset"]["of"]),
                 speed=run.info["items_per_second"] if kind == "metric" else None,
+                family=_family(run) if kind == "metric" else "people",
                 other_protocol=way != usual,
             )
     if not runs[0].info["dataset"]["human_votes"]:
@@ -248,67 +204,35 @@ def _legend(protocol: Protocol, rows: list[Row], statistic: Statistic) -> list[s
     lines += [f"{human.name}: {human.title}" for human in protocol.humans if human.name in shown]
     if any(cell.part for cell in cells):
         lines.append("* over a part of the items only; the reasons:")
+    by_note: dict[str, list[str]] = {}
     for row in rows:
         if note := row.cells["macro"].note:  # says what the notes of the other columns say
-            lines.append(f"{row.name}: {note}")
-    return lines
+            by_note.setdefault(note, []).append(row.name)
+    return lines + [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
 
 
-def _published(runs: list[Run], columns: list[str], main: bool) -> tuple[list[Row], str]:
-    """Return the dataset's published rows, or why they are not shown."""
-    entry = manifest.datasets().get(str(runs[0].info["dataset"]["name"]))
-    if entry is None or not entry.published:
-        return [], "published: nobody has published scores on this dataset, as far as known here"
-    if not main:
-        return [], "published: not shown, since papers report no other statistic than the main one"
-    if runs[0].dataset != entry.name or any(run.info["dataset"]["partial"] for run in runs):
-        return [], "published: not shown beside a partial dataset or another resize mode"
-    rows = []
-    for published in entry.published:
-        name = " ".join(filter(None, [published.metric, f"[{published.label}]"]))
-        cells = {c: Cell(v / 100) for c, v in published.scores.items() if c in columns}
-        rows.append(Row(name=name, kind="published", cells=cells))
-    return rows, ""
+def _family(run: Run) -> str:
+    return str(run.info["metric"].get("family", "other"))
 
 
-def _published_table(runs: list[Run]) -> pd.DataFrame:
-    """Return the published scores of the runs' datasets as tidy rows; their source is the note."""
-    records = []
-    for name in dict.fromkeys(run.dataset for run in runs):
-        its_runs = [run for run in runs if run.dataset == name]
-        main = PROTOCOLS[str(its_runs[0].info["dataset"]["protocol"])].statistics[0].name
-        subs = [str(sub) for sub in its_runs[0].info["dataset"]["sub_datasets"]]
-        rows, _ = _published(its_runs, ["macro", *subs], main=True)
-        entry = manifest.datasets().get(name)
-        sources = [published.source for published in entry.published] if entry else []
-        for row, source in zip(rows, sources, strict=False):
-            records += [
-                {
-                    "dataset": name, "kind": "published", "name": row.name, "statistic": main,
-                    "sub_dataset": place, "value": cell.value, "note": source,
-                    "partial": False, "human_votes": True, "signature": "",
-                }
-                for place, cell in row.cells.items()
-            ]  # fmt: skip
-    return pd.DataFrame(records)
+def _sorted(rows: list[Row], sort: str, columns: list[str], grouped: bool) -> list[Row]:
+    """Return the rows by falling score (n/a last), rising name, or falling speed.
 
-
-def _published_legend(rows: list[Row], runs: list[Run]) -> list[str]:
-    entry = manifest.datasets()[str(runs[0].info["dataset"]["name"])]
-    sources = dict.fromkeys(published.source for published in entry.published)
-    return [f"[…]: published, {'; '.join(sources)}"] if rows else []
-
-
-def _sorted(rows: list[Row], sort: str, columns: list[str]) -> list[Row]:
-    """Return the rows by falling score (n/a last), rising name, or falling speed."""
-    if sort == "name":
-        return sorted(rows, key=lambda row: row.name)
-    if sort in ("speed", "items/s"):
-        return sorted(rows, key=lambda row: -(row.speed or 0))
+    Grouped, a family stands where its first row would; people and papers come first and last.
+    """
     column = sort if sort in columns else "macro"  # a sub-dataset of another board
 
-    def falling(row: Row) -> float:
+    def place(row: Row) -> tuple[float, str]:
+        if sort == "name":
+            return 0.0, row.name
+        if sort in ("speed", "items/s"):
+            return -(row.speed or 0), ""
         value = row.cells.get(column, Cell(math.nan)).value
-        return math.inf if math.isnan(value) else -value
+        return (math.inf if math.isnan(value) else -value), ""
 
-    return sorted(rows, key=falling)
+    flat = sorted(rows, key=place)
+    if not grouped:
+        return flat
+    ends = {"people": -1, "published": len(flat)}
+    first = {row.family: i for i, row in reversed(list(enumerate(flat)))} | ends
+    return sorted(flat, key=lambda row: first[row.family])

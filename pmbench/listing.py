@@ -1,4 +1,4 @@
-"""What there is: metrics, datasets and runs, as tables."""
+"""What there is: datasets and runs, as tables. Metrics have cards."""
 
 from __future__ import annotations
 
@@ -11,33 +11,6 @@ from pmbench.download import pack_path
 from pmbench.pack import Pack
 from pmbench.resize import resize_for
 from pmbench.runs import find
-
-
-def metrics() -> pd.DataFrame:
-    """Return every registered metric: name, title, direction, smallest size, weights, paper."""
-    from pmbench import weights
-    from pmbench.metrics import registered
-
-    def state(names: tuple[str, ...]) -> str:
-        absent = [name for name in names if weights.find(name) is None]
-        return (
-            "none needed" if not names else f"to fetch: {', '.join(absent)}" if absent else "here"
-        )
-
-    return pd.DataFrame(
-        [
-            {
-                "metric": m.name,
-                "title": m.title,
-                "better": "higher" if m.higher_is_better else "lower",
-                "min_size": m.min_size,
-                "weights": state(m.weights),
-                "licence": m.licence,
-                "paper": m.paper,
-            }
-            for m in registered().values()
-        ]
-    )
 
 
 def datasets() -> pd.DataFrame:

@@ -48,6 +48,7 @@ def of_metric(loaded: Loaded, pack: Pack) -> dict[str, Any]:
     return {
         "name": metric.name,
         "title": metric.title,
+        "family": metric.family,
         "paper": metric.paper,
         "code": metric.code,
         "licence": metric.licence,

@@ -16,7 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pmbench.leaderboard import Board, Cell, Row
+from pmbench.board import Board, Cell, Row
 from pmbench.protocols import Protocol
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def to_rich(board: Board, width: int) -> RenderableType:
         heading.append(f"\n{mark}", style="bold yellow")
     legend = Text("\n".join([*board.legend, *_signature(board)]), style="dim")
     names = [_broken(_name(row)) for row in board.rows]
-    longest = max(len(line) for name in ["metric", *names] for line in name.splitlines())
+    headings = ["metric", *(row.family for row in board.rows if board.grouped)]
+    longest = max(len(line) for name in [*headings, *names] for line in name.splitlines())
     gap = 2
     columns = [_column(board, name, wide=True) for name in board.columns]
     columns += _facts(board, wide=True)
@@ -96,6 +97,9 @@ def _table(board: Board, names: list[str], columns: list[_Column], gap: int) -> 
         table.add_column(Text(column.header), justify="right", no_wrap=True)
     best = _best(board)
     for i, row in enumerate(board.rows):
+        if _begins_family(board, i):
+            table.add_section()
+            table.add_row(Text(row.family, style="bold cyan"))
         cells = [
             Text(
                 column.texts[i],
@@ -131,7 +135,9 @@ def to_markdown(board: Board) -> str:
     lines += [f"**{mark}**\n" for mark in board.marks]
     lines += [_line(headers), _line(["---"] + ["---:"] * (len(headers) - 1))]
     best = _best(board)
-    for row in board.rows:
+    for i, row in enumerate(board.rows):
+        if _begins_family(board, i):
+            lines.append(_line([f"***{row.family}***", *[""] * (len(headers) - 1)]))
         cells = []
         for column in board.columns:
             text = _text(board, row.cells.get(column), interval=column in ("macro", "pooled"))
@@ -158,6 +164,11 @@ def _header(board: Board, column: str, wide: bool) -> str:
     if column in ("macro", "pooled"):
         return f"{board.statistic.title}\n{column}"
     return column if wide else board.headers.get(column, column)
+
+
+def _begins_family(board: Board, i: int) -> bool:
+    """Say whether the row ``i`` is the first of its family, and the family's name is due."""
+    return board.grouped and (i == 0 or board.rows[i - 1].family != board.rows[i].family)
 
 
 def _name(row: Row) -> str:

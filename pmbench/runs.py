@@ -3,11 +3,14 @@
 ``results/<dataset>/<metric>/`` holds ``distances.h5`` (item ids, sub-datasets, votes and distances:
 all that scoring needs), ``run.json`` (provenance) and ``scores.csv``. A dataset measured in another
 way than its default, or in part, has a folder of its own: ``bapps-2afc-val@exact4``, ``…@first10``.
+What a metric is called stands in ``run.json``; its folder is called like it where that is possible.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,8 @@ from pmbench.pack import Items, Pack
 
 FORMAT = 1
 JOURNAL = "journal.bin"
+# of metrics, as folders: the same on file systems that ignore case, and Windows' devices left out
+_PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9][a-z0-9._+-]{0,79}(?<!\.)")
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,18 @@ def folder_name(dataset: str, resize_label: str, default_label: str, selection: 
     return "@".join([dataset, *filter(None, [",".join(filter(None, variant))])])
 
 
+def metric_folder(metric: str) -> str:
+    """Return the name of the folder of a metric's run: the metric's own, if it is a plain one.
+
+    Other names (``net:timm/x``, very long ones, capital letters) become something readable that
+    every file system takes, and a digest that keeps them apart: ``net_timm_x~1f9c03ab``.
+    """
+    if _PLAIN.fullmatch(metric):
+        return metric
+    readable = re.sub(r"[^a-z0-9.+-]+", "_", metric.lower())[:60].strip("_.") or "metric"
+    return f"{readable}~{hashlib.sha256(metric.encode()).hexdigest()[:8]}"
+
+
 def protocol_signature(pack: Pack, chosen: int, selection: Selection, convention: str) -> str:
     """Return the part of the signature that all metrics of one table share."""
     whole = pack.expected or len(pack)
@@ -79,6 +96,11 @@ class Run:
     def metric(self) -> str:
         """The metric's name."""
         return str(self.info["metric"]["name"])
+
+    @property
+    def imported(self) -> bool:
+        """Whether its distances were computed elsewhere, and came in a file."""
+        return bool(self.info.get("environment", {}).get("imported"))
 
     @property
     def signature(self) -> str:
@@ -165,11 +187,14 @@ def damaged(results: Path) -> list[str]:
 def pick(results: Path, name: str, dataset: str | None) -> Run:
     """Return the one run that the user means by a metric's name, or by ``dataset/metric``.
 
-    Raises PmbenchError where there is none, or several.
+    A metric's name may have a slash in it too. Raises PmbenchError where there is no such run, or
+    several.
     """
-    if "/" in name:
-        dataset, _, name = name.rpartition("/")
     runs = find(results, dataset)
+    if "/" in name and not any(run.metric == name for run in runs):
+        first, _, rest = name.partition("/")
+        if there := find(results, first):
+            dataset, name, runs = first, rest, there
     if not runs:
         raise PmbenchError(
             f"no runs in {results}" + (f" on {dataset}" if dataset else "")
@@ -177,7 +202,8 @@ def pick(results: Path, name: str, dataset: str | None) -> Run:
         )  # fmt: skip
     meant = [run for run in runs if run.metric == name]
     if not meant:
-        raise unknown("run", name, {run.metric for run in runs})
+        full = "/" in name
+        raise unknown("run", name, {f"{r.dataset}/" * full + r.metric for r in runs})
     if len(meant) > 1:  # a dataset's name stands for its variants too, but for itself first
         meant = [run for run in meant if run.dataset == dataset] or meant
     if len(meant) > 1:

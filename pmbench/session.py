@@ -6,9 +6,10 @@ together, and a metric that fails takes no other with it.
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,59 +18,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pmbench import __version__, provenance
 from pmbench.batches import Bounds, plan
 from pmbench.errors import PmbenchError
 from pmbench.evaluate import Result, measure
+from pmbench.job import Job, locked
 from pmbench.journal import Head, Journal, head_of
 from pmbench.loading import Loaded
-from pmbench.manifest import Manifest
-from pmbench.pack import Pack
-from pmbench.protocols import PROTOCOLS, Protocol
 from pmbench.reporting import Reporter, Task
-from pmbench.resize import resize_for
-from pmbench.runs import JOURNAL, Run, Selection, folder_name, open_run, protocol_signature, save
+from pmbench.runs import JOURNAL, Run, open_run, save
 from pmbench.scores import human_rows, score
 
-
-@dataclass(frozen=True)
-class Job:
-    """One dataset, as it is to be measured."""
-
-    manifest: Manifest
-    pack: Pack
-    selection: Selection
-    results: Path
-
-    @property
-    def protocol(self) -> Protocol:
-        """How the dataset is scored."""
-        return PROTOCOLS[self.manifest.protocol]
-
-    @property
-    def chosen(self) -> NDArray[np.int64]:
-        """The items that are measured, as indices into the pack."""
-        return self.selection.index(self.pack)
-
-    @property
-    def folder_name(self) -> str:
-        """The dataset's name, with an @ and what is not as usual about it."""
-        usual = resize_for(self.manifest, None).label
-        resize = str(self.pack.attributes["resize"])
-        return folder_name(self.manifest.name, resize, usual, self.selection)
-
-    def folder(self, metric: str) -> Path:
-        """Return where the run of a metric is, or will be."""
-        return self.results / self.folder_name / metric
-
-    def signature(self, loaded: Loaded) -> str:
-        """Return the line that names everything a run's numbers depend on."""
-        convention = self.protocol.convention
-        shared = protocol_signature(self.pack, len(self.chosen), self.selection, convention)
-        return f"{shared} || {loaded.signature}"
+__all__ = ["Job", "Outcome", "evaluate"]
 
 
 @dataclass
@@ -95,7 +57,7 @@ class _Session:
     def head(self, loaded: Loaded, bounds: Bounds) -> Head:
         """Return what must be the same for an interrupted run to go on."""
         same = {name: str(self.environment[name]) for name in ("torch", "device", "threads")}
-        return Head(self.job.signature(loaded), {**same, "source": loaded.source}, bounds)
+        return Head(self.job.signature(loaded.signature), {**same, "source": loaded.source}, bounds)
 
 
 def evaluate(
@@ -117,7 +79,7 @@ def evaluate(
         for loaded in metrics:
             name, folder = loaded.metric.name, job.folder(loaded.metric.name)
             try:
-                locks.enter_context(_locked(folder))
+                locks.enter_context(locked(folder))
                 if fresh:
                     (folder / JOURNAL).unlink(missing_ok=True)
                 elif (run := _kept(session, loaded, folder)) is not None:
@@ -133,29 +95,16 @@ def evaluate(
     return session.outcome
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second process from measuring the same thing into the same folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise PmbenchError(
-            f"another pmbench is measuring into {folder}; wait for it, or choose another folder "
-            "with --results"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _kept(session: _Session, loaded: Loaded, folder: Path) -> Run | None:
     """Return the complete run that need not be measured again, scored as this version does."""
     job = session.job
     run = open_run(folder)
-    if run is None or run.signature != job.signature(loaded):
+    if run is not None and run.imported:
+        raise PmbenchError(
+            f"{folder} holds distances that were imported under this name; measure under another "
+            "one, NAME=ADDRESS, or replace them with --fresh"
+        )
+    if run is None or run.signature != job.signature(loaded.signature):
         return None
     if run.info["metric"]["source"] != loaded.source:
         session.reporter.note(
@@ -221,7 +170,7 @@ def _run_group(session: _Session, group: list[Loaded], bounds: Bounds) -> None:
             defined, seconds = int((~np.isnan(distances[:, 0])).sum()), journals[name].seconds
             facts = {
                 "environment": session.environment,
-                "command": " ".join(["pmbench", *sys.argv[1:]]),
+                "command": shlex.join(["pmbench", *sys.argv[1:]]),
                 "started": started.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": round(seconds, 4),
@@ -291,7 +240,7 @@ def _save(
     undefined = "; ".join(refused.values()) if np.isnan(distances).any() else ""
     table = score(job.protocol, loaded.metric.name, items, distances, undefined=undefined)
     info = {
-        "signature": job.signature(loaded),
+        "signature": job.signature(loaded.signature),
         "dataset": provenance.of_dataset(job.manifest, job.pack, job.selection, len(items)),
         "metric": provenance.of_metric(loaded, job.pack),
         **facts,

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from pmbench import bootstrap
+from pmbench.board import Board, Cell, Row, View
 from pmbench.errors import PmbenchError
-from pmbench.leaderboard import Board, Cell, Row, View, boards, tidy
+from pmbench.leaderboard import boards, tidy
 from pmbench.pack import Items
 from pmbench.protocols import JND, TWO_AFC
 from pmbench.runs import Run, save
@@ -57,6 +58,7 @@ def run_2afc(
     speed: float = 100.0,
     votes: int = 5,
     undefined_on: tuple[str, ...] = (),
+    family: str = "other",
     **facts: Any,
 ) -> Run:
     """Save a run on which ``right`` items of each sub-dataset are decided as the majority did.
@@ -90,7 +92,7 @@ def run_2afc(
     } | facts
     info = {
         "signature": f"{way} || {metric}#1f9c0000",
-        "metric": {"name": metric},
+        "metric": {"name": metric, "family": family},
         "dataset": dataset,
         "items_per_second": speed,
     }
@@ -596,7 +598,7 @@ def test_unknown_names_are_answered_with_close_ones(results: Path) -> None:
 def test_tidy_has_every_score_once_and_says_where_it_is_from(results: Path) -> None:
     table = tidy(results, View())
     assert list(table.columns) == [
-        "dataset", *COLUMNS, "partial", "human_votes", "items_per_second", "signature",
+        "dataset", *COLUMNS, "family", "partial", "human_votes", "items_per_second", "signature",
     ]  # fmt: skip
     # 5 statistics × 8 places × 3 metrics and 3 human rows × 8 places; 4 × 4 × 2, and no people
     counts = table.groupby(["dataset", "kind"]).size().to_dict()
@@ -643,3 +645,50 @@ def test_a_whole_number_of_items_per_second_is_fine(tmp_path: Path) -> None:
     path = run.folder / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "items_per_second": 100}))
     assert set(tidy(tmp_path, View())["items_per_second"].dropna()) == {100.0}
+
+
+# --- families -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def families(tmp_path: Path) -> Path:
+    """Return runs of two families, of which the second has the best and the worst metric."""
+    for name, family, right in (
+        ("l1", "pixels", 2), ("l2", "pixels", 3), ("lpips-a", "LPIPS", 4), ("lpips-b", "LPIPS", 0),
+    ):  # fmt: skip
+        run_2afc(tmp_path, name, dict.fromkeys(BAPPS, right), family=family)
+    return tmp_path
+
+
+def test_grouped_families_stand_where_their_best_metric_would_after_people(families: Path) -> None:
+    (board,) = boards(families, View(grouped=True))
+    assert board.grouped
+    metrics = [(row.family, row.name) for row in board.rows if row.kind == "metric"]
+    assert metrics == [
+        ("LPIPS", "lpips-a"), ("LPIPS", "lpips-b"), ("pixels", "l2"), ("pixels", "l1"),
+    ]  # fmt: skip
+    assert [row.family for row in board.rows[:3]] == ["people"] * 3
+
+
+def test_flat_the_score_alone_orders(families: Path) -> None:
+    (board,) = boards(families, View())  # few metrics are not grouped unless asked for
+    assert not board.grouped
+    assert [row.name for row in board.rows if row.kind == "metric"] == [
+        "lpips-a", "l2", "l1", "lpips-b",
+    ]  # fmt: skip
+
+
+def test_many_metrics_are_grouped_unless_flat_is_asked_for(tmp_path: Path) -> None:
+    for i in range(17):
+        run_2afc(tmp_path, f"m{i}", dict.fromkeys(BAPPS, i % 5), family=f"family {i % 2}")
+    assert boards(tmp_path, View())[0].grouped
+    assert not boards(tmp_path, View(grouped=False))[0].grouped
+
+
+def test_a_reason_is_told_once_for_all_metrics_that_share_it(tmp_path: Path) -> None:
+    for name in ("iw-ssim", "ms-ssim"):
+        run_2afc(tmp_path, name, {}, undefined_on=("cnn",))
+    (board,) = boards(tmp_path, View())
+    told = [line for line in board.legend if "needs at least" in line]
+    assert len(told) == 1
+    assert told[0].startswith("iw-ssim, ms-ssim: ")

@@ -26,7 +26,8 @@ from test_leaderboard import (
 )
 
 from pmbench import bootstrap, exchange
-from pmbench.leaderboard import Board, Cell, Row, View, boards, tidy
+from pmbench.board import Board, Cell, Row, View
+from pmbench.leaderboard import boards, tidy
 from pmbench.protocols import JND, TWO_AFC
 from pmbench.render import (
     forecast_to_rich,
@@ -411,6 +412,7 @@ def test_json_is_the_tidy_table_with_null_for_no_number(tmp_path: Path) -> None:
         "n": 0,
         "of": 4,
         "note": "not defined on 4 items: 63×63: needs at least 64 pixels a side; no items left",
+        "family": "other",
         "partial": False,
         "human_votes": True,
         "items_per_second": 12.5,
@@ -427,11 +429,34 @@ def test_csv_has_the_documented_columns_with_n_and_signature(tmp_path: Path) -> 
     table = pd.read_csv(io.StringIO(str(tidy(tmp_path, View()).to_csv(index=False))))
     assert list(table.columns) == [
         "dataset", "kind", "name", "statistic", "sub_dataset", "value", "low", "high", "n", "of",
-        "note", "partial", "human_votes", "items_per_second", "signature",
+        "note", "family", "partial", "human_votes", "items_per_second", "signature",
     ]  # fmt: skip
     row = table[(table["statistic"] == "2afc") & (table["sub_dataset"] == "macro")].iloc[0]
     assert (row["value"], row["n"]) == (pytest.approx(0.65), 24)
     assert row["signature"] == f"{WAY} || a#1f9c0000"
+
+
+# --- families -------------------------------------------------------------------------------------
+
+
+@WIDTHS
+def test_a_family_s_name_stands_above_its_metrics(tmp_path: Path, width: int) -> None:
+    run_2afc(tmp_path, "l1", everywhere(2), family="pixels")
+    run_2afc(tmp_path, "net-alex", everywhere(3), family="LPIPS")
+    (board,) = boards(tmp_path, View(grouped=True))
+    lines = drawn(to_rich(board, width), width)
+    firsts = [line.split()[0] for line in lines if line.split()]
+    order = [firsts.index(word) for word in ("people", "LPIPS", "net-alex", "pixels", "l1")]
+    assert order == sorted(order)
+    markdown = to_markdown(board).splitlines()
+    (heading,) = (line for line in markdown if line.startswith("| ***LPIPS***"))
+    assert heading.count("|") == markdown[markdown.index(heading) + 1].count("|")
+
+
+def test_without_groups_no_family_is_named(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "l1", everywhere(2), family="pixels")
+    (board,) = boards(tmp_path, View())
+    assert not any("pixels" in line for line in drawn(to_rich(board, 100), 100))
 
 
 # --- scores of a file -----------------------------------------------------------------------------

@@ -6,10 +6,10 @@ Heavy imports happen inside them, so that ``pmbench --help`` answers at once.
 
 from __future__ import annotations
 
-from pmbench.cli import data, measure, show
+from pmbench.cli import data, exchange, measure, show
 from pmbench.cli.common import app
 
-__all__ = ["app", "data", "main", "measure", "show"]
+__all__ = ["app", "data", "exchange", "main", "measure", "show"]
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,10 +84,21 @@ Weights = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="For a machine.")]
 
 
+# where a command line begins, which may have commas in it: cmd:…, cmd?…:…, NAME=cmd:…
+_COMMAND = re.compile(r"(?:^|,)\s*((?:[^,=]+=)?cmd(?:\?[^,:]*)?:.*)", re.DOTALL)
+
+
 def split(values: list[str] | None) -> list[str]:
-    """Return names that were repeated, separated by commas, or both."""
-    parts = [part.strip() for value in values or [] for part in value.split(",")]
-    return [part for part in parts if part]
+    """Return names that were repeated, separated by commas, or both.
+
+    What follows ``cmd:`` is one command line to the end of the value.
+    """
+    parts: list[str] = []
+    for value in values or []:
+        command = _COMMAND.search(value)
+        names = value[: command.start()] if command else value
+        parts += [*names.split(","), *([command[1]] if command else [])]
+    return [part.strip() for part in parts if part.strip()]
 
 
 def let_speak(variable: str, value: object) -> None:

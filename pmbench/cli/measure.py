@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 def evaluate(
     metric: Annotated[
         list[str],
-        typer.Option("--metric", "-m", help="Metric, or all; repeat, or separate by commas."),
+        typer.Option("--metric", "-m", help="Metric, address, or all; repeat, or use commas."),
     ],
     dataset: Datasets = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -62,6 +63,9 @@ def evaluate(
 
     Without --dataset: BAPPS if it has been downloaded, else the built-in ladder.
 
+    A metric of your own has an address: Python code, a function (x, y) -> (N,) on RGB batches in
+    [0, 1], or a program that is given two PNG files and prints a number. NAME=ADDRESS names it.
+
     Examples:
 
     `pmbench eval --metric mmdpp`
@@ -69,6 +73,10 @@ def evaluate(
     `pmbench eval -m lpips-alex,lpips-vgg -d bapps-2afc-val --device cuda`
 
     `pmbench eval -m all --plan`
+
+    `pmbench eval -m ./mine.py:distance,package.module:name,ssim`
+
+    `pmbench eval -m "mine=cmd?timeout=5:./my_metric {ref} {dist}"`
     """
     from pmbench.batches import Bounds
     from pmbench.choosing import choose
@@ -89,7 +97,9 @@ def evaluate(
     where = choose_device(device)
     be_exact()
     with reporting() as reporter:
-        jobs = _jobs(split(dataset), resize, Selection(limit), results, reporter)
+        for why, names in _by_reason(choice.left_out):
+            reporter.note(f"left out: {names}: {why}")
+        jobs = jobs_for(split(dataset), resize, Selection(limit), results, reporter)
         if plan:
             chosen = _with_weights(chosen)
         loaded, failures = load_metrics(chosen, where, reporter)
@@ -103,7 +113,7 @@ def evaluate(
             failures |= outcome.failures
             _tell(job, outcome, reporter)
     if not plan:
-        _show_results(results, jobs)
+        show_results(results, jobs)
     _tell_failures(failures)
 
 
@@ -133,7 +143,7 @@ def _items_in_a_batch(text: str) -> int | None:
     return int(text)
 
 
-def _jobs(
+def jobs_for(
     names: list[str], resize: str | None, selection: Selection, results: Path, reporter: Reporter
 ) -> list[Job]:
     """Return what is to be measured; by default BAPPS where it is there, else the ladder."""
@@ -175,10 +185,10 @@ def _tell(job: Job, outcome: Outcome, reporter: Reporter) -> None:
         reporter.note(f"{name}: went on where it was left: {done}")
 
 
-def _show_results(results: Path, jobs: list[Job]) -> None:
+def show_results(results: Path, jobs: list[Job]) -> None:
     """Bring ``leaderboard.csv`` and ``.md`` up to date, and print the boards of this evaluation."""
     from pmbench.files import write_text
-    from pmbench.leaderboard import View
+    from pmbench.board import View
     from pmbench.runs import find
 
     if not find(results):
@@ -192,10 +202,24 @@ def _show_results(results: Path, jobs: list[Job]) -> None:
 
 def _tell_failures(failures: dict[str, str]) -> None:
     """Say which metrics did not run, each reason once, and exit non-zero if there are any."""
-    by_reason: dict[str, list[str]] = {}
-    for name, why in failures.items():
-        by_reason.setdefault(why, []).append(name)
-    for why, names in by_reason.items():
-        typer.secho(f"not run: {', '.join(names)}: {why}", fg="red")
+    # a sentence about a measurement begins with the metric's name, which stands here already
+    plain = {
+        name: why.removeprefix(name).removeprefix(":").lstrip() if _is_about(why, name) else why
+        for name, why in failures.items()
+    }
+    for why, names in _by_reason(plain):
+        typer.secho(f"not run: {names}: {why}", fg="red")
     if failures:
         raise typer.Exit(CHECK_FAILED)
+
+
+def _is_about(why: str, name: str) -> bool:
+    return why.startswith((f"{name}: ", f"{name} failed"))
+
+
+def _by_reason(reasons: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return each reason once, with the names it is of."""
+    found: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        found.setdefault(why, []).append(name)
+    return [(why, ", ".join(names)) for why, names in found.items()]

@@ -1,4 +1,4 @@
-"""``pmbench leaderboard``, ``export`` and ``score``: what was measured, in the form one needs."""
+"""``pmbench leaderboard``: what was measured, in the form one needs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pmbench.cli.common import AsJson, Manifests, Results, app, console, let_speak
-from pmbench.errors import unknown
+from pmbench.cli.common import Manifests, Results, app, console, let_speak
 
 if TYPE_CHECKING:
-    from pmbench.leaderboard import View
+    from pmbench.board import View
 
 
 class Format(StrEnum):
@@ -44,6 +43,10 @@ def leaderboard(
     published: Annotated[
         bool, typer.Option("--published", help="Also what papers report, marked.")
     ] = False,
+    grouped: Annotated[
+        bool | None,
+        typer.Option("--group/--flat", help="By family; by default where there are many metrics."),
+    ] = None,
     results: Results = Path("results"),
     manifests: Manifests = None,
 ) -> None:
@@ -57,11 +60,11 @@ def leaderboard(
 
     `pmbench leaderboard --format md -o leaderboard.md`
     """
+    from pmbench.board import View
     from pmbench.files import write_text
-    from pmbench.leaderboard import View
 
     let_speak("PMBENCH_MANIFESTS", manifests)
-    view = View(dataset, statistic, pooled, published, sort)
+    view = View(dataset, statistic, pooled, published, sort, grouped)
     if output is not None:
         write_text(output, written(results, view, form))
     elif form is Format.table:
@@ -102,63 +105,3 @@ def written(results: Path, view: View, form: Format) -> str:
         return "\n".join(render.to_plain(board) for board in made)
     table = tidy(results, view)
     return str(table.to_csv(index=False)) if form is Format.csv else render.to_json(table) + "\n"
-
-
-@app.command()
-def export(
-    run: Annotated[str, typer.Argument(help="A run: METRIC, or DATASET/METRIC.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV file, or .csv.gz.")],
-    dataset: Dataset = None,
-    results: Results = Path("results"),
-) -> None:
-    """Write a run's distances: item, sub-dataset, votes, and a column per distance.
-
-    Smaller means more alike, whatever the metric's own direction.
-
-    Examples:
-
-    `pmbench export mmdpp -d ladder-2afc -o mmdpp.csv`
-
-    `pmbench export bapps-2afc-val/lpips-alex -o distances.csv.gz`
-    """
-    from pmbench import exchange, runs
-
-    meant = runs.pick(results, run, dataset)
-    items, distances = meant.distances()
-    exchange.write_csv(output, str(meant.info["dataset"]["protocol"]), items, distances)
-    typer.echo(f"{output}: {len(items):,} items of {meant.dataset}/{meant.metric}")
-
-
-@app.command()
-def score(
-    file: Annotated[Path, typer.Argument(help="CSV (or .csv.gz) of distances and votes.")],
-    protocol: Annotated[str, typer.Option(help="2afc or jnd.")],
-    higher_is_better: Annotated[
-        bool, typer.Option("--higher-is-better", help="The numbers are similarities.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Score a file of distances made anywhere, with or without images.
-
-    Columns: item, sub_dataset, votes, p, d0, d1 for 2afc (p: the share that prefers p1);
-    item, sub_dataset, votes, same, d for jnd.
-
-    Examples:
-
-    `pmbench score distances.csv --protocol 2afc`
-
-    `pmbench score distances.csv.gz --protocol jnd --json`
-    """
-    from pmbench import exchange
-    from pmbench.protocols import PROTOCOLS
-    from pmbench.render import scores_to_rich, to_json
-
-    if protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
-    items, distances = exchange.read_csv(file, protocol, higher_is_better)
-    table = exchange.score_table(file.name.partition(".")[0], protocol, items, distances)
-    if as_json:
-        typer.echo(to_json(table))
-    else:
-        terminal = console()
-        terminal.print(scores_to_rich(table, PROTOCOLS[protocol]))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -93,6 +94,7 @@ class OnPixels(nn.Module):
 
 
 _registry: dict[str, Metric] = {}
+_cards: dict[int, Metric] = {}  # by the id of the function, which the metric keeps alive
 
 
 def register(entry: Metric) -> Metric:
@@ -110,10 +112,32 @@ def metric(name: str, *, title: str, **card: object) -> Callable[[Distance], Dis
     """
 
     def add(function: Distance) -> Distance:
-        register(Metric(name=name, load=lambda device: function, title=title, **card))  # type: ignore[arg-type]
+        entry = Metric(name=name, load=lambda device: function, title=title, **card)  # type: ignore[arg-type]
+        _cards[id(function)] = register(entry)
         return function
 
     return add
+
+
+def card_of(function: object) -> Metric | None:
+    """Return the metric that a function was made into by ``@metric``, or None."""
+    return _cards.get(id(function))
+
+
+@contextmanager
+def collecting() -> Iterator[dict[str, Metric]]:
+    """Keep what other people's code registers apart: it is in the dict once the block has ended.
+
+    The registry is then as it was. A name that is registered here is taken for them too.
+    """
+    before = registered()
+    theirs: dict[str, Metric] = {}
+    try:
+        yield theirs
+    finally:
+        theirs.update({name: entry for name, entry in _registry.items() if name not in before})
+        _registry.clear()
+        _registry.update(before)
 
 
 def broken(name: str, why: str) -> Metric:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pmbench.color import lab, precise, signed, truncated_to_8_bit
+from pmbench.color import lab_of_8_bit, signed
 from pmbench.images import Images
 from pmbench.metrics import metric
 
@@ -46,8 +46,3 @@ def l2_lab(x: Images, y: Images) -> Tensor:
     """Return ½ mean (ΔLab / 100)² of images truncated to 8 bits: (N,)."""
     difference = x.derive(lab_of_8_bit) - y.derive(lab_of_8_bit)
     return 0.5 * (difference / 100).square().mean(dim=(1, 2, 3)).to(torch.float32)
-
-
-def lab_of_8_bit(pixels: Tensor) -> Tensor:
-    """Return CIE Lab of pixels in [0, 1] truncated to 8 bits, (N, 3, H, W), float64."""
-    return lab(precise(truncated_to_8_bit(pixels)) / 255)

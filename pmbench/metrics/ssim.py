@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pmbench.color import precise, truncated_to_8_bit
+from pmbench.color import lab_of_8_bit, precise, truncated_to_8_bit
 from pmbench.images import Images
 from pmbench.metrics import metric
 
@@ -20,14 +20,16 @@ _PAPER = "Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment, IEEE TIP 20
 def ssim_map(x: Tensor, y: Tensor, window: Tensor, peak: float, sample: float = 1.0) -> Tensor:
     """Return SSIM at every place where the window fits: (N, 3, h, w).
 
-    ``x``, ``y`` (N, 3, H, W) with values up to ``peak``; ``window`` 1-d, of sum 1, applied to rows
-    and columns; covariances are multiplied by ``sample`` (n/(n-1) makes them unbiased). Float64
-    is advisable: E[x²] - E[x]² cancels in float32.
+    ``x``, ``y`` (N, 3, H, W) with values up to ``peak``; ``window`` 1-d, of sum 1, applied to
+    columns and then to rows, in float64, each time rounded to the type of ``x``; covariances are
+    multiplied by ``sample`` (n/(n-1) makes them unbiased). Float64 is advisable: E[x²] - E[x]²
+    cancels in float32.
     """
 
     def smooth(values: Tensor) -> Tensor:
-        kernel = window.to(values).expand(3, 1, 1, -1)
-        return F.conv2d(F.conv2d(values, kernel, groups=3), kernel.transpose(2, 3), groups=3)
+        kernel = window.to(precise(values)).expand(3, 1, 1, -1)
+        columns = F.conv2d(precise(values), kernel.transpose(2, 3), groups=3).to(values)
+        return F.conv2d(precise(columns), kernel, groups=3).to(values)
 
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     mx, my = smooth(x), smooth(y)
@@ -46,9 +48,7 @@ def gaussian(size: int, sigma: float) -> Tensor:
 
 _GAUSSIAN = gaussian(11, 1.5)
 _UNIFORM = torch.full((7,), 1 / 7, dtype=torch.float64)
-
-
-_FAMILY = "structural similarity"
+_FAMILY = "SSIM"
 
 
 @metric(
@@ -77,5 +77,28 @@ def ssim(x: Images, y: Images) -> Tensor:
 def dssim(x: Images, y: Images) -> Tensor:
     """Return (1 - SSIM) / 2 of images truncated to 8 bits: (N,), in [0, 1]."""
     a, b = (precise(truncated_to_8_bit(images.pixels)) for images in (x, y))
-    values = ssim_map(a, b, _UNIFORM, peak=255.0, sample=49 / 48)
+    return _uniform_dssim(a, b, peak=255.0)
+
+
+@metric(
+    "dssim-lab",
+    family=_FAMILY,
+    title="(1 - SSIM) / 2, 7×7 uniform window, in CIE Lab of 8-bit images",
+    paper=f"{_PAPER}; as in Zhang et al. 2018",
+    code="https://github.com/richzhang/PerceptualSimilarity",
+    differentiable=False,
+    min_size=7,
+)
+def dssim_lab(x: Images, y: Images) -> Tensor:
+    """Return (1 - SSIM) / 2 of CIE Lab, as of a range of 100, of images truncated to 8 bits: (N,).
+
+    Lab and all local moments are float32, as in the authors' code: their cancellation is a part of
+    its numbers, and in float64 they would be 2e-4 off.
+    """
+    a, b = (images.derive(lab_of_8_bit).to(torch.float32) for images in (x, y))
+    return _uniform_dssim(a, b, peak=100.0)
+
+
+def _uniform_dssim(x: Tensor, y: Tensor, peak: float) -> Tensor:
+    values = precise(ssim_map(x, y, _UNIFORM, peak, sample=49 / 48))
     return ((1 - values.mean(dim=(1, 2, 3))) / 2).to(torch.float32)

@@ -1,0 +1,63 @@
+"""What a leaderboard is made of: plain values, which ``render`` draws."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from pmbench.protocols import Statistic
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number, on the scale it is computed on, and its interval; NaN where there is none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    note: str = ""
+    part: bool = False  # it covers less than it seems to; the note says why
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a board; ``cells`` by column."""
+
+    name: str
+    kind: str  # "metric" | "human" | "published"
+    cells: dict[str, Cell]
+    n: int | None = None
+    of: int | None = None
+    speed: float | None = None  # items/s
+    family: str = ""  # what it is grouped with
+    other_protocol: bool = False  # measured in another way than most rows
+
+
+@dataclass(frozen=True)
+class Board:
+    """One table. ``columns`` are "macro", perhaps "pooled", and the sub-datasets."""
+
+    dataset: str
+    title: str
+    marks: list[str]  # what must be known before any number is believed
+    statistic: Statistic
+    unit: str  # "triplets" | "pairs"
+    columns: list[str]
+    headers: dict[str, str]  # short names of columns, for narrow tables
+    rows: list[Row]
+    legend: list[str] = field(default_factory=list)
+    signature: str = ""  # the protocol part, which most rows share
+    grouped: bool = False  # rows of one family stand together, under its name
+
+
+@dataclass(frozen=True)
+class View:
+    """What a leaderboard shows."""
+
+    dataset: str | None = None  # a dataset or a group; None: all there are
+    statistic: str | None = None  # None: each protocol's main one
+    pooled: bool = False
+    published: bool = False
+    sort: str = "macro"
+    grouped: bool | None = None  # by family; None: where there are many metrics
+    variants: bool = True  # a dataset's name stands for its variants, such as …@exact4, too

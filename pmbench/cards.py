@@ -1,0 +1,142 @@
+"""What is known of a metric, as a card: plain values for tables and JSON."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+
+from pmbench import weights
+from pmbench.choosing import catalogue
+from pmbench.errors import PmbenchError
+from pmbench.loading import load_metric
+from pmbench.manifest import weight_files
+from pmbench.metrics import Distance, Metric
+from pmbench.reporting import Silent
+
+Card = dict[str, Any]
+
+
+def cards(text: str = "") -> list[Card]:
+    """Return a card for each metric of the catalogue that has ``text`` in it, by family.
+
+    Looked at are name, family, title and paper, in upper or lower case. Raises PmbenchError where
+    no metric has it.
+    """
+    known = catalogue()
+    found = [metric for metric in known.values() if text.casefold() in _words(metric)]
+    if not found:
+        close = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(close)}?" if close else "try fewer letters"
+        raise PmbenchError(f"no metric has '{text}' in its name, family, title or paper; {hint}")
+    families = list(dict.fromkeys(metric.family for metric in found))
+    # within a family, those that lack the same package stand together at its end
+    found.sort(key=lambda metric: (families.index(metric.family), metric.not_installed() or ""))
+    return [card(metric) for metric in found]
+
+
+def _words(metric: Metric) -> str:
+    return "\n".join((metric.name, metric.family, metric.title, metric.paper)).casefold()
+
+
+def card(metric: Metric) -> Card:
+    """Return what a metric says of itself, and where its weights are."""
+    lacking = metric.not_installed()
+    return {
+        "metric": metric.name,
+        "family": metric.family,
+        "title": metric.title,
+        "paper": metric.paper,
+        "code": metric.code,
+        "better": "higher" if metric.higher_is_better else "lower",
+        "symmetric": metric.symmetric,
+        "differentiable": metric.differentiable,
+        "min_size": metric.min_size,
+        "multiple_of": metric.multiple_of,
+        "tolerance": metric.tolerance,
+        "version": metric.version,
+        "parameters": dict(metric.parameters),
+        "weights": [_weight_file(name) for name in metric.weights],
+        "licence": metric.licence,
+        "not_installed": lacking,
+        "install": f"pip install 'pmbench[{metric.extra}]'" if lacking else None,
+    }
+
+
+def _weight_file(name: str) -> Card:
+    entry, place = weight_files()[name], weights.find(name)
+    size = entry.megabytes if place is None else round(place.stat().st_size / 1e6, 3)
+    return {
+        "name": name,
+        "place": None if place is None else str(place),
+        "megabytes": size,
+        "url": entry.url,
+        "package": entry.package,
+        "licence": entry.licence,
+    }
+
+
+def short_paper(paper: str) -> str:
+    """Return authors and year: "Zhang et al.: The Unreasonable …, CVPR 2018", Zhang et al. 2018."""
+    year = re.search(r"\b(?:19|20)\d\d\b", paper)
+    if year is None:
+        return paper
+    before = paper[: year.start()]
+    if ":" not in before:
+        return paper[: year.end()]
+    authors = before.partition(":")[0].split(", ")
+    return f"{authors[0]} et al. {year[0]}" if len(authors) > 2 else f"{', '.join(authors)} {year[0]}"
+
+
+def whole_card(metric: Metric) -> Card:
+    """Return a metric's card, with what is known only once it is loaded.
+
+    Nothing is fetched: ``numbers`` (in its networks and filters) and ``signature`` are None where
+    something would have to be, and ``not_loaded`` says what.
+    """
+    facts: Card = {"numbers": None, "signature": None, "not_loaded": None}
+    absent = [name for name in metric.weights if weights.find(name) is None]
+    if absent and not metric.not_installed():
+        facts["not_loaded"] = (
+            f"the weights {', '.join(absent)} are not on this machine; "
+            f"`pmbench download {metric.name}` fetches them"
+        )
+        return card(metric) | facts
+    try:
+        with _no_network():
+            loaded = load_metric(metric, torch.device("cpu"), Silent())
+    except PmbenchError as error:
+        facts["not_loaded"] = str(error)
+    else:
+        facts["numbers"] = _numbers(loaded.distance)
+        facts["signature"] = loaded.signature
+    return card(metric) | facts
+
+
+def _numbers(distance: Distance) -> int:
+    """Return how many numbers the networks and filters of a metric hold."""
+    if not isinstance(distance, nn.Module):
+        return 0
+    return sum(tensor.numel() for tensor in chain(distance.parameters(), distance.buffers()))
+
+
+@contextmanager
+def _no_network() -> Iterator[None]:
+    """Let whatever other people's code would fetch fail at once."""
+
+    def refused(*args: object, **options: object) -> Any:
+        raise OSError("it would have to be fetched, and `pmbench show` fetches nothing")
+
+    before = socket.getaddrinfo
+    socket.getaddrinfo = refused
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = before

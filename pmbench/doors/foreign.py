@@ -1,0 +1,177 @@
+"""Other people's Python: imported apart from everything else, and made into metrics."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from torch import Tensor
+
+from pmbench.errors import PmbenchError
+from pmbench.files import sha256_of
+from pmbench.images import Images
+from pmbench.manifest import weight_files
+from pmbench.metrics import EXTRAS, Metric, OnPixels, card_of, collecting
+from pmbench.protocols import PROTOCOLS
+
+T = TypeVar("T")
+
+# what stands for something else in commands and tables
+RESERVED = {"all"} | {human.name for kind in PROTOCOLS.values() for human in kind.humans}
+_TYPEABLE = re.compile(r"[^\s,=?]+")
+_LONGEST = 300  # characters of somebody's message in a sentence
+
+# module -> what was registered while it was first imported
+_brought: dict[str, list[Metric]] = {}
+
+
+def imported(load: Callable[[], T]) -> T:
+    """Return ``load()``, which imports modules; what these register is left to ``registered_by``.
+
+    What they print goes to stderr. Whatever they raise passes.
+    """
+    before = set(sys.modules)
+    theirs: dict[str, Metric] = {}
+    try:
+        with collecting() as theirs, redirect_stdout(sys.stderr):
+            return load()
+    finally:
+        for module in set(sys.modules) - before:
+            _brought[module] = list(theirs.values())
+
+
+def registered_by(module: str) -> list[Metric]:
+    """Return the metrics that were registered when a module was first ``imported``."""
+    return _brought.get(module, [])
+
+
+def why_not(error: BaseException) -> str:
+    """Return in a sentence why code could not be imported."""
+    if isinstance(error, PmbenchError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"needs the module {error.name}, which is not installed; install it beside pmbench"
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}; mend it"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    told = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
+    return f"cannot be imported: {told} ({last.filename}, line {last.lineno}); mend it"
+
+
+def metrics_of(
+    value: object, name: str, files: Iterable[Path] = (), higher_is_better: bool | None = None
+) -> list[Metric]:
+    """Return the metrics that an object is: one or several ``Metric``, or a callable.
+
+    A callable maps two float RGB tensors (N, 3, H, W) in [0, 1] to (N,); its metric is called
+    ``name``. Such a metric has no version that somebody keeps, so a digest of ``files`` and of the
+    callable's own file stands in its signature. Raises PmbenchError, a sentence without a
+    subject, for anything else.
+    """
+    cards = [value if isinstance(value, Metric) else card_of(value)]
+    if isinstance(value, list | tuple):
+        cards = [one if isinstance(one, Metric) else card_of(one) for one in value]
+    entries = [card for card in cards if card is not None]
+    if entries and len(entries) == len(cards):
+        if higher_is_better is not None:
+            raise PmbenchError("says itself which way is better; leave ?better=… out")
+        for entry in entries:
+            _check(entry)
+        return entries
+    if isinstance(value, type):
+        raise PmbenchError(
+            f"is the class {value.__name__}; expected a metric, or a function or instance that is "
+            "called with two batches of images; make an instance of it, and name that"
+        )
+    if not callable(value):
+        raise PmbenchError(
+            f"is of type {type(value).__name__}; expected a metric, or a function of two batches "
+            "of images"
+        )
+    _check_arguments(value)
+    function: Callable[[Tensor, Tensor], Tensor] = value
+    entry = Metric(
+        name=name,
+        load=lambda device: _OnCopies(function).to(device).eval(),
+        title=_title(value) or name,
+        higher_is_better=bool(higher_is_better),
+        symmetric=False,  # nobody says so
+        differentiable=False,
+        parameters={
+            "source": _digest([*files, *_own_file(value)]),
+            "better": "higher" if higher_is_better else "lower",
+        },
+    )
+    _check(entry)
+    return [entry]
+
+
+class _OnCopies(OnPixels):
+    """A callable on copies of the images: what it does to them must not reach other metrics."""
+
+    def forward(self, x: Images, y: Images) -> Tensor:
+        """Return the distances: (N,)."""
+        return self.function(x.pixels.clone(), y.pixels.clone())
+
+
+def _check(entry: Metric) -> None:
+    """Raise PmbenchError for a card that pmbench cannot work with."""
+    name: object = entry.name  # whatever its author put there
+    if not isinstance(name, str) or not _TYPEABLE.fullmatch(name) or name in RESERVED:
+        raise PmbenchError(
+            f"brings a metric called {name!r}; expected a name without blanks, commas, '=' and "
+            f"'?', other than {', '.join(sorted(RESERVED))}; rename it"
+        )
+    if entry.extra and entry.extra not in EXTRAS:
+        raise PmbenchError(
+            f"brings the metric '{name}', which names the extra '{entry.extra}'; those of pmbench "
+            f"are {', '.join(EXTRAS)}; leave `extra` out, and import what it needs in `load`"
+        )
+    if strange := [weight for weight in entry.weights if weight not in weight_files()]:
+        raise PmbenchError(
+            f"brings the metric '{name}', which names the weights '{strange[0]}'; pmbench knows no "
+            "such file; leave `weights` out, and read them in `load`"
+        )
+
+
+def _check_arguments(value: Callable[..., object]) -> None:
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # compiled code may have none that can be read
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        raise PmbenchError(
+            f"takes the arguments {signature}; expected a function that is called with two batches "
+            "of images, (x, y)"
+        ) from error
+
+
+def _title(value: object) -> str:
+    text = (value if inspect.isroutine(value) else type(value)).__doc__ or ""
+    return text.strip().partition("\n")[0][:80]
+
+
+def _own_file(value: object) -> list[Path]:
+    """Return the file in which a callable is written, where there is one."""
+    while isinstance(value, partial):
+        value = value.func
+    try:
+        found = inspect.getsourcefile(value if inspect.isroutine(value) else type(value))
+    except (TypeError, OSError):
+        return []
+    return [Path(found)] if found else []
+
+
+def _digest(files: Iterable[Path]) -> str:
+    contents = sorted({sha256_of(path) for path in files if path.is_file()})
+    return hashlib.sha256("\0".join(contents).encode()).hexdigest()[:16]

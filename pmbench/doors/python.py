@@ -1,0 +1,170 @@
+"""A metric in Python code that is not a plug-in: ``package.module:name`` or ``./mine.py:name``.
+
+The name is that of an object in the module, or of a metric that the module registers; a file
+without a name stands for all metrics that it registers. What an object may be says
+``foreign.metrics_of``. The metric of a plain callable is called ``module:name`` (``mine:name`` for
+a file, wherever it lies). ``?better=higher`` after it says that its numbers are similarities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from pmbench.doors.foreign import imported, metrics_of, registered_by, why_not
+from pmbench.errors import PmbenchError, unknown
+from pmbench.metrics import Metric, broken, card_of
+
+_INSTALLED = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib")}
+_beside: set[str] = set()  # modules that came from the folder of the last address
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A module, and the files that it was read from."""
+
+    module: ModuleType
+    files: tuple[Path, ...]
+
+
+def enter(name: str | None, address: str, options: Mapping[str, str]) -> list[Metric]:
+    """Return the metrics at an address; ``name`` is what the only one will be called instead.
+
+    Code that cannot be imported is a metric that says so when it is loaded. Raises PmbenchError
+    for a file that does not exist, a name that is not in it, or an object that is no metric.
+    """
+    place, _, wanted = address.partition(":")
+    is_file = place.endswith(".py")
+    higher = _direction(address, options)
+    if is_file and not Path(place).is_file():
+        raise PmbenchError(f"{address}: there is no file {place}; expected a Python file")
+    own_name = f"{Path(place).stem if is_file else place}:{wanted}" if wanted else Path(place).name
+    try:
+        if is_file:
+            file = Path(place).resolve()
+            # not its bare name: a file called lpips.py must not stand for the package
+            name_of_its_own = f"{file.stem}@{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
+            opened = _opened(file, name_of_its_own, file.parent)
+        else:
+            opened = _opened(None, place, Path.cwd())
+    except (Exception, SystemExit) as error:  # noqa: BLE001  foreign code fails alone
+        return [broken(name or own_name, _why_not(error, place))]
+    try:
+        found = _found(opened, wanted, own_name, higher)
+    except PmbenchError as error:
+        raise PmbenchError(f"{address}: {error}") from error
+    if name is None:
+        return found
+    if len(found) > 1:
+        names = ", ".join(entry.name for entry in found)
+        raise PmbenchError(
+            f"{name}={address}: {address} holds several metrics ({names}), which cannot all be "
+            f"called {name}; name one of them"
+        )
+    return [replace(found[0], name=name)]
+
+
+def _direction(address: str, options: Mapping[str, str]) -> bool | None:
+    if strange := [key for key in options if key != "better"]:
+        raise unknown(f"option of {address}", strange[0], ["better"])
+    better = options.get("better")
+    if better not in (None, "higher", "lower"):
+        raise PmbenchError(f"{address}: better={better}; expected better=higher or better=lower")
+    return None if better is None else better == "higher"
+
+
+def _found(opened: _Opened, wanted: str, own_name: str, higher: bool | None) -> list[Metric]:
+    """Return what a module holds under a name, or all that it registers."""
+    module = opened.module
+    registered = registered_by(module.__name__)
+    if not wanted:
+        if registered:
+            return metrics_of(registered, own_name, higher_is_better=higher)
+        hint = "; ".join(filter(None, ["name a function in it", ", ".join(_nameable(module))]))
+        raise PmbenchError(f"registers no metric with @metric(…); {hint}")
+    by_name = {entry.name: entry for entry in registered}
+    if not hasattr(module, wanted) and wanted not in by_name:
+        raise unknown("name", wanted, [*_nameable(module), *by_name])
+    value = getattr(module, wanted) if hasattr(module, wanted) else by_name[wanted]
+    return metrics_of(value, own_name, opened.files, higher)
+
+
+def _nameable(module: ModuleType) -> list[str]:
+    """Return the names in a module that may be metrics."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (
+            isinstance(value, Metric)
+            or card_of(value) is not None
+            or (callable(value) and getattr(value, "__module__", "") == module.__name__)
+        )
+    ]
+
+
+def _why_not(error: BaseException, place: str) -> str:
+    missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+    if missing and f"{place}.".startswith(f"{missing}."):
+        return (
+            f"there is no module {missing}, installed or in this folder; install it, or give the "
+            "path of a file, ./mine.py:name"
+        )
+    return why_not(error)
+
+
+@cache
+def _opened(file: Path | None, name: str, folder: Path) -> _Opened:
+    """Import a file, or the module of a name, as ``python FILE`` or ``python -m NAME`` would.
+
+    Modules in ``folder`` can be imported, and come first. What an earlier address imported from
+    its folder is forgotten: two versions of one metric may each have a ``helpers.py`` beside them.
+    """
+    for other in _beside:
+        sys.modules.pop(other, None)
+    _beside.clear()
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        module = imported(lambda: _run(file, name) if file else importlib.import_module(name))
+    finally:
+        sys.path.remove(str(folder))
+        if str(folder) not in sys.path:  # for imports inside of functions
+            sys.path.append(str(folder))
+        new = set(sys.modules) - before - {name if file else ""}
+        _beside.update(other for other in new if _lies_in(folder, other))
+    places = [getattr(sys.modules[other], "__file__", None) for other in sorted(_beside)]
+    own = [file or getattr(module, "__file__", None)]
+    return _Opened(module, tuple(Path(place) for place in own + places if place))
+
+
+def _run(path: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _lies_in(folder: Path, name: str) -> bool:
+    """Return whether a module, or the package it is in, lies in a folder of the user's."""
+    file = getattr(sys.modules.get(name.partition(".")[0]), "__file__", None)
+    if file is None or folder in _INSTALLED:
+        return False
+    place = Path(file)
+    return folder == (place.parent.parent if place.stem == "__init__" else place.parent)

@@ -1,0 +1,141 @@
+"""VGG losses, as Amir & Weiss 2021 compare them (PerceptualLossExperiments).
+
+The images, in [-1, 1] and not normalised further, and VGG-16's outputs conv1_2, 2_2, 3_3, 4_3, 5_3
+*before* the ReLU; one distance for each of the six, and their mean. The distance between two maps
+of features is an L1 (``vgg-loss``; feature loss as in Johnson et al. 2016), a squared L2, or one
+between distributions: Gram matrices (Gatys et al. 2015), their diagonals, sliced Wasserstein, or
+the contextual loss (Mechrez et al. 2018; in ``contextual``). ``…-random`` are networks that never
+learned; ``-nfc`` has first filters without their spatial mean, blind to flat colour.
+
+Differs from the authors' code: the contextual loss centres features by the one image, not by all
+images of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pmbench.backbones import ARCHITECTURES, SIGNED, TRAINED, Filters, Trunk, trunk
+from pmbench.color import signed
+from pmbench.images import Images
+from pmbench.metrics import Metric, register
+from pmbench.metrics.contextual import contextual
+from pmbench.metrics.swd import directions, rising
+
+MapDistance = Callable[[Tensor, Tensor], Tensor]  # two (N, C, h, w) -> (N,)
+_TAPS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
+
+
+class TapLoss(nn.Module):
+    """The mean over some taps, and perhaps the pixels, of a distance between maps."""
+
+    def __init__(self, net: Trunk, distance: MapDistance, taps: tuple[int, ...], pixels: bool):
+        super().__init__()
+        self.net = net
+        self.distance = distance
+        self.taps, self.pixels = taps, pixels
+
+    def forward(self, x: Images, y: Images) -> Tensor:
+        """Return the distances: (N,)."""
+        features = list(zip(x.derive(self.net), y.derive(self.net), strict=True))
+        pairs = [features[tap] for tap in self.taps]
+        if self.pixels:
+            pairs.append((signed(x.pixels), signed(y.pixels)))
+        return torch.stack([self.distance(a, b) for a, b in pairs]).mean(dim=0)
+
+
+def l1(a: Tensor, b: Tensor) -> Tensor:
+    """Return mean |a - b| of maps (N, C, h, w): (N,)."""
+    return (a - b).abs().mean(dim=(1, 2, 3))
+
+
+def l2(a: Tensor, b: Tensor) -> Tensor:
+    """Return mean (a - b)² of maps (N, C, h, w): (N,)."""
+    return (a - b).square().mean(dim=(1, 2, 3))
+
+
+def gram(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean squared difference of the Gram matrices F·Fᵀ / (h·w): (N,)."""
+    return (_gram_matrix(a) - _gram_matrix(b)).square().mean(dim=(1, 2))
+
+
+def _gram_matrix(maps: Tensor) -> Tensor:
+    columns = maps.flatten(2)
+    return columns @ columns.transpose(1, 2) / columns.shape[2]
+
+
+def gram_trace(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean squared difference of the Gram matrices' diagonals: (N,)."""
+    powers = (maps.square().mean(dim=(2, 3)) for maps in (a, b))
+    return (next(powers) - next(powers)).square().mean(dim=1)
+
+
+def sliced_wasserstein(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean |difference of sorted projections| of the positions' vectors: (N,).
+
+    On 5·C random directions. A pair at a time: all projections would be far larger than the maps.
+    """
+    along = directions(5 * a.shape[1], a.shape[1]).to(a)
+    pairs = zip(a.flatten(2), b.flatten(2), strict=True)
+    return torch.stack([(rising(along @ p) - rising(along @ q)).abs().mean() for p, q in pairs])
+
+
+def _register(
+    name: str,
+    title: str,
+    distance: MapDistance,
+    taps: tuple[int, ...] = (0, 1, 2, 3, 4),
+    pixels: bool = True,
+    filters: Filters = TRAINED,
+    symmetric: bool = True,
+) -> None:
+    def load(device: torch.device) -> TapLoss:
+        return TapLoss(trunk("vgg16", SIGNED, filters, "conv", device), distance, taps, pixels)
+
+    trained = filters.kind == "trained"
+    register(
+        Metric(
+            name=name,
+            load=load,
+            title=title,
+            family="VGG losses",
+            paper="Amir, Weiss: Understanding and Simplifying Perceptual Distances, CVPR 2021",
+            code="https://github.com/ariel415el/PerceptualLossExperiments",
+            symmetric=symmetric,
+            min_size=ARCHITECTURES["vgg16"].min_size,
+            weights=("vgg16",) if trained else (),
+            licence="BSD-3-Clause" if trained else "",
+            parameters={"trunk": "vgg16", "seed": -1 if trained else filters.seed},
+        )
+    )
+
+
+_register("vgg-loss", "VGG-16 features and pixels, mean absolute difference", l1)
+for _i, _tap in enumerate(_TAPS):
+    _register(f"vgg-loss-{_tap}", f"VGG-16 {_tap}, mean absolute difference", l1, (_i,), False)
+_register("vgg-loss-l2", "VGG-16 features and pixels, mean squared difference", l2)
+_register("vgg-loss-gram", "VGG-16 features and pixels, Gram matrices", gram)
+_register("vgg-loss-gram-trace", "VGG-16 features and pixels, Gram diagonals", gram_trace)
+_register("vgg-loss-swd", "VGG-16 features and pixels, sliced Wasserstein", sliced_wasserstein)
+_register(
+    "vgg-loss-cx",
+    "VGG-16 features, contextual loss; slow: 0.3 s a pair and more",
+    contextual,
+    pixels=False,
+    symmetric=False,
+)
+_register(
+    "vgg-loss-random",
+    "random VGG-16 features and pixels, mean absolute difference",
+    l1,
+    filters=Filters("kaiming"),
+)
+_register(
+    "vgg-loss-random-nfc",
+    "random VGG-16 features, first filters without their mean, and pixels",
+    l1,
+    filters=Filters("kaiming", centred=True),
+)

@@ -1,0 +1,172 @@
+"""Pictures that are read when a batch needs them, as a pack: nothing is copied.
+
+Sizes come from the files' headers, so that what does not fit together is known at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pmbench.errors import PmbenchError
+from pmbench.pack import Items, Pack
+from pmbench.pairing import Pair
+from pmbench.resize import Pixels, Resize, decode
+
+Size = tuple[int, int]  # width, height
+ROLES = ("ref", "dist")
+
+
+class Source(Protocol):
+    """One image, to be read later. Equal ones are read once for a batch."""
+
+    @property
+    def size(self) -> Size:
+        """Width and height of what ``read`` returns."""
+
+    def read(self) -> Pixels:
+        """Return uint8 RGB (height, width, 3). Raises PmbenchError where that cannot be had."""
+
+    def __hash__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file, decoded as for packs and brought to a size, bilinear and antialiased."""
+
+    path: Path
+    size: Size
+
+    def read(self) -> Pixels:
+        """Return its pixels."""
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise PmbenchError(f"{self.path}: cannot be read: {error.strerror}") from error
+        pixels = decode(data, Resize("none"), str(self.path))
+        if pixels.shape[1::-1] == self.size:
+            return pixels
+        return np.asarray(Image.fromarray(pixels).resize(self.size, Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
+class Pictures(Pack):
+    """A pack whose images are read when they are asked for; ``sources`` by size, then by row."""
+
+    sources: tuple[tuple[Source, ...], ...] = ()
+
+    def images(self, size: int, rows: NDArray[np.int64]) -> Pixels:
+        """Return the images at ``rows`` of one size: (len(rows), H, W, 3) uint8."""
+        return np.stack([self.sources[size][row].read() for row in rows])
+
+
+def pack_of(
+    ids: Sequence[str], images: Sequence[Sequence[Source]], roles: tuple[str, ...]
+) -> Pictures:
+    """Return items as a pack: ``images`` are those of each item, of one size, in order of roles."""
+    by_size: dict[Size, dict[Source, int]] = {}
+    rows = np.empty((len(ids), len(roles)), np.int64)
+    size_of = np.empty(len(ids), np.int64)
+    for i, item in enumerate(images):
+        known = by_size.setdefault(item[0].size, {})
+        rows[i] = [known.setdefault(source, len(known)) for source in item]
+        size_of[i] = list(by_size).index(item[0].size)
+    n = len(ids)
+    items = Items(
+        id=np.array(ids, object), sub=np.zeros(n, np.int64), sub_names=("whole",),
+        p=np.zeros(n), votes=np.zeros(n, np.int32), cluster=np.arange(n),
+    )  # fmt: skip
+    sizes = tuple((height, width) for width, height in by_size)
+    sources = tuple(tuple(known) for known in by_size.values())
+    return Pictures(Path(), items, rows, size_of, sizes, {"roles": list(roles)}, sources)
+
+
+# --- files of one size ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """What to do about sizes: from those of the two pictures of a pair to the one of both."""
+
+    label: str
+    target: Callable[[Size, Size], Size]
+
+
+def resizing(text: str) -> Resizing:
+    """Return what "WIDTHxHEIGHT" or "smaller" asks for.
+
+    "smaller": both pictures get the size of the one with fewer pixels. Raises PmbenchError for
+    other words.
+    """
+    if text == "smaller":
+        return Resizing(text, lambda a, b: min(a, b, key=lambda size: size[0] * size[1]))
+    if sides := re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", text, re.ASCII):
+        fixed = (int(sides[1]), int(sides[2]))
+        return Resizing(text, lambda a, b: fixed)
+    raise PmbenchError(f"--resize {text}: expected WIDTHxHEIGHT, such as 256x256, or smaller")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Pairs of files as a pack of the roles ``ref`` and ``dist``, and those that cannot be read."""
+
+    pack: Pictures
+    pairs: list[Pair]  # of the pack's items, in order
+    unreadable: dict[Pair, str]
+
+
+def open_pairs(pairs: Sequence[Pair], how: Resizing | None) -> Opened:
+    """Return pairs of picture files as a pack, brought to one size as ``how`` says.
+
+    Raises PmbenchError where pictures of a pair differ in size and ``how`` is None, and where no
+    pair can be read.
+    """
+    good: list[Pair] = []
+    images: list[tuple[Picture, Picture]] = []
+    unreadable: dict[Pair, str] = {}
+    unequal: list[str] = []
+    for pair in pairs:
+        try:
+            ref, dist = size_of(pair.ref), size_of(pair.dist)
+        except PmbenchError as error:
+            unreadable[pair] = str(error)
+            continue
+        if how is None and ref != dist:
+            unequal.append(f"{pair.ref} {_shown(ref)}, {pair.dist} {_shown(dist)}")
+        target = ref if how is None else how.target(ref, dist)
+        good.append(pair)
+        images.append((Picture(pair.ref, target), Picture(pair.dist, target)))
+    if unequal:
+        count = f"{len(unequal):,} of {len(pairs):,} pairs differ" if len(pairs) > 1 else "they differ"
+        raise PmbenchError(
+            f"{unequal[0]}: {count} in size; expected two pictures of one size; "
+            "give --resize WIDTHxHEIGHT, or --resize smaller"
+        )
+    if not good:
+        raise PmbenchError(next(iter(unreadable.values())))
+    return Opened(pack_of([pair.name for pair in good], images, ROLES), good, unreadable)
+
+
+def size_of(path: Path) -> Size:
+    """Return a picture file's width and height. Raises PmbenchError where it is none."""
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except FileNotFoundError as error:
+        raise PmbenchError(f"{path} does not exist; expected a picture file") from error
+    # the list is what PIL's readers raise on damaged files
+    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
+        raise PmbenchError(
+            f"{path}: expected a picture file, got one that PIL cannot read ({error})"
+        ) from error
+
+
+def _shown(size: Size) -> str:
+    return f"{size[0]}×{size[1]}"
