@@ -38,16 +38,17 @@ def to_rich(board: Board, width: int) -> RenderableType:
     for mark in board.marks:
         heading.append(f"\n{mark}", style="bold yellow")
     legend = Text("\n".join([*board.legend, *_signature(board)]), style="dim")
-    names = [_broken(_name(row)) for row in board.rows]
-    headings = ["metric", *(row.family for row in board.rows if board.grouped)]
-    longest = max(len(line) for name in [*headings, *names] for line in name.splitlines())
-    gap = 2
-    columns = [_column(board, name, wide=True) for name in board.columns]
-    columns += _facts(board, wide=True)
-    if longest + sum(gap + column.width for column in columns) > width:
-        gap = 1
-        columns = [_column(board, name, wide=False) for name in board.columns]
-        columns += _facts(board, wide=False)
+    families = {row.family for row in board.rows if board.grouped}
+    for wide, names in (
+        (True, [_name(row) for row in board.rows]),
+        (True, [_broken(_name(row)) for row in board.rows]),
+        (False, [_broken(_name(row)) for row in board.rows]),
+    ):
+        gap = 2 if wide else 1
+        longest = max(len(n) for name in ["metric", *families, *names] for n in name.splitlines())
+        columns = [_column(board, name, wide) for name in board.columns] + _facts(board, wide)
+        if longest + sum(gap + column.width for column in columns) <= width:
+            break
     parts: list[RenderableType] = []
     while columns:
         fitting, room = 0, width - longest

@@ -9,6 +9,7 @@ code: the directions are drawn once, by a recipe that is part of the metric.
 from __future__ import annotations
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -43,8 +44,15 @@ def rising(values: Tensor) -> Tensor:
     """Return values sorted along the last dimension."""
     if values.requires_grad or values.device.type != "cpu":
         return values.sort(dim=-1).values
-    # NumPy sorts with vector instructions, and without indices: about eight times as fast
-    return torch.from_numpy(np.sort(values.numpy(), axis=-1))
+    # NumPy sorts with vector instructions and without indices, a part of the rows in each thread
+    rows = values.reshape(-1, values.shape[-1]).contiguous().numpy().copy()
+    parts = np.array_split(rows, torch.get_num_threads())
+    if len(parts) == 1:
+        rows.sort(axis=-1)
+    else:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(lambda part: part.sort(axis=-1), parts))
+    return torch.from_numpy(rows).view(values.shape)
 
 
 class SortedProjections(nn.Module):
