@@ -1,10 +1,31 @@
 """pmbench measures which perceptual image metric agrees with people.
 
+``pmbench.metric("lpips-vgg", device="cuda")`` gives a metric as a function of two batches of
+images, differentiable where the metric is. What stands in ``__all__`` is public; the rest of the
+package may change from one version to the next.
+
 Importing this package is cheap: torch and pandas are loaded by the modules that need them.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from pmbench.errors import PmbenchError
+
+if TYPE_CHECKING:
+    from pmbench.api import metric
 
 __version__ = "0.1.0"
 
-__all__ = ["PmbenchError", "__version__"]
+__all__ = ["PmbenchError", "__version__", "metric"]
+
+
+def __getattr__(name: str) -> Any:
+    # not an import statement: the layers below pmbench.api import this package
+    if name == "metric":
+        return import_module("pmbench.api").metric
+    raise AttributeError(f"module 'pmbench' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -54,6 +54,7 @@ def card(metric: Metric) -> Card:
         "family": metric.family,
         "title": metric.title,
         "paper": metric.paper,
+        "short_paper": short_paper(metric.paper),
         "code": metric.code,
         "better": "higher" if metric.higher_is_better else "lower",
         "symmetric": metric.symmetric,
@@ -65,6 +66,7 @@ def card(metric: Metric) -> Card:
         "parameters": dict(metric.parameters),
         "weights": [_weight_file(name) for name in metric.weights],
         "licence": metric.licence,
+        "extra": metric.extra or None,
         "not_installed": lacking,
         "install": f"pip install 'pmbench[{metric.extra}]'" if lacking else None,
     }
@@ -92,7 +94,8 @@ def short_paper(paper: str) -> str:
     if ":" not in before:
         return paper[: year.end()]
     authors = before.partition(":")[0].split(", ")
-    return f"{authors[0]} et al. {year[0]}" if len(authors) > 2 else f"{', '.join(authors)} {year[0]}"
+    who = f"{authors[0]} et al." if len(authors) > 2 else " & ".join(authors)
+    return f"{who} {year[0]}"
 
 
 def whole_card(metric: Metric) -> Card:

@@ -75,13 +75,12 @@ def check_name(name: str, known: Collection[str]) -> None:
     """Raise PmbenchError for a name that a user may not give to a metric."""
     if not _NAME.fullmatch(name):
         raise PmbenchError(
-            f"'{name}' cannot name a metric; expected lower-case letters, digits and . _ + - , "
-            "beginning with a letter or a digit"
+            f"'{name}' cannot name a metric; expected lower-case letters, digits and any of ._+-, "
+            "the first a letter or a digit"
         )
     if name in RESERVED:
         raise PmbenchError(
-            f"'{name}' cannot name a metric, since it stands for something else; choose another "
-            "name"
+            f"'{name}' cannot name a metric, since it means something else; choose another name"
         )
     if name in known:
         raise PmbenchError(f"'{name}' is the name of a registered metric; choose another name")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -84,8 +84,9 @@ class Hooked(nn.Module):
         left = self.calls
 
         def keep(tap: Tap) -> Callable[..., None]:
-            def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
+            def hook(module: nn.Module, inputs: object, output: Any) -> None:
                 nonlocal left
+                output = first_of(output)
                 # what follows may work in place: without a gradient unit() has copied by then,
                 # with one it has not, since the backward pass reads its input again
                 found[tap] = unit(tap.read(output.clone() if output.requires_grad else output))
@@ -110,6 +111,13 @@ class Hooked(nn.Module):
             for handle in handles:
                 handle.remove()
         return [found[tap] for tap in self.taps]
+
+
+def first_of(output: Any) -> Any:
+    """Return a module's output, the first of it where it is a tuple: features, then their size."""
+    while isinstance(output, tuple) and output:
+        output = output[0]
+    return output
 
 
 class _EnoughError(Exception):

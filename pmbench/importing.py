@@ -62,6 +62,7 @@ def import_distances(job: Job, name: str, path: Path, higher_is_better: bool, re
             "metric": {
                 "name": name,
                 "title": f"imported from {path.name}",
+                "family": "imported",
                 "paper": "",
                 "code": "",
                 "licence": "",

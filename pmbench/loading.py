@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from pmbench import weights
 from pmbench.backbones import Trunk
 from pmbench.errors import PmbenchError
 from pmbench.files import sha256_of
-from pmbench.metrics import Distance, Metric, OnPixels
+from pmbench.metrics import EXTRAS, Distance, Metric, OnPixels
 from pmbench.reporting import Reporter
 
 
@@ -85,10 +86,18 @@ def by_trunk(metrics: list[Loaded]) -> list[Loaded]:
 
 
 def digest_of(metric: Metric, distance: Distance) -> str:
-    """Return a digest of a metric's name, version, parameters and tensors."""
+    """Return a digest of a metric's name, version, parameters, package and tensors."""
     tensors = distance.state_dict() if isinstance(distance, nn.Module) else {}
     facts = f"{metric.name}\0{metric.version}\0{sorted(metric.parameters.items())}\0"
-    return weights.digest({facts: torch.zeros(0), **tensors})
+    return weights.digest({facts + _package(metric): torch.zeros(0), **tensors})
+
+
+def _package(metric: Metric) -> str:
+    """Return name and version of the optional package that computes it, "" where there is none."""
+    if not metric.extra:
+        return ""
+    names = packages_distributions().get(EXTRAS[metric.extra], [])
+    return ", ".join(f"{name} {version(name)}" for name in sorted(set(names)))
 
 
 def source_of(distance: Distance) -> str:

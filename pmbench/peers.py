@@ -72,7 +72,9 @@ def skimage_dssim_lab() -> Peer:
     from skimage.color import rgb2lab
 
     return _one_by_one(
-        lambda a, b: _skimage_dssim(*(rgb2lab(v).astype(np.float32) for v in (a, b)), 100)
+        lambda a, b: _skimage_dssim(
+            rgb2lab(a).astype(np.float32), rgb2lab(b).astype(np.float32), 100
+        )
     )
 
 
@@ -80,16 +82,14 @@ def skimage_l2_lab() -> Peer:
     """Half the mean squared difference of scikit-image's CIE Lab divided by 100."""
     from skimage.color import rgb2lab
 
-    return _one_by_one(
-        lambda a, b: float(np.mean(((rgb2lab(a) - rgb2lab(b)) / 100) ** 2) / 2)
-    )
+    return _one_by_one(lambda a, b: float(np.mean(((rgb2lab(a) - rgb2lab(b)) / 100) ** 2) / 2))
 
 
 def _skimage_dssim(a: NDArray[Any], b: NDArray[Any], data_range: float) -> float:
-    from skimage.metrics import structural_similarity
+    from skimage import metrics
 
-    similarity = structural_similarity(a, b, channel_axis=2, data_range=data_range)
-    return float((1 - similarity) / 2)
+    ssim: Any = metrics.structural_similarity  # it has no types
+    return float((1 - ssim(a, b, channel_axis=2, data_range=data_range)) / 2)
 
 
 def _one_by_one(distance: Callable[[NDArray[Any], NDArray[Any]], float]) -> Peer:

@@ -115,11 +115,14 @@ def resizing(text: str) -> Resizing:
 
 @dataclass(frozen=True)
 class Opened:
-    """Pairs of files as a pack of the roles ``ref`` and ``dist``, and those that cannot be read."""
+    """Pairs of files as a pack of the roles ``ref`` and ``dist``.
+
+    ``places`` says which pair each item of the pack is; ``unreadable`` why others are not in it.
+    """
 
     pack: Pictures
-    pairs: list[Pair]  # of the pack's items, in order
-    unreadable: dict[Pair, str]
+    places: list[int]
+    unreadable: dict[int, str]
 
 
 def open_pairs(pairs: Sequence[Pair], how: Resizing | None) -> Opened:
@@ -128,30 +131,29 @@ def open_pairs(pairs: Sequence[Pair], how: Resizing | None) -> Opened:
     Raises PmbenchError where pictures of a pair differ in size and ``how`` is None, and where no
     pair can be read.
     """
-    good: list[Pair] = []
-    images: list[tuple[Picture, Picture]] = []
-    unreadable: dict[Pair, str] = {}
+    images: dict[int, tuple[Picture, Picture]] = {}
+    unreadable: dict[int, str] = {}
     unequal: list[str] = []
-    for pair in pairs:
+    for i, pair in enumerate(pairs):
         try:
             ref, dist = size_of(pair.ref), size_of(pair.dist)
         except PmbenchError as error:
-            unreadable[pair] = str(error)
+            unreadable[i] = str(error)
             continue
         if how is None and ref != dist:
-            unequal.append(f"{pair.ref} {_shown(ref)}, {pair.dist} {_shown(dist)}")
-        target = ref if how is None else how.target(ref, dist)
-        good.append(pair)
-        images.append((Picture(pair.ref, target), Picture(pair.dist, target)))
+            unequal.append(f"{pair.ref} is {_shown(ref)}, {pair.dist} is {_shown(dist)}")
+        size = ref if how is None else how.target(ref, dist)
+        images[i] = (Picture(pair.ref, size), Picture(pair.dist, size))
     if unequal:
-        count = f"{len(unequal):,} of {len(pairs):,} pairs differ" if len(pairs) > 1 else "they differ"
+        others = f" (as do {len(unequal) - 1:,} more)" if len(unequal) > 1 else ""
         raise PmbenchError(
-            f"{unequal[0]}: {count} in size; expected two pictures of one size; "
+            f"{unequal[0]}: they differ in size{others}; "
             "give --resize WIDTHxHEIGHT, or --resize smaller"
         )
-    if not good:
+    if not images:
         raise PmbenchError(next(iter(unreadable.values())))
-    return Opened(pack_of([pair.name for pair in good], images, ROLES), good, unreadable)
+    pack = pack_of([pairs[i].name for i in images], list(images.values()), ROLES)
+    return Opened(pack, list(images), unreadable)
 
 
 def size_of(path: Path) -> Size:

@@ -1,8 +1,8 @@
-"""What a network offers as a feature trunk, found by running it without numbers.
+"""Networks run without numbers, to see what they do.
 
-A network on torch's "meta" device computes shapes only, so two passes on two image sizes tell,
-without a weight: which outputs have positions, where in their shape these are, at what stride, and
-which tensors have been used up to any module. Further passes tell which sizes it takes.
+A network on torch's "meta" device computes shapes only, so passes on two image sizes tell, without
+a weight: which outputs have positions, where in their shape these are, at what stride, and which
+tensors have been used by the time that a module is done.
 """
 
 from __future__ import annotations
@@ -16,20 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pmbench.backbones import Preprocessing
-from pmbench.hooked import Hooked, Layout, Tap
+from pmbench.hooked import Layout, Tap, first_of
 
-_IMAGES = 2  # a first dimension of 1 might be anything
-_STEP = 224  # pixels from the first size to the second: a multiple of the usual strides and windows
-_DEPTHS = 4  # taps in a network of one stride
-_PER_PASS = 2**22  # values of the largest map in one pass: what stays in the cache
+IMAGES = 2  # a first dimension of 1 might be anything
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Call:
-    """The last call of a module in a pass: shapes, and when it ended."""
+    """The last call of a module in a pass: shapes of the first input and output, and its end."""
 
     inputs: Shape | None
     output: Shape | None
@@ -39,108 +35,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Pass:
-    """One run: the modules' calls by name, in the order of their end, and each tensor's first use."""
+    """One run: each module's last call, in the order of their ends, and each tensor's first use."""
 
     calls: dict[str, Call]
     used: dict[str, int]
 
-
-@dataclass(frozen=True)
-class Offer:
-    """What a network offers. ``taps`` are in the order in which the network computes them."""
-
-    network: nn.Module  # on the meta device
-    run: str
-    side: int  # of the images that it is made for
-    passes: tuple[Pass, ...]
-    modules: tuple[str, ...]  # all, by name
-    taps: dict[str, Tap]  # module -> how to read it, where its output has positions
-    by_stride: dict[int, Tap]  # the last one at each stride, outermost modules only
-    default: tuple[Tap, ...]
-
-    def needed(self, taps: Iterable[Tap]) -> frozenset[str]:
-        """Return the names of the tensors that are used until the last of the taps is known."""
-        modules = [tap.module for tap in taps]
-        return frozenset(
-            name
-            for run in self.passes
-            for name, when in run.used.items()
-            if when <= max(run.calls[module].ended for module in modules)
-        )
-
-    def trunk(self, network: nn.Module, preprocessing: Preprocessing, taps: Iterable[Tap]) -> Hooked:
-        """Return ``network``, one of this kind, as a feature trunk."""
-        taps = tuple(taps)
-        calls = self.passes[0].calls
-        last = max(calls[tap.module].ended for tap in taps)
-        largest = max(
-            math.prod(call.output)
-            for call in calls.values()
-            if call.output is not None and call.ended <= last
-        )
-        times = sum(calls[tap.module].times for tap in taps)
-        per_pass = _PER_PASS * _IMAGES * self.side**2 // largest
-        return Hooked(network, self.run, preprocessing, taps, times, per_pass)
-
-
-def examine(network: nn.Module, run: str, side: int, heads: tuple[str, ...] = ()) -> Offer:
-    """Return what a network on the meta device offers, tried on images of ``side`` and more.
-
-    ``heads`` are modules that are no default taps. Raises whatever the network raises on ``side``.
-    """
-    network.eval()
-    sides = [side]
-    passes = [_observe(network, run, side)]
-    for more in (_STEP, side):
-        try:
-            passes.append(_observe(network, run, side + more))
-        except Exception:  # noqa: BLE001  a network of one size only is told by its one pass
-            continue
-        sides.append(side + more)
-        break
-    calls = passes[0].calls
-    taps = {}
-    for name, call in calls.items():
-        outputs = [run_.calls[name].output for run_ in passes if name in run_.calls]
-        if len(outputs) == len(sides) and call.output is not None:
-            found = _positions(name, outputs, sides)
-            if found is not None:
-                taps[name] = found
-    by_stride = _by_stride(network, passes, sides, taps, heads)
-    default = tuple(sorted(by_stride.values(), key=lambda tap: calls[tap.module].ended))
-    if len(by_stride) == 1:
-        default = _spread(network, calls, [tap for tap in taps.values() if tap.stride in by_stride])
-    modules = tuple(name for name, _ in network.named_modules() if name)
-    return Offer(network, run, side, tuple(passes), modules, taps, by_stride, default)
-
-
-def sizes(trunk: Hooked, side: int) -> tuple[int, int]:
-    """Return the smallest side that a trunk on the meta device takes, and what sides divide by.
-
-    Both are ``side`` where it takes no other.
-    """
-    divisors = [m for m in range(1, side + 1) if side % m == 0]
-    multiple = next(
-        (m for m in divisors[:-1] if _takes(trunk, side + m, side)), side
-    )
-    refused, taken = 0, side // multiple  # in multiples
-    if _takes(trunk, multiple, multiple):
-        return multiple, multiple
-    while taken - refused > 1:
-        middle = (refused + taken) // 2
-        if _takes(trunk, middle * multiple, middle * multiple):
-            taken = middle
-        else:
-            refused = middle
-    return taken * multiple, multiple
-
-
-def _takes(trunk: Hooked, height: int, width: int) -> bool:
-    pixels = torch.empty(_IMAGES, 3, height, width, device="meta")
-    try:
-        return all(feature.numel() for feature in trunk(pixels))
-    except Exception:  # noqa: BLE001  foreign code refuses a size with any exception
-        return False
+    def output(self, module: str) -> Shape | None:
+        """Return the shape of a module's output, or None where it has none."""
+        return self.calls[module].output if module in self.calls else None
 
 
 class _Watch(TorchFunctionMode):
@@ -179,15 +81,18 @@ def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:
             yield from _tensors(value)
 
 
-def _observe(network: nn.Module, run: str, side: int) -> Pass:
-    """Run the network once on square images, and return what it did."""
+def observe(network: nn.Module, run: str, side: int) -> Pass:
+    """Run a network on the meta device once on square images, and return what it did.
+
+    ``run`` is the name of the method to call. Raises whatever the network raises.
+    """
     calls: dict[str, Call] = {}
     watch = _Watch(network)
 
     def note(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             times = calls.pop(name).times if name in calls else 0  # popped: the last call's place
-            calls[name] = Call(_shape(inputs[:1]), _shape([output]), watch.clock, times + 1)
+            calls[name] = Call(_shape(inputs), _shape(output), watch.clock, times + 1)
             watch.clock += 1
 
         return hook
@@ -195,26 +100,24 @@ def _observe(network: nn.Module, run: str, side: int) -> Pass:
     handles = [m.register_forward_hook(note(name)) for name, m in network.named_modules() if name]
     try:
         with torch.no_grad(), watch:
-            getattr(network, run)(torch.empty(_IMAGES, 3, side, side, device="meta"))
+            getattr(network, run)(torch.empty(IMAGES, 3, side, side, device="meta"))
     finally:
         for handle in handles:
             handle.remove()
     return Pass(calls, watch.used)
 
 
-def _shape(values: Iterable[Any]) -> Shape | None:
-    for value in values:
-        if isinstance(value, Tensor):
-            return tuple(value.shape)
-    return None
+def _shape(value: Any) -> Shape | None:
+    value = first_of(value)
+    return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
-def _positions(name: str, shapes: list[Shape | None], sides: list[int]) -> Tap | None:
+def positions(name: str, shapes: list[Shape | None], sides: list[int]) -> Tap | None:
     """Return how to read an output of these shapes on images of these sides, or None.
 
     The dimensions that grow with the image are the positions; on one size alone, equal sides are.
     """
-    known = [shape for shape in shapes if shape is not None and shape[0] == _IMAGES]
+    known = [shape for shape in shapes if shape and shape[0] == IMAGES]
     if len(known) < len(sides) or len({len(shape) for shape in known}) != 1:
         return None
     first, last = known[0], known[-1]
@@ -271,8 +174,10 @@ def _grid(rows: list[int], sides: list[int]) -> int | None:
 def _grid_of_tokens(lengths: list[int], sides: list[int]) -> int | None:
     """Return the stride of a sequence of L = prefix + (side / stride)² tokens, or None."""
     more = lengths[-1] - lengths[0]
+    if lengths[0] < 4:
+        return None
     if len(lengths) == 1:
-        stride = round(sides[0] / max(1, math.isqrt(lengths[0])))
+        stride = round(sides[0] / math.isqrt(lengths[0]))
     elif more > 0:
         stride = round(math.sqrt((sides[-1] ** 2 - sides[0] ** 2) / more))
     else:
@@ -282,57 +187,3 @@ def _grid_of_tokens(lengths: list[int], sides: list[int]) -> int | None:
         for length, side in zip(lengths, sides, strict=True)
     }
     return stride if len(prefixes) == 1 and min(prefixes) >= 0 else None
-
-
-def _by_stride(
-    network: nn.Module,
-    passes: list[Pass],
-    sides: list[int],
-    taps: dict[str, Tap],
-    heads: tuple[str, ...],
-) -> dict[int, Tap]:
-    """Return the last tap of each stride at which something with weights computes, by stride.
-
-    Only the outermost modules that do not jump over a stride are looked at: what is computed at a
-    block's entrance, on its way to the next stride, is no stage's result.
-    """
-    calls = passes[0].calls
-
-    def incoming(name: str) -> int | None:
-        inputs = [run.calls[name].inputs for run in passes if name in run.calls]
-        tap = _positions(name, inputs, sides) if len(inputs) == len(sides) else None
-        return None if tap is None else tap.stride
-
-    def outermost(parent: nn.Module, prefix: str) -> list[str]:
-        found = []
-        for child, module in parent.named_children():
-            name = prefix + child
-            if name in heads:
-                continue
-            if name in taps and (incoming(name) or taps[name].stride) * 2 >= taps[name].stride:
-                found.append(name)
-            else:
-                inner = outermost(module, f"{name}.")
-                found += inner or ([name] if name in taps else [])
-        return found
-
-    found = sorted(outermost(network, ""), key=lambda name: calls[name].ended)
-    learned = {
-        taps[name].stride
-        for name in found
-        if any(True for _ in network.get_submodule(name).parameters())
-    }
-    last = {taps[name].stride: taps[name] for name in found}
-    return {stride: last[stride] for stride in sorted(last) if stride in learned}
-
-
-def _spread(network: nn.Module, calls: dict[str, Call], taps: list[Tap]) -> tuple[Tap, ...]:
-    """Return evenly spread ones of the longest row of like blocks, the last of them included."""
-    rows: dict[tuple[str, type], list[Tap]] = {}
-    for tap in taps:
-        block = network.get_submodule(tap.module)
-        if any(True for _ in block.parameters()):
-            rows.setdefault((tap.module.rpartition(".")[0], type(block)), []).append(tap)
-    row = sorted(max(rows.values(), key=len), key=lambda tap: calls[tap.module].ended)
-    count = min(_DEPTHS, len(row))
-    return tuple(row[(i + 1) * len(row) // count - 1] for i in range(count))

@@ -66,7 +66,7 @@ def metric_folder(metric: str) -> str:
     """
     if _PLAIN.fullmatch(metric):
         return metric
-    readable = re.sub(r"[^a-z0-9.+-]+", "_", metric.lower())[:60].strip("_.") or "metric"
+    readable = re.sub(r"[^a-z0-9.+-]+", "_", metric.lower())[:60].strip("_.+-") or "metric"
     return f"{readable}~{hashlib.sha256(metric.encode()).hexdigest()[:8]}"
 
 
@@ -202,8 +202,10 @@ def pick(results: Path, name: str, dataset: str | None) -> Run:
         )  # fmt: skip
     meant = [run for run in runs if run.metric == name]
     if not meant:
-        full = "/" in name
-        raise unknown("run", name, {f"{r.dataset}/" * full + r.metric for r in runs})
+        known = {run.metric for run in runs}
+        if "/" in name and dataset is None:  # perhaps another dataset was meant
+            known |= {f"{run.dataset}/{run.metric}" for run in runs}
+        raise unknown("run", name, known)
     if len(meant) > 1:  # a dataset's name stands for its variants too, but for itself first
         meant = [run for run in meant if run.dataset == dataset] or meant
     if len(meant) > 1:

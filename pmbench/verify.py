@@ -6,13 +6,13 @@ user's; installed packages on images of the built-in ladder.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-import sys
 from typing import Literal
 
 import numpy as np

@@ -31,21 +31,36 @@ def find(name: str) -> Path | None:
     """Return where a weight file is on this machine, or None."""
     entry = weight_files()[name]
     official = PurePosixPath(entry.url or entry.path or "").name
-    if chosen := os.environ.get("PMBENCH_WEIGHTS"):
-        folder = Path(chosen).expanduser()
-        if not folder.is_dir():
-            raise PmbenchError(
-                f"the weights folder {folder} does not exist; "
-                "name a folder that holds weight files with --weights or PMBENCH_WEIGHTS"
-            )
-        # a package's file names ("alex.pth") say too little to be looked for anywhere
-        for wanted in (f"{name}.safetensors", f"{name}.pth", official if entry.url else ""):
-            if wanted and (found := sorted(folder.rglob(wanted))):
-                return found[0]
+    # a package's file names ("alex.pth") say too little to be looked for anywhere
+    names = (f"{name}.safetensors", f"{name}.pth", *([official] if entry.url else []))
+    if (local := in_folder(names)) is not None:
+        return local
     if entry.package is not None:
         return _in_package(entry)
     cached = home.weights() / official
     return cached if cached.exists() else None
+
+
+def in_folder(names: Iterable[str]) -> Path | None:
+    """Return the first of the files that is in the local folder (PMBENCH_WEIGHTS), or None.
+
+    Raises PmbenchError where the folder does not exist.
+    """
+    chosen = os.environ.get("PMBENCH_WEIGHTS")
+    if not chosen:
+        return None
+    folder = Path(chosen).expanduser()
+    if not folder.is_dir():
+        raise PmbenchError(
+            f"the weights folder {folder} does not exist; "
+            "name a folder that holds weight files with --weights or PMBENCH_WEIGHTS"
+        )
+    return next((found for name in names for found in sorted(folder.rglob(name))), None)
+
+
+def announce(name: str, entry: WeightFile) -> None:
+    """Add a weight file to those of ``weights.toml``, which may know one of that name already."""
+    weight_files().setdefault(name, entry)
 
 
 def ensure(names: Iterable[str], reporter: Reporter) -> None:
@@ -84,6 +99,14 @@ def load(name: str) -> dict[str, Tensor]:
             f"the weights '{name}' are not on this machine; fetch them with `pmbench download`, "
             "or name a folder that holds them with --weights or PMBENCH_WEIGHTS"
         )
+    return read(path, name)
+
+
+def read(path: Path, name: str) -> dict[str, Tensor]:
+    """Return the tensors of a file that holds the weights ``name``, by name, on the CPU.
+
+    Raises PmbenchError where it holds something else.
+    """
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -103,16 +126,23 @@ def load(name: str) -> dict[str, Tensor]:
     return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
 
 
-def take(tensors: Mapping[str, Tensor], key: str, shape: Sequence[int], name: str) -> Tensor:
+def take(
+    tensors: Mapping[str, Tensor],
+    key: str,
+    shape: Sequence[int],
+    name: str,
+    path: Path | None = None,
+) -> Tensor:
     """Return the tensor ``key`` of the weight file ``name``, which must have that shape.
 
-    Raises PmbenchError where it is missing or has another shape.
+    ``path`` is where the file is, if not where ``find`` finds it. Raises PmbenchError where the
+    tensor is missing or has another shape.
     """
     found = tensors.get(key)
     if found is None or tuple(found.shape) != tuple(shape):
         got = "none of that name" if found is None else f"shape {tuple(found.shape)}"
         raise PmbenchError(
-            f"{find(name)}: the weights '{name}' need a tensor '{key}' of shape "
+            f"{path or find(name)}: the weights '{name}' need a tensor '{key}' of shape "
             f"{tuple(shape)}, got {got}; is it another network's file?"
         )
     return found

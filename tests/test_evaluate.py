@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
+import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +17,21 @@ import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
-from torch import Tensor
+from test_laws import NOT_AT_HAND
+from torch import Tensor, nn
 
-from pmbench.backbones import LPIPS, TRAINED, Filters
-from pmbench.backbones import trunk as backbone
-from pmbench.batches import Bounds
+from pmbench import weights
+from pmbench.backbones import Trunk
+from pmbench.batches import Batch, Bounds, plan
 from pmbench.devices import be_exact, choose_device
 from pmbench.download import Choices, download, pack_for
 from pmbench.errors import PmbenchError
+from pmbench.evaluate import Result, measure
 from pmbench.images import Images
-from pmbench.loading import Loaded, digest_of, load_metrics
+from pmbench.loading import Loaded, by_trunk, digest_of, load_metric, load_metrics
 from pmbench.manifest import datasets, load
-from pmbench.metrics import Distance, Metric, registered
+from pmbench.metrics import EXTRAS, Distance, Metric, registered
+from pmbench.metrics.mmd import RandomFeatures
 from pmbench.reporting import Silent
 from pmbench.resize import resize_for
 from pmbench.runs import JOURNAL, Selection
@@ -81,20 +86,27 @@ class Interrupting(Silent):
 
 
 @contextmanager
-def counted(*trunks: str, seed: int | None = None) -> Iterator[dict[str, Counter[str]]]:
-    """Count how often each trunk is given each image."""
-    seen: dict[str, Counter[str]] = {trunk: Counter() for trunk in trunks}
+def counted(
+    metrics: list[Loaded], kind: type[nn.Module] = Trunk
+) -> Iterator[dict[tuple[object, ...], Counter[str]]]:
+    """Count how often each trunk, or another kind of module, is given each image.
+
+    Trunks of the same filters and preprocessing count as one, whatever their form.
+    """
+    seen: dict[tuple[object, ...], Counter[str]] = {}
     handles = []
-    for trunk in trunks:
+    for module in {module for m in metrics for module in m.modules if isinstance(module, kind)}:
+        first, key = module, (weights.digest(module.state_dict()),)
+        if isinstance(module, Trunk):
+            # the first layer: a pass over an image begins there
+            first, key = module.features[0], (*key, module.preprocessing)
+        counts = seen.setdefault(key, Counter())
 
-        def count(module: object, args: tuple[Tensor], trunk: str = trunk) -> None:
+        def count(_: object, args: tuple[Tensor], counts: Counter[str] = counts) -> None:
             for image in args[0]:
-                seen[trunk][hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()] += 1
+                counts[hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()] += 1
 
-        # the first layer: a pass over an image begins there
-        filters = TRAINED if seed is None else Filters("torchvision", seed)
-        layer = backbone(trunk, LPIPS, filters, "unit", CPU).features[0]
-        handles.append(layer.register_forward_pre_hook(count))
+        handles.append(first.register_forward_pre_hook(count))
     yield seen
     for handle in handles:
         handle.remove()
@@ -117,8 +129,35 @@ def test_a_trunk_sees_each_image_once_however_many_metrics_use_it(
 ) -> None:
     a_job = job(dataset, tmp_path)
     metrics = ready("lpips-alex", "net-alex", "lpips-squeeze", "net-squeeze", "l2", "mmdpp")
-    with counted("alexnet", "squeezenet1_1") as seen:
+    with counted(metrics) as seen:
         run(a_job, metrics)
+    assert len(seen) == 2
+    for counts in seen.values():
+        assert set(counts.values()) == {1}
+        assert len(counts) == images_of(a_job)
+
+
+@pytest.mark.usefixtures("reference_weights")
+def test_also_where_metrics_want_other_forms_or_preprocessings_of_it(tmp_path: Path) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=4)
+    metrics = ready(
+        "lpips-vgg", "net-alex", "vgg-loss", "lpips-vgg-v0.0", "alex-loss-4", "net-vgg",
+        "lpips-vgg-watson", "lpips-alex-v0.0", "vgg-loss-gram", "watson-vgg-initial",
+    )  # fmt: skip
+    with counted(metrics) as seen:
+        outcome = run(a_job, metrics, Bounds(pixels=22 * 64 * 64))
+    assert [r.info["batches"]["count"] for r in outcome.runs] == [2] * 10
+    assert len(seen) == 5  # VGG on three inputs, AlexNet on two
+    of_each = [set(counts.values()) for counts in seen.values()]
+    assert of_each == [{1}] * 5
+    assert {len(counts) for counts in seen.values()} == {images_of(a_job)}
+
+
+def test_random_features_are_computed_once_for_each_image_of_a_triplet(tmp_path: Path) -> None:
+    a_job, metrics = job("ladder-2afc", tmp_path, limit=2), ready("mmdpp", "mmd-approx")
+    with counted(metrics, RandomFeatures) as seen:
+        run(a_job, metrics)
+    assert len(seen) == 2
     for counts in seen.values():
         assert set(counts.values()) == {1}
         assert len(counts) == images_of(a_job)
@@ -131,10 +170,12 @@ def test_also_with_two_image_sizes(shared: Path, tmp_path: Path) -> None:
     pack = download(manifest, resize_for(manifest, "exact"), choices, Silent())
     assert sorted(pack.sizes) == [(63, 63), (64, 64)]
     a_job = Job(manifest, pack, Selection(), tmp_path)
-    with counted("alexnet") as seen:
-        outcome = run(a_job, ready("lpips-alex", "net-alex"))
-    assert set(seen["alexnet"].values()) == {1}
-    assert len(seen["alexnet"]) == images_of(a_job)
+    metrics = ready("lpips-alex", "net-alex")
+    with counted(metrics) as seen:
+        outcome = run(a_job, metrics)
+    (counts,) = seen.values()
+    assert set(counts.values()) == {1}
+    assert len(counts) == images_of(a_job)
     assert {r.dataset for r in outcome.runs} == {"bapps-2afc-val@exact4"}
 
 
@@ -143,13 +184,14 @@ def test_also_when_interrupted_and_resumed_with_bit_identical_distances(tmp_path
     metrics = ready("lpips-alex", "net-alex", "mmdpp", "ssim")
     undisturbed = distances(run(job("ladder-2afc", tmp_path / "a"), metrics))
     a_job = job("ladder-2afc", tmp_path / "b")
-    with counted("alexnet") as seen:
+    with counted(metrics) as seen:
+        (counts,) = seen.values()
         with pytest.raises(KeyboardInterrupt):
             run(a_job, metrics, reporter=Interrupting(after=2))
-        assert 0 < len(seen["alexnet"]) < images_of(a_job)
+        assert 0 < len(counts) < images_of(a_job)
         outcome = run(a_job, metrics)
-    assert set(seen["alexnet"].values()) == {1}
-    assert len(seen["alexnet"]) == images_of(a_job)
+    assert set(counts.values()) == {1}
+    assert len(counts) == images_of(a_job)
     assert outcome.resumed == dict.fromkeys(undisturbed, 2)
     for name, values in distances(outcome).items():
         np.testing.assert_array_equal(values, undisturbed[name], strict=True)
@@ -175,10 +217,12 @@ def test_also_where_one_reference_and_its_versions_fill_more_than_a_batch(tmp_pa
     pack = pack_for(manifest, resize_for(manifest, None), Silent())
     assert pack is not None
     a_job = Job(manifest, pack, Selection(), tmp_path / "results")
-    with counted("alexnet") as seen:
-        run(a_job, ready("lpips-alex"), Bounds())
-    assert set(seen["alexnet"].values()) == {1}
-    assert len(seen["alexnet"]) == images_of(a_job) == 8
+    metrics = ready("lpips-alex")
+    with counted(metrics) as seen:
+        run(a_job, metrics, Bounds())
+    (counts,) = seen.values()
+    assert set(counts.values()) == {1}
+    assert len(counts) == images_of(a_job) == 8
 
 
 def test_a_resumed_run_keeps_the_batches_it_began_with(tmp_path: Path) -> None:
@@ -305,21 +349,214 @@ def test_a_limit_is_marked_partial_and_has_a_folder_of_its_own(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("limit", "items"), [(5, 30), pytest.param(None, 216, marks=pytest.mark.slow)]
+    ("limit", "items", "sizes"),
+    [(1, 6, (1, 4)), pytest.param(5, 30, (1, 7), marks=pytest.mark.slow)],
 )
 def test_every_metric_gives_the_same_at_any_batch_size(
-    limit: int | None, items: int, tmp_path: Path, reference_weights: Path
+    limit: int, items: int, sizes: tuple[int, ...], tmp_path: Path, reference_weights: Path
 ) -> None:
     be_exact()
-    metrics = ready(*registered())
+    at_hand = [m for m in registered().values() if m.name not in NOT_AT_HAND]
+    metrics = ready(*[m.name for m in at_hand if m.not_installed() is None])
     auto = distances(run(job("ladder-2afc", tmp_path / "auto", limit), metrics, Bounds()))
+    assert len(auto) == len(metrics) > 50
     assert {len(values) for values in auto.values()} == {items}
-    for size in (1, 7):
+    for size in sizes:
         other = distances(
             run(job("ladder-2afc", tmp_path / str(size), limit), metrics, Bounds(items=size))
         )
         for name, values in other.items():
             np.testing.assert_allclose(values, auto[name], rtol=1e-5, atol=1e-9, err_msg=name)
+
+
+# --- what is kept while measuring -----------------------------------------------------------------
+
+
+class Kept:
+    """A sink that keeps the results, and looks around after each batch."""
+
+    def __init__(self, metrics: list[Loaded], after: Callable[[], None] = lambda: None) -> None:
+        self.metrics, self.after = metrics, after
+        self.results: list[dict[str, Result | PmbenchError]] = []
+
+    def waiting(self, number: int) -> list[Loaded]:
+        return self.metrics
+
+    def put(self, number: int, results: dict[str, Result | PmbenchError]) -> None:
+        self.results.append(results)
+        self.after()
+
+
+@pytest.mark.usefixtures("reference_weights")
+def test_metrics_on_one_trunk_follow_one_another_otherwise_in_order() -> None:
+    names = (
+        "l2", "lpips-alex", "mmdpp", "lpips-alex-v0.0", "lpips-squeeze", "net-alex", "l1",
+        "alex-loss-4", "net-squeeze", "alex-loss-1",
+    )  # fmt: skip
+    assert [m.metric.name for m in by_trunk(ready(*names))] == [
+        "l2", "lpips-alex", "net-alex", "mmdpp", "lpips-alex-v0.0", "alex-loss-4", "alex-loss-1",
+        "lpips-squeeze", "net-squeeze", "l1",
+    ]  # fmt: skip
+    assert by_trunk([]) == []
+
+
+@pytest.mark.usefixtures("reference_weights")
+def test_features_of_one_trunk_are_gone_before_another_sees_the_batch(tmp_path: Path) -> None:
+    # in an order that would keep both
+    metrics = ready("lpips-alex", "lpips-squeeze", "net-alex", "net-squeeze")
+    features: list[tuple[nn.Module, weakref.ref[Tensor]]] = []
+    found: list[str] = []
+
+    def kept() -> list[nn.Module]:
+        return [net for net, feature in features if feature() is not None]
+
+    def sees(net: nn.Module, args: object) -> None:
+        found.append(f"kept as another sees the batch: {len(kept())}")
+
+    def has_seen(net: nn.Module, args: object, taps: tuple[Tensor, ...]) -> None:
+        features.extend((net, weakref.ref(tap)) for tap in taps)
+
+    def asked(distance: nn.Module, args: object) -> None:
+        found.append(f"kept when asked: {len(kept())}")
+
+    def after() -> None:
+        found.append(f"kept after the batch: {len(kept())}")
+
+    handles = []
+    for net in {module for m in metrics for module in m.modules if isinstance(module, Trunk)}:
+        handles += [net.register_forward_pre_hook(sees), net.register_forward_hook(has_seen)]
+    for second in metrics[2:]:
+        assert isinstance(second.distance, nn.Module)
+        handles.append(second.distance.register_forward_pre_hook(asked))
+    a_job = job("ladder-2afc", tmp_path, limit=4)
+    batches = plan(a_job.pack, a_job.chosen, Bounds(pixels=22 * 64 * 64))
+    measure(a_job.pack, a_job.protocol, batches, CPU, Kept(metrics, after))
+    for handle in handles:
+        handle.remove()
+    assert len(batches) == 2
+    assert found == 2 * [
+        "kept as another sees the batch: 0",
+        "kept when asked: 5",  # AlexNet's taps, when the second metric on it is asked, of p0
+        "kept when asked: 5",  # and of p1
+        "kept as another sees the batch: 0",
+        "kept when asked: 7",
+        "kept when asked: 7",
+        "kept after the batch: 0",
+    ]
+
+
+# --- some items at a time -------------------------------------------------------------------------
+
+
+def in_one_batch(a_job: Job, *metrics: Loaded) -> dict[str, Result | PmbenchError]:
+    sink = Kept(list(metrics))
+    measure(a_job.pack, a_job.protocol, [only_batch(a_job)], CPU, sink)
+    (results,) = sink.results
+    return results
+
+
+def only_batch(a_job: Job) -> Batch:
+    (batch,) = plan(a_job.pack, a_job.chosen, Bounds())
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("pixels_at_once", "sizes"),
+    [
+        (None, [18]),
+        (18 * 64 * 64, [18]),
+        (5 * 64 * 64 + 4095, [5, 5, 5, 3]),
+        (64 * 64, [1] * 18),
+        (100, [1] * 18),  # less than one image: then one
+    ],
+)
+def test_a_metric_gets_as_few_items_at_a_time_as_it_asks_for(
+    pixels_at_once: int | None, sizes: list[int], tmp_path: Path
+) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=3)
+    got: list[int] = []
+
+    def noting(x: Images, y: Images) -> Tensor:
+        got.append(len(x.pixels))
+        return _difference(x, y)
+
+    results = in_one_batch(
+        a_job, made("all", _difference), made("some", noting, pixels_at_once=pixels_at_once)
+    )
+    at_once, some = results["all"], results["some"]
+    assert isinstance(at_once, Result)
+    assert isinstance(some, Result)
+    assert got == [size for size in sizes for _ in range(2)]  # both pairs of each portion
+    assert len(np.unique(at_once.distances, axis=0)) == 18  # none could stand for another
+    # a mean over an image's pixels, whose order of adding may depend on the batch
+    np.testing.assert_allclose(some.distances, at_once.distances, rtol=1e-6)
+    assert some.seconds > 0
+
+
+def test_sliced_wasserstein_distances_in_portions_are_those_at_once(tmp_path: Path) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=1)
+    for name in ("patch-swd-3", "window-swd-7"):
+        (asked,) = ready(name)
+        assert asked.metric.pixels_at_once is not None
+        assert 1 <= asked.metric.pixels_at_once // 64**2 < 6  # several portions
+        whole = replace(asked, metric=replace(asked.metric, name="whole", pixels_at_once=None))
+        portions, at_once = in_one_batch(a_job, asked, whole).values()
+        assert isinstance(portions, Result)
+        assert isinstance(at_once, Result)
+        np.testing.assert_allclose(portions.distances, at_once.distances, rtol=1e-6)  # as above
+
+
+@pytest.mark.parametrize("pixels_at_once", [None, 4 * 64 * 64, 1])
+@pytest.mark.parametrize("place", [0, 3, 4, 17])
+def test_the_item_whose_distance_is_wrong_is_named(
+    place: int, pixels_at_once: int | None, tmp_path: Path
+) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=3)
+    item = only_batch(a_job).items[place]
+    seen: dict[int, int] = {0: 0, 1: 0}  # items, by pair
+
+    def wrong(x: Images, y: Images) -> Tensor:
+        pair = int(seen[1] < seen[0])  # (ref, p1) follows (ref, p0), portion by portion
+        value, begin = _difference(x, y), seen[pair]
+        seen[pair] += len(value)
+        if pair == 1 and begin <= place < seen[pair]:
+            value[place - begin] = float("nan")
+        return value
+
+    error = in_one_batch(a_job, made("wrong", wrong, pixels_at_once=pixels_at_once))["wrong"]
+    assert str(error) == (
+        f"wrong: the distance of ref and p1 of item {a_job.pack.items.id[item]} is nan; expected a "
+        "finite number; mend the metric, or say in its `min_size` where it is not defined"
+    )
+
+
+def test_a_metric_that_fails_on_a_portion_names_its_first_item(tmp_path: Path) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=3)
+    calls: list[int] = []
+
+    def breaking(x: Images, y: Images) -> Tensor:
+        calls.append(len(x.pixels))
+        if len(calls) == 4:  # the second pair of the second portion
+            raise ZeroDivisionError("division by zero")
+        return _difference(x, y)
+
+    def short(x: Images, y: Images) -> Tensor:
+        return _difference(x, y)[:3]
+
+    results = in_one_batch(
+        a_job,
+        made("breaking", breaking, pixels_at_once=4 * 64 * 64),
+        made("short", short, pixels_at_once=4 * 64 * 64),
+    )
+    fifth = a_job.pack.items.id[only_batch(a_job).items[4]]
+    assert calls == [4, 4, 4, 4]
+    assert str(results["breaking"]) == (
+        f"breaking failed on the batch of item {fifth}: ZeroDivisionError: division by zero"
+    )
+    assert str(results["short"]) == (
+        "short: expected floating-point numbers of shape (4,), one a pair, "
+        "got torch.float32 of shape (3,)"
+    )
 
 
 # --- metrics that are wrong -----------------------------------------------------------------------
@@ -357,6 +594,7 @@ def _nan(x: Images, y: Images) -> Tensor:
             _nan,
             "nan: the distance of ref and p0 of item .+ is nan; expected a finite number",
         ),
+        ("exits", lambda x, y: sys.exit(2), "exits failed on the batch of item .*: SystemExit: 2$"),
         ("inf", lambda x, y: _difference(x, y) / 0, "of item .+ is inf; expected a finite number"),
         (
             "column",
@@ -387,6 +625,97 @@ def test_a_metric_that_cannot_be_loaded_fails_alone() -> None:
     loaded, failures = load_metrics([broken, registered()["l2"]], CPU, Silent())
     assert [m.metric.name for m in loaded] == ["l2"]
     assert failures == {"broken": "cannot be loaded: ImportError: no module named 'elsewhere'"}
+
+
+def _imports_what_is_not_there(device: torch.device) -> Distance:
+    import module_that_is_not_there  # type: ignore[import-not-found]
+
+    return module_that_is_not_there.distance  # type: ignore[no-any-return]
+
+
+def _exits(device: torch.device) -> Distance:
+    sys.exit(3)
+
+
+def _tells(device: torch.device) -> Distance:
+    raise PmbenchError("no licence file; put it beside the weights")
+
+
+@pytest.mark.parametrize(
+    ("load", "sentence"),
+    [
+        (
+            _imports_what_is_not_there,
+            "needs the module module_that_is_not_there, which is not installed; "
+            "install it beside pmbench",
+        ),
+        (_exits, "cannot be loaded: SystemExit: 3"),
+        (_tells, "no licence file; put it beside the weights"),
+    ],
+)
+def test_why_a_metric_cannot_be_loaded_is_one_sentence(
+    load: Callable[[torch.device], Distance], sentence: str
+) -> None:
+    broken = Metric(name="broken", load=load, title="broken")
+    with pytest.raises(PmbenchError) as caught:
+        load_metric(broken, CPU, Silent())
+    assert str(caught.value) == sentence
+    loaded, failures = load_metrics([broken, registered()["l2"]], CPU, Silent())
+    assert [m.metric.name for m in loaded] == ["l2"]
+    assert failures == {"broken": sentence}
+
+
+def test_a_metric_whose_package_lacks_is_not_even_begun_to_be_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(EXTRAS, "fancy", "package_that_is_not_there")
+    monkeypatch.setitem(EXTRAS, "plain", "torch")
+    begun: list[str] = []
+
+    def load(device: torch.device) -> Distance:
+        begun.append("loading")
+        return _difference
+
+    sentence = (
+        "needs the package package_that_is_not_there, which is not installed; "
+        "run: pip install 'pmbench[fancy]'"
+    )
+    lacking = Metric(name="lacking", load=load, title="lacking", extra="fancy")
+    assert lacking.not_installed() == sentence
+    _, failures = load_metrics([lacking], CPU, Silent())
+    assert failures == {"lacking": sentence}
+    assert begun == []
+    assert replace(lacking, extra="plain").not_installed() is None
+    assert replace(lacking, extra="").not_installed() is None
+
+
+def test_what_a_metric_prints_does_not_reach_stdout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(device: torch.device) -> Distance:
+        print("Setting up [chatty]")  # noqa: T201  foreign code does
+        return chatty
+
+    def chatty(x: Images, y: Images) -> Tensor:
+        print("measuring")  # noqa: T201
+        return _difference(x, y)
+
+    loaded = load_metric(Metric(name="chatty", load=load, title="chatty"), CPU, Silent())
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "Setting up [chatty]\n")
+    results = in_one_batch(job("ladder-2afc", tmp_path, limit=1), loaded)
+    assert isinstance(results["chatty"], Result)
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "measuring\nmeasuring\n")  # once a pair of roles
+
+
+def test_a_metric_loaded_while_measuring_can_still_be_trained_with() -> None:
+    with torch.inference_mode():
+        (loaded,) = ready("mmd-approx")
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loaded.distance(Images(x), Images(torch.zeros(1, 3, 32, 32))).sum().backward()
+    assert x.grad is not None
+    assert float(x.grad.abs().max()) > 0
 
 
 def test_a_size_that_a_metric_is_not_defined_on_is_not_a_number_but_a_reason(

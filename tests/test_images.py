@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pmbench.images import Images
 
@@ -17,6 +19,26 @@ class Counting:
     def __call__(self, pixels: Tensor) -> Tensor:
         self.calls += 1
         return pixels.mean(dim=(1, 2, 3))
+
+
+class Network(nn.Module):
+    """A derivation that is a module, counts its calls, and returns a tensor or a pair of them."""
+
+    def __init__(self, several: bool = False) -> None:
+        super().__init__()
+        self.calls, self.several = 0, several
+        self.made: list[weakref.ref[Tensor]] = []
+
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, ...]:
+        self.calls += 1
+        features = (pixels * 2, pixels + 1) if self.several else (pixels * 2,)
+        self.made += [weakref.ref(feature) for feature in features]
+        return features if self.several else features[0]
+
+    @property
+    def alive(self) -> int:
+        """How many of the tensors that it returned there are still."""
+        return sum(feature() is not None for feature in self.made)
 
 
 def batch() -> Images:
@@ -58,3 +80,56 @@ def test_a_metric_is_charged_once_for_what_another_one_derived() -> None:
     once = everything.seconds_saved
     everything.derive(fn)
     assert everything.seconds_saved == once > 0
+
+
+def test_what_a_network_derived_is_forgotten_unless_it_is_still_asked() -> None:
+    everything, gone, kept = batch(), Network(several=True), Network()
+    everything.derive(gone)
+    everything.derive(kept)
+    assert (gone.alive, kept.alive) == (2, 1)
+    everything.let_go({kept, Network()})
+    assert (gone.alive, kept.alive) == (0, 1)
+    everything.derive(kept)
+    assert kept.calls == 1
+    everything.derive(gone)  # it may be asked again after all
+    assert gone.calls == 2
+    everything.let_go(set())
+    assert (gone.alive, kept.alive) == (0, 0)
+
+
+def test_what_a_plain_function_derived_stays() -> None:
+    everything, fn = batch(), Counting()
+    everything.derive(fn)
+    everything.let_go(set())
+    everything.derive(fn)
+    assert fn.calls == 1
+
+
+def test_letting_go_of_a_part_of_a_batch_is_letting_go_of_the_whole() -> None:
+    everything, net = batch(), Network()
+    part, other = (everything.pick(torch.tensor([i])) for i in (0, 3))
+    other.derive(net)
+    part.let_go(())
+    assert net.alive == 0
+    other.derive(net)
+    assert net.calls == 2
+
+
+def test_who_picked_features_keeps_them_though_the_batch_lets_go() -> None:
+    everything, net = batch(), Network()
+    features = everything.pick(torch.tensor([3, 1])).derive(net)
+    everything.let_go(())
+    assert features[:, 0, 0, 0].tolist() == [1.5, 0.5]
+
+
+def test_what_is_derived_again_after_it_was_let_go_is_paid_for_again() -> None:
+    everything, net = batch(), Network()
+    everything.open_account()
+    everything.derive(net)
+    everything.let_go(())
+    everything.open_account()
+    everything.derive(net)
+    assert everything.seconds_saved == 0  # nobody spared it anything
+    everything.open_account()
+    everything.derive(net)
+    assert everything.seconds_saved > 0

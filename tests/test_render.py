@@ -307,7 +307,9 @@ def test_a_table_is_this() -> None:
         ],
         legend=["macro: plain mean"],
     )
-    assert "lpips-vgg-random       71.2  80.0" in to_plain(board, 60)  # a name is whole where it can be
+    assert "lpips-vgg-random       71.2  80.0" in to_plain(
+        board, 60
+    )  # a name is whole where it can be
     assert to_plain(board, 55) == (
         "toy  A toy\n"
         "partial: 9 of 10 triplets\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pmbench import __version__
 from pmbench.agreement import Array
@@ -23,6 +26,7 @@ from pmbench.runs import (
     damaged,
     find,
     folder_name,
+    metric_folder,
     open_run,
     pick,
     protocol_signature,
@@ -52,12 +56,12 @@ def facts(metric: str = "mine", **more: Any) -> dict[str, Any]:
     return {"signature": SIGNATURE, "metric": {"name": metric}, **more}
 
 
-def saved(results: Path, dataset: str = "toy", metric: str = "mine") -> Run:
+def saved(results: Path, dataset: str = "toy", metric: str = "mine", folder: str = "") -> Run:
     items, distances = toy()
     scores = pd.concat(
         [score(TWO_AFC, metric, items, distances), human_rows(TWO_AFC, items)], ignore_index=True
     )
-    return save(results / dataset / metric, facts(metric), items, distances, scores)
+    return save(results / dataset / (folder or metric), facts(metric), items, distances, scores)
 
 
 # --- there and back -------------------------------------------------------------------------------
@@ -271,6 +275,73 @@ def test_an_unknown_run_is_answered_with_close_names(results: Path) -> None:
     with pytest.raises(PmbenchError) as error:
         pick(results, "toy2/psnr", None)
     assert str(error.value) == "unknown run 'psnr'; known are: hers, mine."
+    with pytest.raises(PmbenchError) as error:
+        pick(results, "toys/yours", None)
+    assert str(error.value) == (
+        "unknown run 'toys/yours'; did you mean toy/yours or yours or toy2/hers?"
+    )
+
+
+def test_a_metric_may_have_a_slash_in_its_name(results: Path) -> None:
+    name = "net:timm/resnet50"
+    saved(results, "toy", name, metric_folder(name))
+    assert names([pick(results, name, None)]) == [f"toy/{name}"]
+    assert names([pick(results, name, "toy")]) == [f"toy/{name}"]
+    assert names([pick(results, f"toy/{name}", None)]) == [f"toy/{name}"]
+    assert names(find(results, "toy"))[1] == f"toy/{name}"
+    with pytest.raises(PmbenchError) as error:
+        pick(results, "net:timm/resnet51", None)
+    assert str(error.value).startswith(f"unknown run 'net:timm/resnet51'; did you mean {name}")
+    with pytest.raises(PmbenchError) as error:
+        pick(results, "toy/net:timm/resnet51", None)
+    assert str(error.value) == f"unknown run 'net:timm/resnet51'; did you mean {name}?"
+
+
+@pytest.mark.parametrize(
+    "name", ["lpips-alex-v0.0", "mmdpp", "a", "1", "x_y+z", "a" * 80, "contra", "com10"]
+)
+def test_a_plain_name_is_its_folder(name: str) -> None:
+    assert metric_folder(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("net:timm/resnet50", "net_timm_resnet50"),
+        ("cmd:my_metric", "cmd_my_metric"),
+        ("SSIM", "ssim"),  # would be "ssim" where case does not count
+        ("con", "con"),  # cannot be a file on Windows
+        ("nul.v2", "nul.v2"),
+        ("end.", "end"),  # Windows drops the point
+        ("../up", "up"),
+        ("größe", "gr_e"),
+        ("距離", "metric"),
+        ("a" * 81, "a" * 60),
+    ],
+)
+def test_another_name_is_readable_safe_and_told_apart(name: str, folder: str) -> None:
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    assert metric_folder(name) == f"{folder}~{digest}"
+
+
+NAMES = st.text(max_size=120).filter(lambda name: name.isprintable())
+
+
+@given(NAMES, NAMES)
+def test_folders_of_different_names_differ_whatever_the_case(one: str, other: str) -> None:
+    if one != other:
+        assert metric_folder(one).lower() != metric_folder(other).lower()
+    for folder in map(metric_folder, (one, other)):
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._+~-]*", folder)
+        assert len(folder) <= 80
+
+
+def test_a_run_in_a_folder_of_another_name_is_called_by_its_own(tmp_path: Path) -> None:
+    run = saved(tmp_path, "toy", "net:timm/X", metric_folder("net:timm/X"))
+    assert run.folder.name.startswith("net_timm_x~")
+    again = open_run(run.folder)
+    assert again is not None
+    assert again.metric == "net:timm/X"
 
 
 def test_no_runs_at_all_is_said_with_what_to_do(results: Path) -> None:
@@ -279,7 +350,7 @@ def test_no_runs_at_all_is_said_with_what_to_do(results: Path) -> None:
     for name, dataset, what in (
         ("mine", None, f"no runs in {nowhere}"),
         ("mine", "toy", f"no runs in {nowhere} on toy"),
-        ("toy/mine", None, f"no runs in {nowhere} on toy"),
+        ("toy/mine", None, f"no runs in {nowhere}"),
     ):
         with pytest.raises(PmbenchError) as error:
             pick(nowhere, name, dataset)

@@ -6,10 +6,20 @@ Heavy imports happen inside them, so that ``pmbench --help`` answers at once.
 
 from __future__ import annotations
 
-from pmbench.cli import data, exchange, measure, show
+from pmbench.cli import cards, data, distance, exchange, measure, show, verify
 from pmbench.cli.common import app
 
-__all__ = ["app", "data", "exchange", "main", "measure", "show"]
+__all__ = [
+    "app",
+    "cards",
+    "data",
+    "distance",
+    "exchange",
+    "main",
+    "measure",
+    "show",
+    "verify",
+]
 
 
 def main() -> None:

@@ -1,39 +1,18 @@
-"""``pmbench download`` and ``pmbench list``: what there is, and getting it."""
+"""``pmbench download``: getting datasets and weights."""
 
 from __future__ import annotations
 
 import re
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pmbench.cli.common import (
-    AsJson,
-    Manifests,
-    Results,
-    Weights,
-    app,
-    console,
-    let_speak,
-    reporting,
-    split,
-)  # fmt: skip
+from pmbench.cli.cards import What, list_
+from pmbench.cli.common import Manifests, app, let_speak, reporting, split
 from pmbench.errors import PmbenchError, unknown
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from pmbench.reporting import Reporter
-
-
-class What(StrEnum):
-    """What can be listed."""
-
-    metrics = "metrics"
-    datasets = "datasets"
-    runs = "runs"
 
 
 @app.command()
@@ -114,45 +93,3 @@ def _download_weights(names: list[str], others: set[str], reporter: Reporter) ->
         weights.ensure(needed, reporter)
         places = ", ".join(str(weights.find(file)) for file in needed)
         typer.echo(f"{name}: {places or 'needs no weights'}")
-
-
-@app.command("list")
-def list_(
-    what: Annotated[What, typer.Argument(help="What to list.")] = What.metrics,
-    as_json: AsJson = False,
-    results: Results = Path("results"),
-    manifests: Manifests = None,
-    weights: Weights = None,
-) -> None:
-    """List the registered metrics, the known datasets, or the runs that are there.
-
-    Examples:
-
-    `pmbench list datasets`
-
-    `pmbench list runs --json`
-    """
-    from pmbench import listing
-    from pmbench.render import listing_to_rich, to_json
-
-    let_speak("PMBENCH_MANIFESTS", manifests)
-    let_speak("PMBENCH_WEIGHTS", weights)
-    table: pd.DataFrame
-    if what is What.runs:
-        table = listing.runs(results)
-    else:
-        table = listing.metrics() if what is What.metrics else listing.datasets()
-    if as_json:
-        typer.echo(to_json(table))
-        return
-    terminal = console()
-    if what is What.metrics:  # the rest of a card does not fit into a line; it is in the JSON
-        table = table[["metric", "title", "better", "weights"]]
-    if what is What.runs:  # a signature is copied whole, so it stands on a line of its own
-        terminal.print(listing_to_rich(table.drop(columns=["device", "signature"])))
-        for signature in table["signature"]:
-            terminal.print(signature, soft_wrap=True, markup=False)
-        return
-    terminal.print(listing_to_rich(table))
-    if what is What.datasets:
-        terminal.print("get one with `pmbench download NAME`", soft_wrap=True)

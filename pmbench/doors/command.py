@@ -70,6 +70,7 @@ def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
         name=name,
         load=lambda device: command,
         title=f"the program {address}",
+        family="programs",
         higher_is_better=higher,
         symmetric=symmetric,
         differentiable=False,

@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -100,18 +100,23 @@ def metrics_of(
     function: Callable[[Tensor, Tensor], Tensor] = value
     entry = Metric(
         name=name,
-        load=lambda device: _OnCopies(function).to(device).eval(),
+        load=lambda device: _OnCopies(function).to(device).eval().requires_grad_(False),
         title=_title(value) or name,
         higher_is_better=bool(higher_is_better),
         symmetric=False,  # nobody says so
-        differentiable=False,
         parameters={
-            "source": _digest([*files, *_own_file(value)]),
+            "source": digest_of_files([*files, *_own_file(value)]),
             "better": "higher" if higher_is_better else "lower",
         },
     )
     _check(entry)
     return [entry]
+
+
+def digest_of_files(files: Iterable[Path]) -> str:
+    """Return a digest of what files hold, whatever they are called; missing ones do not count."""
+    contents = sorted({sha256_of(path) for path in files if path.is_file()})
+    return hashlib.sha256("\0".join(contents).encode()).hexdigest()[:16]
 
 
 class _OnCopies(OnPixels):
@@ -122,6 +127,29 @@ class _OnCopies(OnPixels):
         return self.function(x.pixels.clone(), y.pixels.clone())
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _are_parameters(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(key, str) and isinstance(one, str | int | float) for key, one in value.items()
+    )
+
+
+# fields of a card -> what they must be; another kind would stop everybody
+_FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    **dict.fromkeys(
+        ("title", "family", "paper", "code", "licence", "extra"),
+        (lambda value: isinstance(value, str), "text"),
+    ),
+    **dict.fromkeys(("min_size", "multiple_of", "version"), (_is_count, "a whole number from 1")),
+    "pixels_at_once": (lambda value: value is None or _is_count(value), "a whole number or None"),
+    "weights": (lambda value: isinstance(value, tuple), "a tuple of names"),
+    "parameters": (_are_parameters, "texts and numbers by name"),
+}
+
+
 def _check(entry: Metric) -> None:
     """Raise PmbenchError for a card that pmbench cannot work with."""
     name: object = entry.name  # whatever its author put there
@@ -130,6 +158,11 @@ def _check(entry: Metric) -> None:
             f"brings a metric called {name!r}; expected a name without blanks, commas, '=' and "
             f"'?', other than {', '.join(sorted(RESERVED))}; rename it"
         )
+    for field, (fits, expected) in _FIELDS.items():
+        if not fits(value := getattr(entry, field)):
+            raise PmbenchError(
+                f"brings the metric '{name}', whose {field} is {value!r}; expected {expected}"
+            )
     if entry.extra and entry.extra not in EXTRAS:
         raise PmbenchError(
             f"brings the metric '{name}', which names the extra '{entry.extra}'; those of pmbench "
@@ -170,8 +203,3 @@ def _own_file(value: object) -> list[Path]:
     except (TypeError, OSError):
         return []
     return [Path(found)] if found else []
-
-
-def _digest(files: Iterable[Path]) -> str:
-    contents = sorted({sha256_of(path) for path in files if path.is_file()})
-    return hashlib.sha256("\0".join(contents).encode()).hexdigest()[:16]

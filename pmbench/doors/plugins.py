@@ -77,8 +77,9 @@ def _opened(entry: EntryPoint) -> _Plugin:
 
 def _value(entry: EntryPoint) -> object:
     module = importlib.import_module(entry.module)
+    names = entry.attr.split(".") if entry.attr else []
     try:
-        return reduce(getattr, filter(None, entry.attr.split(".")), module)
+        return reduce(getattr, names, module)
     except AttributeError as error:
         raise PmbenchError(
             f"its entry point is '{entry.value}', but {entry.module} has no such name; mend it"

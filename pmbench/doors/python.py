@@ -20,7 +20,13 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from pmbench.doors.foreign import imported, metrics_of, registered_by, why_not
+from pmbench.doors.foreign import (
+    digest_of_files,
+    imported,
+    metrics_of,
+    registered_by,
+    why_not,
+)
 from pmbench.errors import PmbenchError, unknown
 from pmbench.metrics import Metric, broken, card_of
 
@@ -58,10 +64,14 @@ def enter(name: str | None, address: str, options: Mapping[str, str]) -> list[Me
             opened = _opened(None, place, Path.cwd())
     except (Exception, SystemExit) as error:  # noqa: BLE001  foreign code fails alone
         return [broken(name or own_name, _why_not(error, place))]
+    value = _value(opened.module, wanted, place)
     try:
-        found = _found(opened, wanted, own_name, higher)
+        found = metrics_of(value, own_name, opened.files, higher)
     except PmbenchError as error:
-        raise PmbenchError(f"{address}: {error}") from error
+        raise PmbenchError(f"{address} {error}") from error
+    if is_file:  # nobody keeps versions of it
+        source = {"source": digest_of_files(opened.files)}
+        found = [replace(entry, parameters={**source, **entry.parameters}) for entry in found]
     if name is None:
         return found
     if len(found) > 1:
@@ -82,20 +92,27 @@ def _direction(address: str, options: Mapping[str, str]) -> bool | None:
     return None if better is None else better == "higher"
 
 
-def _found(opened: _Opened, wanted: str, own_name: str, higher: bool | None) -> list[Metric]:
+def _value(module: ModuleType, wanted: str, place: str) -> object:
     """Return what a module holds under a name, or all that it registers."""
-    module = opened.module
-    registered = registered_by(module.__name__)
-    if not wanted:
-        if registered:
-            return metrics_of(registered, own_name, higher_is_better=higher)
-        hint = "; ".join(filter(None, ["name a function in it", ", ".join(_nameable(module))]))
-        raise PmbenchError(f"registers no metric with @metric(…); {hint}")
-    by_name = {entry.name: entry for entry in registered}
-    if not hasattr(module, wanted) and wanted not in by_name:
-        raise unknown("name", wanted, [*_nameable(module), *by_name])
-    value = getattr(module, wanted) if hasattr(module, wanted) else by_name[wanted]
-    return metrics_of(value, own_name, opened.files, higher)
+    by_name = {entry.name: entry for entry in registered_by(module.__name__)}
+    known = [*_nameable(module), *by_name]
+    if not known:
+        raise PmbenchError(
+            f"{place} holds no metric; expected a function of two batches of images, or one under "
+            "@metric(…)"
+        )
+    if wanted:
+        if hasattr(module, wanted):
+            return getattr(module, wanted)
+        if wanted in by_name:
+            return by_name[wanted]
+        raise unknown(f"name in {place}:", wanted, known)
+    if not by_name:
+        raise PmbenchError(
+            f"{place} registers no metric with @metric(…); name a function in it, such as "
+            f"{place}:{known[0]}"
+        )
+    return list(by_name.values())
 
 
 def _nameable(module: ModuleType) -> list[str]:

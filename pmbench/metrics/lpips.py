@@ -27,6 +27,7 @@ from pmbench.backbones import (
     trunk,
     unit,
 )
+from pmbench.hooked import Hooked
 from pmbench.images import Images
 from pmbench.metrics import Distance, Metric, register
 
@@ -39,7 +40,7 @@ NETS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 _RAW: dict[str, Form] = {"alex": "conv", "vgg": "conv", "squeeze": "unit"}
 
 
-def unit_features(net: Trunk, images: Images) -> tuple[Tensor, ...]:
+def unit_features(net: Trunk | Hooked, images: Images) -> tuple[Tensor, ...]:
     """Return the unit-length features after the ReLU, whatever the form of the network's taps."""
     taps = images.derive(net)
     return taps if net.form == "unit" else tuple(unit(tap.relu()) for tap in taps)
@@ -48,7 +49,7 @@ def unit_features(net: Trunk, images: Images) -> tuple[Tensor, ...]:
 class FeatureDistance(nn.Module):
     """Σ over taps of the mean over positions of Σ over channels w·(x̂ - ŷ)²."""
 
-    def __init__(self, net: Trunk, channel_weights: list[Tensor]) -> None:
+    def __init__(self, net: Trunk | Hooked, channel_weights: list[Tensor]) -> None:
         super().__init__()
         self.net = net
         for i, w in enumerate(channel_weights):

@@ -1,4 +1,4 @@
-"""Classical metrics as the package piq computes them, and PieAPP, each pair for itself.
+"""Classical metrics as the package piq computes them, each pair for itself.
 
 Differs from calling piq in three ways. What is more than 1e-5 off in float32 is computed in
 float64: there variances E[x²] - E[x]² cancel where a picture is smooth, and VIFp of real patches is
@@ -22,12 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pmbench import weights
 from pmbench.color import precise
 from pmbench.images import Images
-from pmbench.metrics import Distance, Metric, OnPixels, register
+from pmbench.metrics import Metric, register
 
-_FAMILY, _LICENCE = "piq", "Apache-2.0"
 _CODE = "https://github.com/photosynthesis-team/piq"
 _PIXELS_AT_ONCE = 1 << 17  # maps take up to a hundred times the memory of the images
 
@@ -88,7 +86,8 @@ def _with_detail(distorted: Tensor, reference: Tensor) -> Pair:
     """Return the pair, with faint noise on a reference that is flat.
 
     IW-SSIM inverts the covariance of the reference's patches. As a reference becomes flat, the
-    value tends to a limit that does not depend on how; noise of 1e-8 is within 1 % of it.
+    value tends to a limit that does not depend on how; noise of 1e-8 is within 1 % of it. There is
+    no such limit for a reference that is a mere ramp or step: IW-SSIM fails on it.
     """
     if bool((reference != reference[:, :, :1, :1]).any()):
         return distorted, reference
@@ -121,12 +120,12 @@ def _add(
             name=name,
             load=lambda device: Piq(function, chosen, differentiable, exact, one_pair, prepare),
             title=title,
-            family=_FAMILY,
+            family="piq",
             paper=paper,
             code=_CODE,
             higher_is_better=higher_is_better,
             differentiable=differentiable,
-            licence=_LICENCE,
+            licence="Apache-2.0",
             parameters=chosen,
             extra="piq",
             pixels_at_once=_PIXELS_AT_ONCE,
@@ -245,59 +244,4 @@ _add(
     "MS-SSIM: SSIM on five scales",
     "Wang, Simoncelli, Bovik: Multiscale Structural Similarity, Asilomar 2003",
     min_size=161,
-)
-
-
-_PATCH, _STRIDE = 64, 27  # piq's; at 64×64 it is one patch
-
-
-class PieApp(nn.Module):
-    """Σ w·e / Σ w over patches: e and w are a network's answers to differences of its features."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
-        """Return the errors of images in [0, 1]: (N,)."""
-        from piq.functional import crop_patches
-
-        patches = [crop_patches(255 * v, _PATCH, _STRIDE) for v in (reference, distorted)]
-        (a, a_last), (b, b_last) = (self.network(part) for part in patches)
-        errors, w = self.network.compute_difference(a - b, a_last - b_last)  # type: ignore[operator]
-        errors, w = errors.view(len(reference), -1), w.view(len(reference), -1)
-        total: Tensor = (errors * w).sum(dim=1) / w.sum(dim=1)
-        return total
-
-
-def _load_pieapp(device: torch.device) -> Distance:
-    from piq.pieapp import PieAPPModel
-
-    with torch.device("meta"):  # nothing is drawn only to be overwritten
-        network = PieAPPModel()
-    tensors, state = weights.load("pieapp"), {}
-    for key, empty in network.state_dict().items():
-        # the official file holds one matrix without its second dimension
-        shape = (1,) if key == "ref_score_subtract.weight" else empty.shape
-        state[key] = weights.take(tensors, key, shape, "pieapp").view(empty.shape)
-    network.load_state_dict(state, assign=True)
-    return OnPixels(PieApp(network.eval().requires_grad_(False).to(device)))
-
-
-register(
-    Metric(
-        name="pieapp",
-        load=_load_pieapp,
-        title="PieAPP v0.1, patches every 27 pixels",
-        family=_FAMILY,
-        paper="Prashnani, Cai, Mostofi, Sen: PieAPP, CVPR 2018",
-        code=_CODE,
-        symmetric=False,
-        min_size=_PATCH,
-        weights=("pieapp",),
-        licence=f"{_LICENCE}; weights: none stated",
-        parameters={"stride": _STRIDE},
-        extra="piq",
-        pixels_at_once=_PIXELS_AT_ONCE,
-    )
 )

@@ -1,0 +1,156 @@
+"""``pmbench distance``: how far apart pictures are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pmbench.cli.common import (
+    CHECK_FAILED,
+    AsJson,
+    Weights,
+    app,
+    console,
+    let_speak,
+    reporting,
+    split,
+)  # fmt: skip
+from pmbench.errors import PmbenchError
+
+if TYPE_CHECKING:
+    from pmbench.compare import Compared
+
+
+@app.command()
+def distance(
+    ref: Annotated[Path, typer.Argument(help="A picture, a folder, or a CSV of pairs.")],
+    metric: Annotated[
+        list[str],
+        typer.Option("--metric", "-m", help="Metric, or all; repeat, or separate by commas."),
+    ],
+    dist: Annotated[
+        Path | None, typer.Argument(help="The distorted picture or folder; nothing for a CSV.")
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(help="WIDTHxHEIGHT, or smaller: both get the size of the smaller one."),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A line a pair.")] = False,
+    as_json: AsJson = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    weights: Weights = None,
+) -> None:
+    """Measure how far apart two pictures are, or the pairs of two folders or of a CSV.
+
+    Pictures of two folders belong together if they have the same name, or the same but for its
+    ending. A CSV has the columns ref and dist. Numbers are the metrics' own: of a similarity,
+    more is better.
+
+    Examples:
+
+    `pmbench distance photo.png photo.jpg --metric lpips-alex,ssim`
+
+    `pmbench distance originals compressed -m mmdpp --resize smaller`
+
+    `pmbench distance pairs.csv -m lpips-vgg --csv > distances.csv`
+    """
+    from pmbench import pairing
+    from pmbench.choosing import choose
+    from pmbench.compare import compare
+    from pmbench.devices import be_exact, choose_device
+    from pmbench.loading import load_metrics
+    from pmbench.pictures import resizing
+
+    let_speak("PMBENCH_WEIGHTS", weights)
+    if as_csv and as_json:
+        raise PmbenchError("--csv and --json exclude each other")
+    choice = choose(split(metric))
+    if not choice.metrics:
+        raise PmbenchError("--metric names no metric; `pmbench list metrics` says what there is")
+    how = None if resize is None else resizing(resize)
+    where = choose_device(device)
+    be_exact()
+    with reporting() as reporter:
+        found = pairing.find(ref, dist)
+        for sentence in found.left_out:
+            reporter.note(f"left out: {sentence}")
+        loaded, not_run = load_metrics(choice.metrics, where, reporter)
+        compared = compare(found.pairs, how, loaded, where, reporter)
+    higher = [one.metric.name for one in loaded if one.metric.higher_is_better]
+    if as_json:
+        typer.echo(_json(compared, higher, not_run, found.left_out))
+    elif as_csv:
+        typer.echo(_csv(compared), nl=False)
+    elif loaded:
+        _print_table(compared, higher)
+    absent = {**choice.left_out, **not_run}
+    remarks = [f"not run: {name}: {why}" for name, why in absent.items()]
+    for line in [*_reasons(compared), *remarks]:
+        typer.secho(line, fg="yellow", err=as_csv or as_json)
+    if not_run or any(column.failed for column in compared.columns.values()):
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _print_table(compared: Compared, higher: Sequence[str]) -> None:
+    from pmbench.tables import distances_to_rich
+
+    terminal = console()
+    columns = {name: column.values.tolist() for name, column in compared.columns.items()}
+    names = [pair.name for pair in compared.pairs]
+    terminal.print(distances_to_rich(names, columns, higher, terminal.width))
+
+
+def _csv(compared: Compared) -> str:
+    import csv
+    import io
+
+    out = io.StringIO()
+    lines = csv.writer(out, lineterminator="\n")
+    lines.writerow(["ref", "dist", *compared.columns])
+    for i, pair in enumerate(compared.pairs):
+        values = [float(column.values[i]) for column in compared.columns.values()]
+        cells = ["" if math.isnan(value) else repr(value) for value in values]
+        lines.writerow([pair.ref, pair.dist, *cells])
+    return out.getvalue()
+
+
+def _json(
+    compared: Compared,
+    higher: Sequence[str],
+    not_run: Mapping[str, str],
+    left_out: Sequence[str],
+) -> str:
+    import json
+
+    pairs = []
+    for i, pair in enumerate(compared.pairs):
+        size, known, why = compared.sizes[i], {}, {}
+        for name, column in compared.columns.items():
+            value = float(column.values[i])
+            known[name] = None if math.isnan(value) else value
+            if reason := column.undefined.get(i) or column.failed.get(i):
+                why[name] = reason
+        record: dict[str, object] = {"ref": str(pair.ref), "dist": str(pair.dist)}
+        record |= {"width": size[0], "height": size[1]} if size else {}
+        pairs.append(record | {"distances": known, "not_available": why})
+    better = {name: "higher" if name in higher else "lower" for name in compared.columns}
+    whole = {"better": better, "pairs": pairs, "not_run": dict(not_run), "left_out": list(left_out)}
+    return json.dumps(whole, indent=1, ensure_ascii=False)
+
+
+def _reasons(compared: Compared) -> list[str]:
+    """Return a line for each reason why a metric says nothing of some pairs."""
+    by_reason: dict[str, dict[str, list[str]]] = {}
+    for name, column in compared.columns.items():
+        for i, why in (column.undefined | column.failed).items():
+            by_reason.setdefault(why, {}).setdefault(name, []).append(compared.pairs[i].name)
+    lines = []
+    for why, by_metric in by_reason.items():
+        pairs = next(iter(by_metric.values()))
+        some = f" (on {len(pairs):,} of {len(compared.pairs):,} pairs)"
+        lines.append(f"n/a: {', '.join(by_metric)}: {why}{some * (len(compared.pairs) > 1)}")
+    return lines

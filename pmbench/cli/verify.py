@@ -1,0 +1,105 @@
+"""``pmbench verify``: are our numbers those of other implementations?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pmbench.cli.common import (
+    CHECK_FAILED,
+    AsJson,
+    Weights,
+    app,
+    console,
+    let_speak,
+    reporting,
+    split,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from pmbench.verify import Comparison
+
+
+class Form(StrEnum):
+    """How comparisons are written."""
+
+    table = "table"
+    md = "md"
+
+
+@app.command()
+def verify(
+    metrics: Annotated[
+        list[str] | None, typer.Argument(help="Metrics; without any, all.", metavar="METRIC…")
+    ] = None,
+    triplets: Annotated[
+        Path | None,
+        typer.Option(help="BAPPS triplets as a folder or archive, instead of the download."),
+    ] = None,
+    form: Annotated[Form, typer.Option("--format", help="md: for a README.")] = Form.table,
+    as_json: AsJson = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
+    weights: Weights = None,
+) -> None:
+    """Compare metrics with their authors' numbers and with other packages.
+
+    The authors' numbers are of BAPPS triplets (`pmbench download bapps-2afc-val`), those of the
+    installed packages of images that come with pmbench. Exits with 1 where numbers differ, a
+    metric fails, or nothing could be compared.
+
+    Examples:
+
+    `pmbench verify`
+
+    `pmbench verify ssim lpips-alex`
+
+    `pmbench verify --format md > parity.md`
+    """
+    from pmbench.choosing import catalogue, choose
+    from pmbench.devices import be_exact, choose_device
+    from pmbench.tables import parity_to_markdown, parity_to_rich
+    from pmbench.verify import has_referee
+    from pmbench.verify import verify as compare
+
+    let_speak("PMBENCH_WEIGHTS", weights)
+    names = split(metrics)
+    chosen = choose(names).metrics if names else list(catalogue().values())
+    where = choose_device(device)
+    be_exact()
+    with reporting() as reporter:
+        found = list(compare(chosen, triplets, where, reporter))
+        alone = [metric.name for metric in chosen if not has_referee(metric)]
+        if alone:
+            reporter.note(f"no referee is known for {', '.join(alone)}")
+    if as_json:
+        typer.echo(_json(found))
+    elif form is Form.md:
+        typer.echo(parity_to_markdown(found), nl=False)
+    else:
+        console().print(parity_to_rich(found))
+    verdicts = {one.verdict for one in found}
+    if "agrees" not in verdicts or verdicts & {"differs", "failed"}:
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _json(found: Sequence[Comparison]) -> str:
+    import json
+    from dataclasses import asdict
+
+    records = []
+    for one in found:
+        record = asdict(one)
+        tolerance = record.pop("tolerance")
+        records.append(
+            record
+            | {
+                "largest": one.largest if one.n else None,
+                "tolerance": tolerance["bounds"],
+                "tolerance_reason": tolerance["reason"],
+            }
+        )
+    return json.dumps(records, indent=1, ensure_ascii=False)
