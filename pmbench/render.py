@@ -11,13 +11,13 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from pmbench.board import Board, Cell, Row
 from pmbench.protocols import Protocol
+from pmbench.tables import bare_table
 
 if TYPE_CHECKING:
     from pmbench.forecast import Forecast  # would import torch
@@ -92,7 +92,7 @@ def _facts(board: Board, wide: bool) -> list[_Column]:
 
 
 def _table(board: Board, names: list[str], columns: list[_Column], gap: int) -> Table:
-    table = _bare_table(gap)
+    table = bare_table(gap)
     table.add_column("metric", no_wrap=True)
     for column in columns:
         table.add_column(Text(column.header), justify="right", no_wrap=True)
@@ -111,11 +111,6 @@ def _table(board: Board, names: list[str], columns: list[_Column], gap: int) -> 
         ]
         table.add_row(Text(names[i], style="" if row.kind == "metric" else "dim"), *cells)
     return table
-
-
-def _bare_table(gap: int = 2) -> Table:
-    """Return a table without lines but the one below its head; ``gap`` blanks between columns."""
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, gap - 1, 0, 0))
 
 
 def _broken(name: str) -> str:
@@ -239,7 +234,7 @@ def scores_to_rich(table: pd.DataFrame, protocol: Protocol) -> RenderableType:
         (h.name, h.name.replace("-", "\n").replace("majority", "maj."), main.percent)
         for h in protocol.humans
     ]
-    drawn = _bare_table(gap=1)
+    drawn = bare_table(gap=1)
     drawn.add_column("sub-dataset", overflow="fold")  # a long name gives way to the numbers
     for _, title, _ in columns:
         drawn.add_column(title, justify="right", no_wrap=True)
@@ -266,7 +261,7 @@ def scores_to_rich(table: pd.DataFrame, protocol: Protocol) -> RenderableType:
 
 def forecast_to_rich(dataset: str, forecast: Forecast) -> RenderableType:
     """Return what an evaluation would take."""
-    table = _bare_table()
+    table = bare_table()
     table.add_column("metric")
     table.add_column("alone", justify="right")
     for name, seconds in forecast.seconds.items():
@@ -286,7 +281,7 @@ def forecast_to_rich(dataset: str, forecast: Forecast) -> RenderableType:
 
 def listing_to_rich(table: pd.DataFrame) -> RenderableType:
     """Return a plain table, a column a field."""
-    drawn = _bare_table()
+    drawn = bare_table()
     for i, column in enumerate(table.columns):
         drawn.add_column(str(column).replace("_", " "), no_wrap=i == 0, overflow="fold")
     for row in table.itertuples(index=False):

@@ -1,12 +1,11 @@
-"""Cards, comparisons and distances -> text for a terminal. Nothing is printed here."""
+"""Comparisons with referees, and distances -> text for a terminal. Nothing is printed here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, groupby
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -16,165 +15,12 @@ from rich.text import Text
 if TYPE_CHECKING:
     from pmbench.verify import Comparison  # would import torch
 
-Card = dict[str, Any]
+GAP = 2  # blanks between columns
 
 
-# --- metrics --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column of the list of metrics: shown on terminals of at least ``from_width`` columns."""
-
-    name: str
-    header: str
-    text: Callable[[Card], str]
-    from_width: int = 0
-    most: int = 40  # wider texts are folded
-    right: bool = False
-
-
-_COLUMNS = [
-    _Column("metric", "metric", lambda card: str(card["metric"])),
-    _Column("direction", "", lambda card: "↑" if card["better"] == "higher" else "↓"),
-    _Column("smallest side", "min", lambda card: _min_size(card), right=True),
-    _Column("weights", "weights", lambda card: _weights(card), right=True),
-    _Column("paper", "paper", lambda card: str(card["short_paper"]) or "–", 110, 24),
-    _Column("symmetry", "symmetric", lambda card: "yes" if card["symmetric"] else "no", 160),
-    _Column("licence", "licence", lambda card: str(card["licence"]) or "–", 160, 20),
-    _Column("parameters", "parameters", lambda card: _parameters(card) or "–", 160, 32),
-]
-_GAP = 2
-
-
-def catalogue_to_rich(cards: Sequence[Card], width: int) -> RenderableType:
-    """Return the list of metrics, family by family, with the columns that fit into ``width``."""
-    shown = [column for column in _COLUMNS if column.from_width <= width]
-    drawn = bare_table()
-    widths = []
-    for column in shown:
-        longest = max(len(text) for text in [column.header, *map(column.text, cards)])
-        widths.append(min(longest, column.most))
-        drawn.add_column(
-            column.header,
-            justify="right" if column.right else "left",
-            no_wrap=column.name == "metric",
-            overflow="fold",
-            width=widths[-1],
-        )
-    drawn.add_column("what it is", overflow="fold")
-    drawn.columns.insert(1, drawn.columns.pop())
-    drawn.columns[1].width = max(width - sum(widths) - _GAP * len(widths), 16)
-    for family, members in groupby(cards, key=lambda card: str(card["family"])):
-        drawn.add_row(Text(family, style="bold"))
-        for install, some in groupby(members, key=lambda card: card["install"]):
-            for card in some:
-                first, *others = (Text(column.text(card)) for column in shown)
-                style = "dim" if install else ""
-                drawn.add_row(first, Text(str(card["title"])), *others, style=style)
-            if install:
-                drawn.add_row("", Text(f"not installed; {install}", style="dim"))
-        drawn.add_row()
-    return Group(drawn, Text("\n".join(_legend(cards, shown)), style="dim"))
-
-
-def _legend(cards: Sequence[Card], shown: Sequence[_Column]) -> list[str]:
-    count = f"{len(cards)} metrics" if len(cards) != 1 else "1 metric"
-    absent = sum(card["install"] is not None for card in cards)
-    hidden = [column.name for column in _COLUMNS if column not in shown]
-    return [
-        f"{count}, {absent} of them not installed" if absent else count,
-        "↓ smaller is more alike, ↑ larger is more alike",
-        "min: smallest side in pixels; (×8): sides are multiples of 8",
-        "weights: on this machine, or what is to be fetched; –: its package sees to them",
-        f"{', '.join([*hidden, 'code and more'])}:",
-        "pmbench show METRIC, or --json",
-    ]
-
-
-def bare_table(gap: int = _GAP) -> Table:
+def bare_table(gap: int = GAP) -> Table:
     """Return a table without lines but the one below its head; ``gap`` blanks between columns."""
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, gap - 1, 0, 0))
-
-
-def _min_size(card: Card) -> str:
-    multiple = card["multiple_of"]
-    return f"{card['min_size']}" + (f" (×{multiple})" if multiple > 1 else "")
-
-
-def _weights(card: Card) -> str:
-    """Return whether a metric's weights are here, or how many megabytes would be fetched."""
-    absent = [file for file in card["weights"] if file["place"] is None]
-    if not card["weights"]:
-        return "–" if card["extra"] else "none"
-    if not absent:
-        return "here"
-    sizes = [file["megabytes"] for file in absent]
-    return f"{sum(sizes):,.0f} MB" if None not in sizes else "to fetch"
-
-
-def _parameters(card: Card) -> str:
-    return ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in card["parameters"].items()
-    )
-
-
-def card_to_rich(card: Card) -> RenderableType:
-    """Return one metric's whole card. Print it with ``soft_wrap``: URLs are longer than lines."""
-    yes = {True: "yes", False: "no"}
-    smallest = f"{card['min_size']} pixel" + "s" * (card["min_size"] > 1)
-    if card["multiple_of"] > 1:
-        smallest += f", in multiples of {card['multiple_of']}"
-    lines = [
-        ("family", card["family"]),
-        ("paper", card["paper"]),
-        ("code", card["code"]),
-        ("licence", card["licence"] or "not stated"),
-        ("better", card["better"]),
-        ("symmetric", yes[card["symmetric"]]),
-        ("differentiable", yes[card["differentiable"]]),
-        ("smallest side", smallest),
-        ("tolerance", f"{card['tolerance']:g}, relative, between machines"),
-        ("version", card["version"]),
-        ("parameters", _parameters(card)),
-        ("install", card["install"]),
-        ("numbers", None if card["numbers"] is None else _numbers(card["numbers"])),
-        ("signature", card["signature"]),
-        ("not loaded", card["not_loaded"]),
-    ]
-    grid = _grid()
-    for label, value in lines:
-        if value not in (None, ""):
-            grid.add_row(Text(label, style="dim"), Text(str(value)))
-    parts: list[RenderableType] = [
-        Text.assemble((card["metric"], "bold"), f"  {card['title']}"), Text(), grid
-    ]  # fmt: skip
-    for file in card["weights"]:
-        parts += [Text(), Text.assemble(("weights ", "dim"), file["name"])]
-        for label, value in [
-            ("place", file["place"] or "not on this machine"),
-            ("size", "" if file["megabytes"] is None else f"{file['megabytes']:,.4g} MB"),
-            ("from", file["url"] or f"the package {file['package']}"),
-            ("licence", file["licence"]),
-        ]:
-            if value:  # on one line, since places are copied whole
-                parts.append(Text.assemble((f"  {label:<{_LABEL - 2}}  ", "dim"), value))
-    return Group(*parts)
-
-
-_LABEL = 14  # columns
-
-
-def _grid() -> Table:
-    grid = Table.grid(padding=(0, _GAP))
-    grid.add_column(no_wrap=True, min_width=_LABEL)
-    grid.add_column(overflow="fold")
-    return grid
-
-
-def _numbers(count: int) -> str:
-    return f"{count:,} in its networks and filters" if count else "none but its parameters"
 
 
 # --- parity ---------------------------------------------------------------------------------------
@@ -261,7 +107,7 @@ def distances_to_rich(
     room_of_names = min(max(map(len, ["pair", *pairs])), width // 2)
     while rest:
         room, shown = width - room_of_names, 0
-        while shown < len(rest) and room >= (needed := _GAP + max(len(rest[shown]), _DIGITS)):
+        while shown < len(rest) and room >= (needed := GAP + max(len(rest[shown]), _DIGITS)):
             room, shown = room - needed, shown + 1
         names, rest = rest[: max(shown, 1)], rest[max(shown, 1) :]
         parts += [_many_pairs(pairs, {name: named[name] for name in names}, room_of_names), Text()]

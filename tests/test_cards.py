@@ -16,12 +16,12 @@ from typer.testing import CliRunner, Result
 
 from pmbench import metrics as registry
 from pmbench.cards import Card, card, cards, short_paper, whole_card
+from pmbench.catalogue import catalogue_to_rich
 from pmbench.cli import app
 from pmbench.errors import PmbenchError
 from pmbench.loading import load_metric
 from pmbench.metrics import EXTRAS, Metric, registered
 from pmbench.reporting import Silent
-from pmbench.tables import catalogue_to_rich
 
 
 def pmbench(*words: str | Path, code: int = 0, columns: int = 80) -> Result:

@@ -278,14 +278,29 @@ def sample(shared: Path) -> Path:
     return archive
 
 
+# of each family one; every metric is compared with its authors' numbers in test_golden
+CHOSEN = (
+    "l2",
+    "l2-lab",
+    "dssim",
+    "mmdpp",
+    "lpips-alex",
+    "net-squeeze",
+    "watson-dct",
+    "alex-loss-4",
+)
+
+
 def test_real_triplets_real_weights_the_authors_distances(
     sample: Path, shared: Path, here: Path
 ) -> None:
-    words = ("eval", "--metric", "all", "--dataset", "bapps-2afc-val", "--weights")
+    words = ("eval", "--metric", ",".join(CHOSEN), "--dataset", "bapps-2afc-val", "--weights")
     result = pmbench(*words, shared / "weights")
     assert "partial: 94 of 36,344 triplets" in result.stdout
     ids = [f"{triplet}" for triplet in GOLDEN["triplets"]]
     for key, (name, tolerance) in PAIRS.items():
+        if name not in CHOSEN:
+            continue
         pmbench("export", name, "-o", "d.csv")
         ours = pd.read_csv("d.csv").set_index("item").loc[ids, ["d0", "d1"]].to_numpy()
         theirs = np.array([GOLDEN["values"][key]["d0"], GOLDEN["values"][key]["d1"]]).T

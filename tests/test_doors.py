@@ -470,6 +470,7 @@ def mine(here: Path) -> Path:
 
 def test_an_address_names_a_metric_a_decorated_function_a_callable_or_a_module(mine: Path) -> None:
     x, y = pictures(3, 0), pictures(3, 1)
+    wrote("a:b/c.py", "def f(x, y): return (x - y).abs().mean(dim=(1, 2, 3))\n")
     addresses = {
         "./mine.py:mean_color": "mean-color",  # the Python name
         "./mine.py:mean-color": "mean-color",  # the registered name
@@ -478,6 +479,7 @@ def test_an_address_names_a_metric_a_decorated_function_a_callable_or_a_module(m
         "./mine.py:net": "mine:net",
         "./mine.py": "mean-color",  # all that the file registers
         str(mine): "mean-color",
+        "./a:b/c.py:f": "c:f",  # a colon in a folder's name
         "mine:distance": "mine:distance",
         "mine:mean_color": "mean-color",
         "mine:mean-color": "mean-color",
@@ -545,6 +547,23 @@ def test_a_file_that_changed_or_a_module_beside_it_is_another_metric(
     assert len(set(digests)) == 3
 
 
+def test_a_file_that_is_edited_is_read_again(mine: Path) -> None:
+    """As in a notebook; also twice within a second, and where only a module beside it changed."""
+    x, y = pictures(2, 0), pictures(2, 1)
+    sources = set()
+    for i, factor in enumerate((1, 2, 3)):
+        wrote("own.py", f"from besides import g\ndef f(x, y): return {factor} * g(x, y)\n")
+        for j, power in enumerate((1, 2)):
+            # of another length, since Python itself does not see a second edit within a second
+            text = f"def g(x, y): return ((x - y).abs() ** {power}).mean(dim=(1, 2, 3))"
+            wrote("besides.py", text + "\n" * (2 * i + j))
+            (entry,) = choose(["./own.py:f"]).metrics
+            expected = factor * ((x - y).abs() ** power).mean(dim=(1, 2, 3))
+            torch.testing.assert_close(measured(entry, x, y), expected)
+            sources.add(entry.parameters["source"])
+    assert len(sources) == 6
+
+
 def test_two_versions_of_a_file_have_helpers_of_their_own(tmp_path: Path, here: Path) -> None:
     for version, factor in (("old", 1), ("new", 2)):
         wrote(tmp_path / version / "mine.py", MINE)
@@ -561,7 +580,7 @@ def test_the_digest_of_a_file_does_not_depend_on_what_else_was_asked_for(mine: P
     wrote("other.py", "from helpers import mean\ndef f(x, y): return mean(x - y)\n")
     sources = []
     for addresses in (["./other.py:f"], ["./mine.py:net", "./other.py:f"]):
-        python._opened.cache_clear()
+        python._known.clear()
         sources.append(choose(addresses).metrics[-1].parameters["source"])
     assert sources[0] == sources[1]
 

@@ -139,7 +139,7 @@ def test_a_trunk_sees_each_image_once_however_many_metrics_use_it(
 
 @pytest.mark.usefixtures("reference_weights")
 def test_also_where_metrics_want_other_forms_or_preprocessings_of_it(tmp_path: Path) -> None:
-    a_job = job("ladder-2afc", tmp_path, limit=4)
+    a_job = job("ladder-2afc", tmp_path, limit=3)
     metrics = ready(
         "lpips-vgg", "net-alex", "vgg-loss", "lpips-vgg-v0.0", "alex-loss-4", "net-vgg",
         "lpips-vgg-watson", "lpips-alex-v0.0", "vgg-loss-gram", "watson-vgg-initial",
@@ -350,7 +350,7 @@ def test_a_limit_is_marked_partial_and_has_a_folder_of_its_own(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("limit", "items", "sizes"),
-    [(1, 6, (1, 4)), pytest.param(5, 30, (1, 7), marks=pytest.mark.slow)],
+    [(1, 6, (4,)), pytest.param(5, 30, (1, 7), marks=pytest.mark.slow)],
 )
 def test_every_metric_gives_the_same_at_any_batch_size(
     limit: int, items: int, sizes: tuple[int, ...], tmp_path: Path, reference_weights: Path
@@ -366,7 +366,9 @@ def test_every_metric_gives_the_same_at_any_batch_size(
             run(job("ladder-2afc", tmp_path / str(size), limit), metrics, Bounds(items=size))
         )
         for name, values in other.items():
-            np.testing.assert_allclose(values, auto[name], rtol=1e-5, atol=1e-9, err_msg=name)
+            # another memory order adds in another order; the least distances are those of GMSD, a
+            # deviation of numbers near 1, which float32 knows to 6e-8
+            np.testing.assert_allclose(values, auto[name], rtol=1e-5, atol=1e-8, err_msg=name)
 
 
 # --- what is kept while measuring -----------------------------------------------------------------
@@ -428,7 +430,7 @@ def test_features_of_one_trunk_are_gone_before_another_sees_the_batch(tmp_path: 
     for second in metrics[2:]:
         assert isinstance(second.distance, nn.Module)
         handles.append(second.distance.register_forward_pre_hook(asked))
-    a_job = job("ladder-2afc", tmp_path, limit=4)
+    a_job = job("ladder-2afc", tmp_path, limit=3)
     batches = plan(a_job.pack, a_job.chosen, Bounds(pixels=22 * 64 * 64))
     measure(a_job.pack, a_job.protocol, batches, CPU, Kept(metrics, after))
     for handle in handles:

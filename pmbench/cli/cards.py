@@ -71,7 +71,7 @@ def list_(
 
 def _list_metrics(text: str, as_json: bool) -> None:
     from pmbench.cards import cards
-    from pmbench.tables import catalogue_to_rich
+    from pmbench.catalogue import catalogue_to_rich
 
     found = cards(text)
     if as_json:
@@ -96,8 +96,8 @@ def show(
     `pmbench show ./mine.py:distance --json`
     """
     from pmbench.cards import whole_card
+    from pmbench.catalogue import card_to_rich
     from pmbench.choosing import choose
-    from pmbench.tables import card_to_rich
 
     let_speak("PMBENCH_WEIGHTS", weights)
     if name == "all":

@@ -12,11 +12,11 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +31,7 @@ from pmbench.errors import PmbenchError, unknown
 from pmbench.metrics import Metric, broken, card_of
 
 _INSTALLED = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib")}
+_IN_FILE = re.compile(r"(.+\.py)(?::([^:/]+))?", re.DOTALL)
 _beside: set[str] = set()  # modules that came from the folder of the last address
 
 
@@ -40,6 +41,10 @@ class _Opened:
 
     module: ModuleType
     files: tuple[Path, ...]
+    digest: str
+
+
+_known: dict[tuple[str, Path], _Opened] = {}
 
 
 def enter(name: str | None, address: str, options: Mapping[str, str]) -> list[Metric]:
@@ -48,8 +53,9 @@ def enter(name: str | None, address: str, options: Mapping[str, str]) -> list[Me
     Code that cannot be imported is a metric that says so when it is loaded. Raises PmbenchError
     for a file that does not exist, a name that is not in it, or an object that is no metric.
     """
-    place, _, wanted = address.partition(":")
-    is_file = place.endswith(".py")
+    in_file = _IN_FILE.fullmatch(address)
+    is_file = in_file is not None
+    place, wanted = (in_file[1], in_file[2] or "") if in_file else address.split(":")
     higher = _direction(address, options)
     if is_file and not Path(place).is_file():
         raise PmbenchError(f"{address}: there is no file {place}; expected a Python file")
@@ -70,7 +76,7 @@ def enter(name: str | None, address: str, options: Mapping[str, str]) -> list[Me
     except PmbenchError as error:
         raise PmbenchError(f"{address} {error}") from error
     if is_file:  # nobody keeps versions of it
-        source = {"source": digest_of_files(opened.files)}
+        source = {"source": opened.digest}
         found = [replace(entry, parameters={**source, **entry.parameters}) for entry in found]
     if name is None:
         return found
@@ -139,16 +145,25 @@ def _why_not(error: BaseException, place: str) -> str:
     return why_not(error)
 
 
-@cache
 def _opened(file: Path | None, name: str, folder: Path) -> _Opened:
     """Import a file, or the module of a name, as ``python FILE`` or ``python -m NAME`` would.
 
-    Modules in ``folder`` can be imported, and come first. What an earlier address imported from
-    its folder is forgotten: two versions of one metric may each have a ``helpers.py`` beside them.
+    Modules in ``folder`` can be imported, and come first. It is done once in a process, and again
+    after a file has changed.
     """
-    for other in _beside:
+    known = _known.get((name, folder))
+    if known is None or digest_of_files(known.files) != known.digest:
+        known = _known[name, folder] = _open(file, name, folder)
+    return known
+
+
+def _open(file: Path | None, name: str, folder: Path) -> _Opened:
+    # what another address imported from its folder is forgotten: two versions of one metric may
+    # each have a helpers.py beside them
+    for other in [*_beside, *([name] if file else [])]:
         sys.modules.pop(other, None)
     _beside.clear()
+    importlib.invalidate_caches()
     before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:
@@ -161,17 +176,18 @@ def _opened(file: Path | None, name: str, folder: Path) -> _Opened:
         _beside.update(other for other in new if _lies_in(folder, other))
     places = [getattr(sys.modules[other], "__file__", None) for other in sorted(_beside)]
     own = [file or getattr(module, "__file__", None)]
-    return _Opened(module, tuple(Path(place) for place in own + places if place))
+    files = tuple(Path(place) for place in own + places if place)
+    return _Opened(module, files, digest_of_files(files))
 
 
 def _run(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # not by the spec's loader: its bytecode cache does not see a second edit within a second
+        exec(compile(path.read_bytes(), path, "exec"), vars(module))
     except BaseException:
         del sys.modules[name]
         raise

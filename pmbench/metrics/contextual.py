@@ -19,8 +19,8 @@ _AT_ONCE = 1 << 18  # elements of the matrix of positions: 2 MB, which stay in t
 def contextual(x: Tensor, y: Tensor) -> Tensor:
     """Return -log CX(x, y) of maps (N, C, h, w): (N,), float32; computed in float64.
 
-    A pair and some rows at a time, since its matrix has (h·w)² elements. Centred by the mean of y over its
-    positions, of the one image.
+    A pair and some rows at a time, since its matrix has (h·w)² elements. Centred by the mean of y
+    over its positions, of the one image.
     """
     pairs = zip(x.flatten(2), y.flatten(2), strict=True)
     return torch.stack([_one(precise(a), precise(b)) for a, b in pairs]).to(torch.float32)
