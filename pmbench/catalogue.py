@@ -96,7 +96,9 @@ def _weights(card: Card) -> str:
     if not absent:
         return "here"
     sizes = [file["megabytes"] for file in absent]
-    return f"{sum(sizes):,.0f} MB" if None not in sizes else "to fetch"
+    if None in sizes:
+        return "to fetch"
+    return f"{sum(sizes):,.0f} MB" if sum(sizes) >= 1 else "under 1 MB"
 
 
 def _parameters(card: Card) -> str:

@@ -11,9 +11,9 @@ import torch
 from pmbench.batches import Bounds, plan
 from pmbench.errors import PmbenchError
 from pmbench.evaluate import Result, measure
+from pmbench.job import Job
 from pmbench.loading import Loaded
 from pmbench.provenance import peak_memory_mb
-from pmbench.session import Job
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pmbench import weights
 from pmbench.backbones import Trunk
 from pmbench.errors import PmbenchError
 from pmbench.files import sha256_of
 from pmbench.metrics import EXTRAS, Distance, Metric, OnPixels
+from pmbench.networks.hooked import Hooked
 from pmbench.reporting import Reporter
 
 
@@ -63,6 +64,7 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
         # foreign code may greet on stdout, where results go
         with redirect_stdout(sys.stderr), torch.inference_mode(False):
             distance = metric.load(device)
+            digest = digest_of(metric, distance)
     except PmbenchError:
         raise
     except ModuleNotFoundError as error:
@@ -71,15 +73,15 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
         ) from error
     except (Exception, SystemExit) as error:
         raise PmbenchError(f"cannot be loaded: {type(error).__name__}: {error}") from error
-    return Loaded(metric, distance, digest_of(metric, distance), source_of(distance))
+    return Loaded(metric, distance, digest, source_of(distance))
 
 
 def by_trunk(metrics: list[Loaded]) -> list[Loaded]:
     """Return the metrics so that those on one trunk follow one another, otherwise in order."""
-    first: dict[Trunk | str, int] = {}
+    first: dict[nn.Module | str, int] = {}
 
     def place(loaded: Loaded) -> int:
-        trunks = [module for module in loaded.modules if isinstance(module, Trunk)]
+        trunks = [module for module in loaded.modules if isinstance(module, Trunk | Hooked)]
         return first.setdefault(trunks[0] if trunks else loaded.metric.name, len(first))
 
     return sorted(metrics, key=place)
@@ -87,9 +89,12 @@ def by_trunk(metrics: list[Loaded]) -> list[Loaded]:
 
 def digest_of(metric: Metric, distance: Distance) -> str:
     """Return a digest of a metric's name, version, parameters, package and tensors."""
-    tensors = distance.state_dict() if isinstance(distance, nn.Module) else {}
+    state = distance.state_dict() if isinstance(distance, nn.Module) else {}
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     facts = f"{metric.name}\0{metric.version}\0{sorted(metric.parameters.items())}\0"
-    return weights.digest({facts + _package(metric): torch.zeros(0), **tensors})
+    facts += _package(metric)
+    facts += "".join(f"\0{name}={state[name]!r}" for name in sorted(state.keys() - tensors.keys()))
+    return weights.digest({facts: torch.zeros(0), **tensors})
 
 
 def _package(metric: Metric) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pmbench.verify import Comparison  # would import torch
+    from pmbench.parity.verify import Comparison  # would import torch
 
 GAP = 2  # blanks between columns
 

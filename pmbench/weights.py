@@ -167,7 +167,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     for key in sorted(tensors):
         value = tensors[key].detach().cpu().contiguous()
         total.update(f"{key}\0{tuple(value.shape)}\0{value.dtype}\0".encode())
-        total.update(value.numpy().tobytes())
+        total.update(value.flatten().view(torch.uint8).numpy().tobytes())  # bfloat16 too
     return total.hexdigest()
 
 

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 import pmbench
 from pmbench.api import Perceptual
-from pmbench.compare import compare
 from pmbench.errors import PmbenchError
 from pmbench.images import Images
 from pmbench.loading import load_metrics
 from pmbench.metrics import Metric, registered
 from pmbench.pack import Pack
-from pmbench.pairing import Pair
+from pmbench.pairs.compare import compare
+from pmbench.pairs.pairing import Pair
 from pmbench.reporting import Silent
 
 LADDER = Path(pmbench.__file__).parent / "data" / "ladder-2afc.h5"

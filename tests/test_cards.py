@@ -154,7 +154,8 @@ def test_weights_are_here_or_have_a_size(tmp_path: Path, monkeypatch: pytest.Mon
 
     assert column("l1") == "none"
     assert column("lpips-alex") == "233 MB"
-    assert column("watson-dct") == "to fetch"  # nobody says how large
+    assert column("watson-dct") == "under 1 MB"
+    assert column("watson-vgg") == "to fetch"  # nobody says how large
     monkeypatch.setenv("PMBENCH_WEIGHTS", str(tmp_path))
     (tmp_path / "alexnet.safetensors").write_bytes(b"x" * 2_500_000)
     assert column("lpips-alex") == "here"

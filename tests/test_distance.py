@@ -17,17 +17,17 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
-from pmbench import distances, pairing
 from pmbench import metrics as registry
 from pmbench.batches import Bounds
 from pmbench.cli import app
-from pmbench.compare import compare
 from pmbench.errors import PmbenchError
 from pmbench.images import Images
 from pmbench.loading import load_metrics
 from pmbench.metrics import Metric, registered
-from pmbench.pairing import Pair
-from pmbench.pictures import Picture, open_pairs, resizing
+from pmbench.pairs import distances, pairing
+from pmbench.pairs.compare import compare
+from pmbench.pairs.pairing import Pair
+from pmbench.pairs.pictures import Picture, open_pairs, resizing
 from pmbench.reporting import Silent
 from pmbench.resize import Pixels
 

@@ -356,7 +356,9 @@ def test_every_metric_gives_the_same_at_any_batch_size(
     limit: int, items: int, sizes: tuple[int, ...], tmp_path: Path, reference_weights: Path
 ) -> None:
     be_exact()
-    at_hand = [m for m in registered().values() if m.name not in NOT_AT_HAND]
+    # the contextual loss alone takes as long as a third of the others
+    left_out = NOT_AT_HAND | ({"vgg-loss-cx"} if limit == 1 else set())
+    at_hand = [m for m in registered().values() if m.name not in left_out]
     metrics = ready(*[m.name for m in at_hand if m.not_installed() is None])
     auto = distances(run(job("ladder-2afc", tmp_path / "auto", limit), metrics, Bounds()))
     assert len(auto) == len(metrics) > 50

@@ -2,7 +2,7 @@
 
 The numbers in ``golden/bapps_sample.json`` were made by the authors' code; nothing here compares
 pmbench with itself. Which metric must give which numbers, and how closely, stands in
-``pmbench.referees``. Images and weights are read from the reference material.
+``pmbench.parity.referees``. Images and weights are read from the reference material.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pmbench import referees
 from pmbench.devices import be_exact
 from pmbench.images import Images
 from pmbench.metrics import registered
+from pmbench.parity import referees
 from pmbench.resize import Resize, decode
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "bapps_sample.json").read_text())

@@ -22,15 +22,16 @@ from huggingface_hub import constants
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
-from pmbench import weights, zoos
+from pmbench import weights
 from pmbench.choosing import choose
 from pmbench.doors import net
 from pmbench.errors import PmbenchError
-from pmbench.hooked import Hooked, Tap
 from pmbench.images import Images
 from pmbench.loading import load_metric, load_metrics
 from pmbench.metrics import Metric
-from pmbench.probing import positions
+from pmbench.networks import zoos
+from pmbench.networks.hooked import Hooked, Tap
+from pmbench.networks.probing import positions
 from pmbench.reporting import Silent
 
 CPU = torch.device("cpu")

@@ -18,14 +18,14 @@ from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from pmbench import metrics as registry
-from pmbench import peers, referees, verify
 from pmbench.cli import app
 from pmbench.devices import be_exact
 from pmbench.images import Images
 from pmbench.metrics import registered
-from pmbench.referees import DEEP, ILL_CONDITIONED, PACKAGES, PLAIN, Package, Tolerance
+from pmbench.parity import peers, referees, verify
+from pmbench.parity.referees import DEEP, ILL_CONDITIONED, PACKAGES, PLAIN, Package, Tolerance
+from pmbench.parity.verify import Comparison
 from pmbench.reporting import Silent
-from pmbench.verify import Comparison
 
 CPU = torch.device("cpu")
 WAY = (
@@ -278,7 +278,7 @@ def test_packages_leave_no_trace(reference_weights: Path) -> None:
 
 
 def _ladder() -> tuple[verify.Pack, np.ndarray]:
-    path = Path(verify.__file__).parent / "data" / "ladder-2afc.h5"
+    path = Path(verify.__file__).parents[1] / "data" / "ladder-2afc.h5"
     return verify.Pack.open(path), np.array([0, 100])
 
 

@@ -213,9 +213,12 @@ def test_random_filters_have_the_deviation_of_kaiming_and_no_bias(name: str, cou
     for layer in layers:
         w = layer.weight.double()
         n, fan_in = w.numel(), w[0].numel()
-        # n normal numbers: their deviation scatters by 1/√(2n), their mean by 1/√n; 4 of each
-        assert float(w.std()) * math.sqrt(fan_in / 2) == pytest.approx(1, abs=4 / math.sqrt(2 * n))
-        assert float(w.mean()) * math.sqrt(fan_in / 2) == pytest.approx(0, abs=4 / math.sqrt(n))
+        # n normal numbers: their deviation scatters by 1/√(2n), their mean by 1/√n, their fourth
+        # moment, of 3, by √(96/n); 4 of each. (That of a uniform distribution is 1.8.)
+        unit = w * math.sqrt(fan_in / 2)
+        assert float(unit.std()) == pytest.approx(1, abs=4 / math.sqrt(2 * n))
+        assert float(unit.mean()) == pytest.approx(0, abs=4 / math.sqrt(n))
+        assert float((unit**4).mean()) == pytest.approx(3, abs=4 * math.sqrt(96 / n))
         assert layer.bias is not None
         assert not layer.bias.any()
 

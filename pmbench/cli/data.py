@@ -83,13 +83,16 @@ def _download_weights(names: list[str], others: set[str], reporter: Reporter) ->
     if not names:
         return
     from pmbench import weights
-    from pmbench.metrics import registered
+    from pmbench.choosing import catalogue, choose
 
-    metrics = registered()
-    for name in list(metrics) if "all" in names else names:
-        if name not in metrics:
-            raise unknown("dataset, group or metric", name, [*others, *metrics])
-        needed = metrics[name].weights
-        weights.ensure(needed, reporter)
-        places = ", ".join(str(weights.find(file)) for file in needed)
-        typer.echo(f"{name}: {places or 'needs no weights'}")
+    known = {"all", *others, *catalogue()}
+    for name in names:
+        if name not in known and not set(name) & set(":/="):  # which an address has
+            raise unknown("dataset, group or metric", name, known)
+    choice = choose(names)
+    for entry in choice.metrics:
+        weights.ensure(entry.weights, reporter)
+        places = ", ".join(str(weights.find(file)) for file in entry.weights)
+        typer.echo(f"{entry.name}: {places or 'needs no weights'}")
+    for name, why in choice.left_out.items():
+        reporter.note(f"{name}: {why}")

@@ -22,7 +22,7 @@ from pmbench.cli.common import (
 from pmbench.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.compare import Compared
+    from pmbench.pairs.compare import Compared
 
 
 @app.command()
@@ -58,12 +58,12 @@ def distance(
 
     `pmbench distance pairs.csv -m lpips-vgg --csv > distances.csv`
     """
-    from pmbench import pairing
     from pmbench.choosing import choose
-    from pmbench.compare import compare
     from pmbench.devices import be_exact, choose_device
     from pmbench.loading import load_metrics
-    from pmbench.pictures import resizing
+    from pmbench.pairs import pairing
+    from pmbench.pairs.compare import compare
+    from pmbench.pairs.pictures import resizing
 
     let_speak("PMBENCH_WEIGHTS", weights)
     if as_csv and as_json:

@@ -21,7 +21,7 @@ from pmbench.cli.common import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from pmbench.verify import Comparison
+    from pmbench.parity.verify import Comparison
 
 
 class Form(StrEnum):
@@ -61,9 +61,9 @@ def verify(
     """
     from pmbench.choosing import catalogue, choose
     from pmbench.devices import be_exact, choose_device
+    from pmbench.parity.verify import has_referee
+    from pmbench.parity.verify import verify as compare
     from pmbench.tables import parity_to_markdown, parity_to_rich
-    from pmbench.verify import has_referee
-    from pmbench.verify import verify as compare
 
     let_speak("PMBENCH_WEIGHTS", weights)
     names = split(metrics)

@@ -22,11 +22,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from pmbench.errors import PmbenchError, unknown
-from pmbench.hooked import Hooked, Tap, keep_only
 from pmbench.metrics import Distance, Metric, broken
 from pmbench.metrics.lpips import FeatureDistance
-from pmbench.offers import Offer, examine, sizes
-from pmbench.zoos import Timm, Torchvision, Zoo
+from pmbench.networks.hooked import Hooked, Tap, keep_only
+from pmbench.networks.offers import Offer, examine, sizes
+from pmbench.networks.zoos import Timm, Torchvision, Zoo
 
 _PAPER = "Zhang et al.: The Unreasonable Effectiveness of Deep Features, CVPR 2018"
 _ZOOS: dict[str, Zoo] = {"timm": Timm(), "torchvision": Torchvision()}

@@ -150,7 +150,7 @@ def broken(name: str, why: str) -> Metric:
 
 
 def registered() -> dict[str, Metric]:
-    """Return every metric by name, in the order of the files and of the names in them.
+    """Return every metric by name, family by family.
 
     A file of this folder that cannot be imported is a metric that cannot be loaded.
     """
@@ -164,4 +164,4 @@ def registered() -> dict[str, Metric]:
             told = f"{type(error).__name__}: {error}"
             where = f"the metric file {module.name}.py in {__path__[0]}"
             register(broken(module.name, f"{where} cannot be imported: {told}; mend or remove it"))
-    return dict(_registry)
+    return dict(sorted(_registry.items(), key=lambda item: item[1].family.casefold()))

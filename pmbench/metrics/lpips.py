@@ -27,9 +27,9 @@ from pmbench.backbones import (
     trunk,
     unit,
 )
-from pmbench.hooked import Hooked
 from pmbench.images import Images
 from pmbench.metrics import Distance, Metric, register
+from pmbench.networks.hooked import Hooked
 
 _PAPER = "Zhang et al.: The Unreasonable Effectiveness of Deep Features, CVPR 2018"
 _CODE = "https://github.com/richzhang/PerceptualSimilarity"

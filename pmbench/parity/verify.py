@@ -20,18 +20,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pmbench import manifest, peers, weights
+from pmbench import manifest, weights
 from pmbench.archive import files
-from pmbench.distances import Distances, distances_of
 from pmbench.download import pack_for
 from pmbench.errors import PmbenchError
 from pmbench.loading import Loaded, load_metrics
 from pmbench.metrics import Metric
 from pmbench.pack import Pack
-from pmbench.pictures import Size, pack_of
+from pmbench.pairs.distances import Distances, distances_of
+from pmbench.pairs.pictures import Size, pack_of
+from pmbench.parity import peers
+from pmbench.parity.referees import GOLDEN, PACKAGES, Array, Package, Tolerance, golden_numbers
 from pmbench.protocols import TWO_AFC
 from pmbench.readers import layout_for
-from pmbench.referees import GOLDEN, PACKAGES, Array, Package, Tolerance, golden_numbers
 from pmbench.reporting import Reporter
 from pmbench.resize import Pixels, decode, resize_for
 

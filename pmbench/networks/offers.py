@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from pmbench.backbones import Preprocessing
-from pmbench.hooked import Hooked, Tap
-from pmbench.probing import IMAGES, Call, Pass, observe, positions
+from pmbench.networks.hooked import Hooked, Tap
+from pmbench.networks.probing import IMAGES, Call, Pass, observe, positions
 
 _STEP = 448  # pixels from the first size to the second: a multiple of the usual strides and windows
 _DEPTHS = 4  # taps in a network of one stride

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items, Pack
-from pmbench.pairing import Pair
+from pmbench.pairs.pairing import Pair
 from pmbench.resize import Pixels, Resize, decode
 
 Size = tuple[int, int]  # width, height

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pmbench.hooked import Layout, Tap, first_of
+from pmbench.networks.hooked import Layout, Tap, first_of
 
 IMAGES = 2  # a first dimension of 1 might be anything
 

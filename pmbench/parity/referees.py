@@ -129,7 +129,7 @@ GOLDEN: dict[str, Golden] = {
 class Package:
     """An installed package that computes a metric.
 
-    ``function`` is one of ``pmbench.peers``, called with ``arguments``. ``weights`` are files of
+    ``function`` is one of ``peers``, called with ``arguments``. ``weights`` are files of
     weights.toml that stand in for what the package would download.
     """
 
@@ -190,7 +190,7 @@ class GoldenNumbers:
 
 def golden_file() -> Path:
     """Return where the golden numbers are: in the package, or beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     inside = package / "golden"  # in a wheel
     folder = inside if inside.is_dir() else package.parent / "tests" / "golden"
     return folder / "bapps_sample.json"

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from pmbench import weights
 from pmbench.backbones import Preprocessing
 from pmbench.errors import PmbenchError, unknown
-from pmbench.hooked import keep_only
 from pmbench.manifest import WeightFile
+from pmbench.networks.hooked import keep_only
 
 
 @dataclass(frozen=True)

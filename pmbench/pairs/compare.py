@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pmbench.distances import distances_of
 from pmbench.loading import Loaded
-from pmbench.pairing import Pair
-from pmbench.pictures import ROLES, Resizing, Size, open_pairs
+from pmbench.pairs.distances import distances_of
+from pmbench.pairs.pairing import Pair
+from pmbench.pairs.pictures import ROLES, Resizing, Size, open_pairs
 from pmbench.protocols import Protocol
 from pmbench.reporting import Reporter
 

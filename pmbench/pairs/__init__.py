@@ -1,0 +1,1 @@
+"""Distances of pictures that belong to no dataset."""

@@ -1,0 +1,1 @@
+"""Our metrics beside other people's implementations of them."""
