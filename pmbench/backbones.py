@@ -174,6 +174,8 @@ def trunk(
     with one preprocessing agree on one form: "conv" serves those that want another.
     """
     architecture = ARCHITECTURES[name]
+    if form == "conv" and name == "squeezenet1_1":
+        raise ValueError(f"{name}: a tap of two convolutions has no output before the ReLU")
     # made outside of inference mode, since it may be asked for a gradient later: it is a loss too
     with torch.inference_mode(False):
         features, per_pass = features_of(name, filters), architecture.pixels_per_pass

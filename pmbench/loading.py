@@ -69,7 +69,8 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
         raise
     except ModuleNotFoundError as error:
         raise PmbenchError(
-            f"needs the module {error.name}, which is not installed; install it beside pmbench"
+            f"needs the module {error.name or error}, which is not installed; "
+            "install it beside pmbench"
         ) from error
     except (Exception, SystemExit) as error:
         raise PmbenchError(f"cannot be loaded: {type(error).__name__}: {error}") from error

@@ -223,3 +223,9 @@ def test_no_network_sees_one_input_twice_for_want_of_one_form() -> None:
     assert any({"lpips-vgg-v0.0", "vgg-loss", "vgg-loss-gram"} <= names for names in together)
     assert any({"lpips-alex-v0.0", "alex-loss-1", "alex-loss-12"} <= names for names in together)
     assert any({"lpips-vgg-watson", "watson-vgg-initial"} <= names for names in together)
+
+
+def test_a_network_without_an_output_before_its_taps_relu_says_so() -> None:
+    expected = "squeezenet1_1: a tap of two convolutions has no output before the ReLU"
+    with pytest.raises(ValueError, match=expected):
+        trunk("squeezenet1_1", SIGNED, Filters("torchvision"), "conv", CPU)

@@ -30,7 +30,7 @@ def directions(number: int, dimensions: int) -> Tensor:
 
     Standard normal, from ``numpy.random.default_rng(number)``, float32.
     """
-    return torch.from_numpy(_drawn(number, dimensions))
+    return torch.tensor(_drawn(number, dimensions))  # a copy: the drawn ones are kept
 
 
 @functools.cache  # the array, since a tensor made in inference mode could not be trained with
