@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -142,3 +143,8 @@ def role_images(pack: Pack, item: str) -> Pixels:
     """Return what a metric would be shown of one item: (roles, H, W, 3)."""
     (row,) = np.flatnonzero(pack.items.id == item)
     return pack.images(int(pack.size[row]), pack.rows[row])
+
+
+def hears_ctrl_c() -> None:
+    """Let a process that is being started end on SIGINT, which a job in the background ignores."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from making import hears_ctrl_c
 from test_golden import GOLDEN, PAIRS
 from typer.testing import CliRunner, Result
 
@@ -391,8 +392,9 @@ def started(*words: str | Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pmbench", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=hears_ctrl_c,
+    )  # fmt: skip
 
 
 def wait_for_batches(journal: Path, count: int) -> None:

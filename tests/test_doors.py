@@ -16,6 +16,7 @@ from textwrap import dedent
 import numpy as np
 import pytest
 import torch
+from making import hears_ctrl_c
 from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
@@ -1054,6 +1055,7 @@ def test_ctrl_c_leaves_no_process_and_no_file_behind(here: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(here / "tmp")},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hears_ctrl_c,
     )
     for _ in range(1200):
         if (here / "pids").exists() and len((here / "pids").read_text().split()) > 1:
