@@ -19,7 +19,7 @@ from pmbench.choosing import choose
 from pmbench.devices import choose_device
 from pmbench.errors import PmbenchError
 from pmbench.images import Images
-from pmbench.loading import Loaded, load_metric
+from pmbench.loading import Loaded, load_metric, wrong_output
 from pmbench.metrics import Metric
 from pmbench.reporting import Silent
 
@@ -119,10 +119,16 @@ class Perceptual:
             x, y = (_in_range(images.float()) for images in (reference, distorted))
             n = len(x) if metric.pixels_at_once is None else self._portion(metric, x)
             parts = [
-                self._loaded.distance(Images(a), Images(b))
+                self._checked(Images(a), Images(b))
                 for a, b in zip(torch.split(x, n), torch.split(y, n), strict=True)
             ]
             return torch.cat(parts).float()
+
+    def _checked(self, x: Images, y: Images) -> Tensor:
+        value = self._loaded.distance(x, y)
+        if (wrong := wrong_output(value, len(x))) is not None:
+            raise PmbenchError(f"{self.name}: {wrong}")
+        return value
 
     @staticmethod
     def _portion(metric: Metric, x: Tensor) -> int:

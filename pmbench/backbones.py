@@ -129,7 +129,9 @@ class Trunk(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return the features at each tap."""
-        size = max(1, self.pixels_per_pass // (pixels.shape[2] * pixels.shape[3]))
+        # a GPU has no such cache to stay in, and wants more to do at a time
+        at_once = self.pixels_per_pass * (1 if pixels.device.type == "cpu" else 64)
+        size = max(1, at_once // (pixels.shape[2] * pixels.shape[3]))
         passes = [self._one_pass(part) for part in torch.split(pixels, size)]
         return tuple(torch.cat(tap) for tap in zip(*passes, strict=True))
 
@@ -196,7 +198,7 @@ def features_of(name: str, filters: Filters) -> nn.Sequential:
     build = getattr(torchvision.models, architecture.build)
     if filters.kind == "torchvision":
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(filters.seed)
+            torch.default_generator.manual_seed(filters.seed)  # a GPU's stays as it is
             return nn.Sequential(*build(weights=None).features)
     with torch.device("meta"):  # nothing is drawn only to be overwritten
         features = build(weights=None).features
@@ -215,7 +217,7 @@ def features_of(name: str, filters: Filters) -> nn.Sequential:
 
 def _draw_kaiming(features: nn.Sequential, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         for layer in features.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight)

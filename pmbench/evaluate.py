@@ -16,12 +16,11 @@ from typing import Protocol as Interface
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pmbench.batches import Batch
 from pmbench.errors import PmbenchError
 from pmbench.images import Images
-from pmbench.loading import Loaded, by_trunk
+from pmbench.loading import Loaded, by_trunk, wrong_output
 from pmbench.metrics import Metric
 from pmbench.pack import Pack
 from pmbench.protocols import Protocol
@@ -55,12 +54,22 @@ def measure(
             metrics = by_trunk(sink.waiting(number))
             if metrics:
                 images = on_device(pack, protocol, batch, device)
+                anyone = images[protocol.roles[0]]
+                anyone.mended()
                 results = {}
                 for i, metric in enumerate(metrics):
-                    results[metric.metric.name] = _attempt(metric, images, protocol, pack, batch)
+                    result = _attempt(metric, images, protocol, pack, batch)
+                    results[metric.metric.name] = _harmful(metric) if anyone.mended() else result
                     still_asked = {module for later in metrics[i + 1 :] for module in later.modules}
-                    images[protocol.roles[0]].let_go(still_asked)
+                    anyone.let_go(set(metric.modules) - still_asked)
                 sink.put(number, results)
+
+
+def _harmful(loaded: Loaded) -> PmbenchError:
+    return PmbenchError(
+        f"{loaded.metric.name}: changes its input images, which are other metrics' too; "
+        "let it compute on x.pixels.clone()"
+    )
 
 
 def on_device(
@@ -122,7 +131,7 @@ def _column(
         raise PmbenchError(
             f"{name} failed on the batch of item {ids[0]}: {type(error).__name__}: {error}"
         ) from error
-    if (wrong := _wrong(value, len(ids))) is not None:
+    if (wrong := wrong_output(value, len(ids))) is not None:
         raise PmbenchError(f"{name}: {wrong}")
     column: NDArray[np.float64] = value.detach().cpu().double().numpy()
     if len(bad := np.flatnonzero(~np.isfinite(column))):
@@ -132,15 +141,3 @@ def _column(
             "`min_size` where it is not defined"
         )
     return -column if loaded.metric.higher_is_better else column
-
-
-def _wrong(value: object, n: int) -> str | None:
-    """Return what is wrong with a metric's output, or None."""
-    if not isinstance(value, Tensor):
-        return f"expected a tensor of shape ({n},), got {type(value).__name__}"
-    if value.shape != (n,) or not value.is_floating_point():
-        return (
-            f"expected floating-point numbers of shape ({n},), one a pair, "
-            f"got {value.dtype} of shape {tuple(value.shape)}"
-        )
-    return None

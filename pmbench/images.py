@@ -55,12 +55,19 @@ class Images:
             return whole[self._place]
         return tuple(part[self._place] for part in whole)
 
-    def let_go(self, still_asked: Collection[nn.Module]) -> None:
-        """Forget what networks derived for the whole batch, but for those in ``still_asked``.
+    def let_go(self, done: Collection[nn.Module]) -> None:
+        """Forget what these networks derived for the whole batch.
 
         Features are many times larger than the images they are of.
         """
-        self._batch.let_go(still_asked)
+        self._batch.let_go(done)
+
+    def mended(self) -> bool:
+        """Return whether somebody changed the batch's pixels since they came, and change them back.
+
+        The first call keeps a copy to compare with.
+        """
+        return self._batch.mended()
 
     def open_account(self) -> None:
         """Begin to count what another metric's derivations spare the one that is asked next."""
@@ -79,6 +86,7 @@ class _Batch:
     def __init__(self, pixels: Tensor) -> None:
         self.pixels = pixels
         self.seconds_saved = 0.0
+        self._as_they_came: Tensor | None = None
         self.paid: set[Callable[[Tensor], Any]] = set()
         self._derived: dict[Callable[[Tensor], Any], tuple[Any, float]] = {}
 
@@ -96,10 +104,19 @@ class _Batch:
             self.paid.add(fn)
         return known
 
-    def let_go(self, still_asked: Collection[nn.Module]) -> None:
+    def let_go(self, done: Collection[nn.Module]) -> None:
         for fn in list(self._derived):
-            if isinstance(fn, nn.Module) and fn not in still_asked:
+            if fn in done:
                 del self._derived[fn]
+
+    def mended(self) -> bool:
+        if self._as_they_came is None:
+            self._as_they_came = self.pixels.clone()
+        if torch.equal(self.pixels, self._as_they_came):
+            return False
+        self.pixels.copy_(self._as_they_came)
+        self._derived.clear()  # perhaps of changed pixels
+        return True
 
 
 def _now(device: torch.device) -> float:

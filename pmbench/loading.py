@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -74,7 +77,19 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
         ) from error
     except (Exception, SystemExit) as error:
         raise PmbenchError(f"cannot be loaded: {type(error).__name__}: {error}") from error
-    return Loaded(metric, distance, digest, source_of(distance))
+    return Loaded(metric, distance, digest, source_of(metric, distance))
+
+
+def wrong_output(value: object, n: int) -> str | None:
+    """Return what is wrong with a metric's output, or None."""
+    if not isinstance(value, Tensor):
+        return f"expected a tensor of shape ({n},), got {type(value).__name__}"
+    if value.shape != (n,) or not value.is_floating_point():
+        return (
+            f"expected floating-point numbers of shape ({n},), one a pair, "
+            f"got {value.dtype} of shape {tuple(value.shape)}"
+        )
+    return None
 
 
 def by_trunk(metrics: list[Loaded]) -> list[Loaded]:
@@ -92,6 +107,7 @@ def digest_of(metric: Metric, distance: Distance) -> str:
     """Return a digest of a metric's name, version, parameters, package and tensors."""
     state = distance.state_dict() if isinstance(distance, nn.Module) else {}
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    tensors |= _around(_formula(distance))
     facts = f"{metric.name}\0{metric.version}\0{sorted(metric.parameters.items())}\0"
     facts += _package(metric)
     facts += "".join(f"\0{name}={state[name]!r}" for name in sorted(state.keys() - tensors.keys()))
@@ -106,17 +122,58 @@ def _package(metric: Metric) -> str:
     return ", ".join(f"{name} {version(name)}" for name in sorted(set(names)))
 
 
-def source_of(distance: Distance) -> str:
-    """Return a digest of the source file that holds a distance, "" where there is none.
+def _formula(distance: Distance) -> Callable[..., object]:
+    return distance.function if isinstance(distance, OnPixels) else distance
 
+
+def _around(formula: Callable[..., object]) -> dict[str, Tensor]:
+    """Return the tensors and the networks' tensors that a function takes from its module.
+
+    Those that it names itself, or closes over; not those of functions that it calls.
+    """
+    found: dict[str, Tensor] = {}
+    if inspect.isfunction(formula):
+        around = inspect.getclosurevars(formula)
+        for name, value in {**around.globals, **around.nonlocals}.items():
+            if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+                value = torch.from_numpy(value.copy())
+            if isinstance(value, Tensor):
+                found[name] = value
+            elif isinstance(value, nn.Module):
+                state = value.state_dict().items()
+                found |= {f"{name}.{key}": one for key, one in state if isinstance(one, Tensor)}
+    return found
+
+
+def source_of(metric: Metric, distance: Distance) -> str:
+    """Return a digest of the source files in which a metric is written, "" where there are none.
+
+    They are the file of its loader, that of its distance, and those of pmbench that they import.
     It is no part of the signature, since a comment does not change a number; but a run made by
     another source is not taken for a run of this one.
     """
-    formula: Callable[..., object] = distance
-    if isinstance(distance, OnPixels):
-        formula = distance.function
-    try:
-        file = inspect.getsourcefile(formula if inspect.isroutine(formula) else type(formula))
-    except (TypeError, OSError):
-        return ""
-    return sha256_of(Path(file)) if file and Path(file).exists() else ""
+    files: set[Path] = set()
+    for part in (metric.load, _formula(distance)):
+        try:
+            file = inspect.getsourcefile(part if inspect.isroutine(part) else type(part))
+        except (TypeError, OSError):
+            continue
+        if file is not None and Path(file).is_file():
+            _collect(Path(file).resolve(), files)
+    digests = sorted(sha256_of(file) for file in files)
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if digests else ""
+
+
+_HOUSE = Path(__file__).resolve().parent
+_FORMULAS = ("metrics", "networks", "backbones", "color", "images")  # what a number depends on
+
+
+def _collect(file: Path, found: set[Path]) -> None:
+    """Add a file, and those of pmbench's formulas that it imports, each of them once."""
+    if file in found:
+        return
+    found.add(file)
+    for name in re.findall(r"^from pmbench\.([\w.]+) import", file.read_text(), re.MULTILINE):
+        imported = _HOUSE.joinpath(*name.split(".")).with_suffix(".py")
+        if name.startswith(_FORMULAS) and imported.is_file():
+            _collect(imported, found)

@@ -89,10 +89,25 @@ def evaluate(
             except PmbenchError as error:
                 session.outcome.failures[name] = str(error)
                 continue
+            _warn_of_slowness(session, loaded)
             to_do.setdefault(_bounds(session, loaded, bounds), []).append(loaded)
         for its_bounds, group in to_do.items():
             _run_group(session, group, its_bounds)
     return session.outcome
+
+
+def _warn_of_slowness(session: _Session, loaded: Loaded) -> None:
+    """Say before starting that a metric will take long, if so."""
+    metric, pairs = loaded.metric, len(session.job.chosen) * len(session.job.protocol.pairs)
+    if (minutes := metric.seconds * pairs / 60) >= 5:
+        session.reporter.note(
+            f"{session.job.manifest.name}: {metric.name} takes about {metric.seconds:g} s for a "
+            f"pair of 64×64 on two CPU cores: {_rounded(minutes)} for {pairs:,} pairs"
+        )
+
+
+def _rounded(minutes: float) -> str:
+    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.0f} hours"
 
 
 def _kept(session: _Session, loaded: Loaded, folder: Path) -> Run | None:
@@ -104,7 +119,13 @@ def _kept(session: _Session, loaded: Loaded, folder: Path) -> Run | None:
             f"{folder} holds distances that were imported under this name; measure under another "
             "one, NAME=ADDRESS, or replace them with --fresh"
         )
-    if run is None or run.signature != job.signature(loaded.signature):
+    if run is None:
+        return None
+    if run.signature != job.signature(loaded.signature):
+        session.reporter.note(
+            f"{job.manifest.name}: replacing a run of {loaded.metric.name} that was measured on "
+            f"other items or with another metric of that name ({run.signature})"
+        )
         return None
     if run.info["metric"]["source"] != loaded.source:
         session.reporter.note(

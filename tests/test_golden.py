@@ -51,13 +51,18 @@ def triplets(shared: Path) -> Triplets:
     return tuple(everything.pick(torch.arange(i * n, (i + 1) * n)) for i in range(3))  # type: ignore[return-value]
 
 
+_asked: set[nn.Module] = set()
+
+
 def distances(name: str, triplets: Triplets, count: int = 63) -> np.ndarray:
     """Return what the registered metric says of the first triplets: (count, 2)."""
     metric, (ref, p0, p1) = registered()[name], triplets
     with torch.inference_mode():
         distance = metric.load(torch.device("cpu"))
         # features of a network serve the metrics that follow one another in the table
-        ref.let_go(set(distance.modules()) if isinstance(distance, nn.Module) else ())
+        modules = set(distance.modules()) if isinstance(distance, nn.Module) else set()
+        ref.let_go(_asked - modules)
+        _asked.update(modules)
         if metric.pixels_at_once is None and count == 63:
             found = torch.stack([distance(ref, p0), distance(ref, p1)], dim=1)
         else:

@@ -82,34 +82,44 @@ def test_a_metric_is_charged_once_for_what_another_one_derived() -> None:
     assert everything.seconds_saved == once > 0
 
 
-def test_what_a_network_derived_is_forgotten_unless_it_is_still_asked() -> None:
+def test_what_a_network_derived_is_forgotten_once_it_is_done() -> None:
     everything, gone, kept = batch(), Network(several=True), Network()
     everything.derive(gone)
     everything.derive(kept)
     assert (gone.alive, kept.alive) == (2, 1)
-    everything.let_go({kept, Network()})
+    everything.let_go({gone, Network()})
     assert (gone.alive, kept.alive) == (0, 1)
     everything.derive(kept)
     assert kept.calls == 1
     everything.derive(gone)  # it may be asked again after all
     assert gone.calls == 2
-    everything.let_go(set())
+    everything.let_go({gone, kept})
     assert (gone.alive, kept.alive) == (0, 0)
 
 
 def test_what_a_plain_function_derived_stays() -> None:
-    everything, fn = batch(), Counting()
+    everything, fn, net = batch(), Counting(), Network()
     everything.derive(fn)
-    everything.let_go(set())
+    everything.let_go({net})
     everything.derive(fn)
     assert fn.calls == 1
+
+
+def test_changed_pixels_are_noticed_and_changed_back() -> None:
+    everything = batch()
+    before = everything.pixels.clone()
+    assert not everything.mended()
+    everything.pick(torch.tensor([1, 2])).pixels.mul_(0.5)
+    assert everything.mended()
+    assert torch.equal(everything.pixels, before)
+    assert not everything.mended()
 
 
 def test_letting_go_of_a_part_of_a_batch_is_letting_go_of_the_whole() -> None:
     everything, net = batch(), Network()
     part, other = (everything.pick(torch.tensor([i])) for i in (0, 3))
     other.derive(net)
-    part.let_go(())
+    part.let_go({net})
     assert net.alive == 0
     other.derive(net)
     assert net.calls == 2
@@ -118,7 +128,7 @@ def test_letting_go_of_a_part_of_a_batch_is_letting_go_of_the_whole() -> None:
 def test_who_picked_features_keeps_them_though_the_batch_lets_go() -> None:
     everything, net = batch(), Network()
     features = everything.pick(torch.tensor([3, 1])).derive(net)
-    everything.let_go(())
+    everything.let_go({net})
     assert features[:, 0, 0, 0].tolist() == [1.5, 0.5]
 
 
@@ -126,7 +136,7 @@ def test_what_is_derived_again_after_it_was_let_go_is_paid_for_again() -> None:
     everything, net = batch(), Network()
     everything.open_account()
     everything.derive(net)
-    everything.let_go(())
+    everything.let_go({net})
     everything.open_account()
     everything.derive(net)
     assert everything.seconds_saved == 0  # nobody spared it anything

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from pmbench import weights
+from pmbench.backbones import IMAGENET
 from pmbench.choosing import choose
 from pmbench.doors import net
 from pmbench.errors import PmbenchError
@@ -284,6 +286,8 @@ def test_a_stride_is_the_last_module_at_it() -> None:
         "network": "torchvision/resnet18",
         "taps": "layer1+layer2+layer3",  # in the order of computation
         "seed": 0,
+        "input": str(IMAGENET),
+        "library": version("torchvision"),
     }
     by_name = metric("net:torchvision/resnet18@layer1+layer2+layer3?random=0")
     assert hooked(by_stride.name) is hooked(by_name.name)

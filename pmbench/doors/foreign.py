@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import re
@@ -13,13 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from pmbench.errors import PmbenchError
 from pmbench.files import sha256_of
 from pmbench.images import Images
 from pmbench.manifest import weight_files
-from pmbench.metrics import EXTRAS, Metric, OnPixels, card_of, collecting
+from pmbench.metrics import EXTRAS, Distance, Metric, OnPixels, card_of, collecting
 from pmbench.protocols import PROTOCOLS
 
 T = TypeVar("T")
@@ -100,7 +102,7 @@ def metrics_of(
     function: Callable[[Tensor, Tensor], Tensor] = value
     entry = Metric(
         name=name,
-        load=lambda device: _OnCopies(function).to(device).eval().requires_grad_(False),
+        load=lambda device: _ready(function, device),
         title=_title(value) or name,
         higher_is_better=bool(higher_is_better),
         symmetric=False,  # nobody says so
@@ -111,6 +113,12 @@ def metrics_of(
     )
     _check(entry)
     return [entry]
+
+
+def _ready(function: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> Distance:
+    if isinstance(function, nn.Module):  # its owner's stays as it is, and where it is
+        function = copy.deepcopy(function)
+    return _OnCopies(function).to(device).eval().requires_grad_(False)
 
 
 def digest_of_files(files: Iterable[Path]) -> str:

@@ -18,6 +18,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 
 import torch
 
@@ -103,7 +104,13 @@ def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
         multiple_of=multiple,
         weights=() if drawn else species.weights,
         licence="" if drawn else species.licence,
-        parameters={**parameters, "taps": "+".join(modules)},
+        parameters={
+            **parameters,
+            "taps": "+".join(modules),
+            # no tensors, and as the library has them today
+            "input": str(species.preprocessing),
+            "library": version(network.library),
+        },
     )
 
 

@@ -98,6 +98,10 @@ class Pyiqa(nn.Module):
 
 @contextmanager
 def _seeded(device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(0)
+    gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if gpu else []):
+        torch.default_generator.manual_seed(0)  # other GPUs stay as they are
+        if gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(0)
         yield

@@ -50,8 +50,8 @@ _known: dict[tuple[str, Path], _Opened] = {}
 def enter(name: str | None, address: str, options: Mapping[str, str]) -> list[Metric]:
     """Return the metrics at an address; ``name`` is what the only one will be called instead.
 
-    Code that cannot be imported is a metric that says so when it is loaded. Raises PmbenchError
-    for a file that does not exist, a name that is not in it, or an object that is no metric.
+    Code that cannot be imported, or an object that is no metric, is one that says so when it is
+    loaded. Raises PmbenchError for a file that does not exist, or a name that is not in it.
     """
     in_file = _IN_FILE.fullmatch(address)
     is_file = in_file is not None
@@ -73,8 +73,8 @@ def enter(name: str | None, address: str, options: Mapping[str, str]) -> list[Me
     value = _value(opened.module, wanted, place)
     try:
         found = metrics_of(value, own_name, opened.files, higher)
-    except PmbenchError as error:
-        raise PmbenchError(f"{address} {error}") from error
+    except PmbenchError as error:  # it fails alone
+        return [broken(name or own_name, f"{address} {error}")]
     if is_file:  # nobody keeps versions of it
         source = {"source": opened.digest}
         found = [replace(entry, parameters={**source, **entry.parameters}) for entry in found]

@@ -60,6 +60,7 @@ class Metric:
     version: int = 1
     parameters: Mapping[str, float | int | str] = field(default_factory=dict)
     extra: str = ""  # of EXTRAS: the optional package that it needs
+    seconds: float = 0.0  # of a 64×64 pair on two CPU cores, where it is worth a warning
     # pixels of a role's images in one call, where intermediates are many times larger; None: any
     pixels_at_once: int | None = None
 

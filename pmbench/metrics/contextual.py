@@ -30,7 +30,7 @@ def _one(x: Tensor, y: Tensor) -> Tensor:
     """Return -log CX of two (C, positions)."""
     centre = y.mean(dim=1, keepdim=True)
     x, y = (normalize(values - centre, dim=0) for values in (x, y))
-    rows = max(1, _AT_ONCE // y.shape[1])
+    rows = max(1, (_AT_ONCE if y.device.type == "cpu" else 64 * _AT_ONCE) // y.shape[1])
     best = [_affinity(some.t() @ y).amax(dim=0) for some in torch.split(x, rows, dim=1)]
     return -torch.log(torch.stack(best).amax(dim=0).mean() + _EPSILON)
 

@@ -52,31 +52,35 @@ class RandomFeatures(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the pooled features."""
-        blocks = torch.cat([self._blocks(image) for image in torch.split(pixels, 1)])
+        maps = self.get_buffer("phases").numel() * pixels.shape[2] * pixels.shape[3]
+        # what is held at a time; a GPU has no such cache to stay in, and wants more to do
+        at_once = _WAVES if pixels.device.type == "cpu" else 256 * _WAVES
+        some = torch.split(pixels, max(1, at_once // maps))
+        blocks = torch.cat([self._blocks(images, at_once) for images in some])
         # 32×32 windows of stride 16 are 2×2 blocks of 16×16
         return F.avg_pool2d(blocks, _WINDOW // _STRIDE, stride=1)
 
-    def _blocks(self, image: Tensor) -> Tensor:
-        """Return the features' means over 16×16 blocks: (1, r, H // 16, W // 16).
+    def _blocks(self, images: Tensor, at_once: int) -> Tensor:
+        """Return the features' means over 16×16 blocks: (N, r, H // 16, W // 16).
 
-        The convolution is a matrix product over some blocks at a time, so that the r maps of the
+        The convolution is a matrix product over some blocks at a time, so that the r maps of an
         image's size never exist.
         """
         filters, phases = self.get_buffer("filters"), self.get_buffer("phases")
         r, _, patch, _ = filters.shape
-        height, width = (side // _STRIDE for side in image.shape[2:])
-        padded = F.pad(signed(image), (patch // 2,) * 4, mode="reflect")
+        n, height, width = len(images), images.shape[2] // _STRIDE, images.shape[3] // _STRIDE
+        padded = F.pad(signed(images), (patch // 2,) * 4, mode="reflect")
         inner = padded[..., : height * _STRIDE + patch - 1, : width * _STRIDE + patch - 1]
-        columns = F.unfold(inner, patch).view(-1, height, _STRIDE, width, _STRIDE)
-        by_block = columns.permute(1, 3, 2, 4, 0).reshape(height * width, _STRIDE**2, -1)
+        columns = F.unfold(inner, patch).view(n, -1, height, _STRIDE, width, _STRIDE)
+        by_block = columns.permute(0, 2, 4, 3, 5, 1).reshape(n * height * width, _STRIDE**2, -1)
         means = [
-            torch.addmm(phases, some.flatten(0, 1), filters.flatten(1).t())
+            torch.addmm(phases, part.flatten(0, 1), filters.flatten(1).t())
             .cos_()
             .view(-1, _STRIDE**2, r)
             .mean(dim=1)
-            for some in torch.split(by_block, max(1, _WAVES // (r * _STRIDE**2)))
+            for part in torch.split(by_block, max(1, at_once // (r * _STRIDE**2)))
         ]
-        return torch.cat(means).t().reshape(1, r, height, width)
+        return torch.cat(means).view(n, height, width, r).permute(0, 3, 1, 2)
 
 
 class Mmd(nn.Module):

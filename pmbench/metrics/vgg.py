@@ -14,6 +14,7 @@ images of a batch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +91,7 @@ def _register(
     taps: tuple[int, ...] = (0, 1, 2, 3, 4),
     pixels: bool = True,
     filters: Filters = TRAINED,
-    symmetric: bool = True,
+    **card: Any,
 ) -> None:
     def load(device: torch.device) -> TapLoss:
         return TapLoss(trunk("vgg16", SIGNED, filters, "conv", device), distance, taps, pixels)
@@ -104,11 +105,11 @@ def _register(
             family="VGG losses",
             paper="Amir, Weiss: Understanding and Simplifying Perceptual Distances, CVPR 2021",
             code="https://github.com/ariel415el/PerceptualLossExperiments",
-            symmetric=symmetric,
             min_size=ARCHITECTURES["vgg16"].min_size,
             weights=("vgg16",) if trained else (),
             licence="BSD-3-Clause" if trained else "",
             parameters={"trunk": "vgg16", "seed": -1 if trained else filters.seed},
+            **card,
         )
     )
 
@@ -122,10 +123,11 @@ _register("vgg-loss-gram-trace", "VGG-16 features and pixels, Gram diagonals", g
 _register("vgg-loss-swd", "VGG-16 features and pixels, sliced Wasserstein", sliced_wasserstein)
 _register(
     "vgg-loss-cx",
-    "VGG-16 features, contextual loss; slow: 0.3 s a pair and more",
+    "VGG-16 features, contextual loss",
     contextual,
     pixels=False,
     symmetric=False,
+    seconds=0.3,
 )
 _register(
     "vgg-loss-random",

@@ -117,7 +117,7 @@ def lpips(net: str, version: str, linear: bool, drawn: bool) -> Peer:
     import lpips as package
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # the network is the first that it draws
+        torch.default_generator.manual_seed(0)  # the network is the first that it draws
         module = package.LPIPS(
             net=net, version=version, lpips=linear, pnet_rand=True, verbose=False
         )

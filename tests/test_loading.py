@@ -1,0 +1,165 @@
+"""What identifies a metric: its digest and its sources; and what a foreign one may not do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from making import packed
+from torch import Tensor, nn
+
+import pmbench
+from pmbench import loading
+from pmbench.batches import Bounds, plan
+from pmbench.errors import PmbenchError
+from pmbench.evaluate import Result, measure
+from pmbench.images import Images
+from pmbench.loading import Loaded, digest_of, load_metric, source_of
+from pmbench.manifest import datasets
+from pmbench.metrics import Metric, OnPixels, registered
+from pmbench.protocols import TWO_AFC
+from pmbench.reporting import Silent
+
+CPU = torch.device("cpu")
+NET = nn.Conv2d(3, 1, 1)
+SCALE = np.array([2.0])
+
+
+def uses_surroundings(x: Images, y: Images) -> Tensor:
+    return (NET(x.pixels) - NET(y.pixels)).square().mean(dim=(1, 2, 3)) * float(SCALE[0])
+
+
+def of(function: object) -> Metric:
+    return Metric("mine", load=lambda device: function, title="mine")  # type: ignore[arg-type, return-value]
+
+
+def test_weights_that_a_function_takes_from_its_module_are_in_its_digest() -> None:
+    before = digest_of(of(uses_surroundings), uses_surroundings)
+    with torch.no_grad():
+        NET.bias += 1
+    trained = digest_of(of(uses_surroundings), uses_surroundings)
+    SCALE[0] = 3
+    scaled = digest_of(of(uses_surroundings), uses_surroundings)
+    assert len({before, trained, scaled}) == 3
+    assert digest_of(of(uses_surroundings), uses_surroundings) == scaled
+
+
+def test_weights_that_a_closure_holds_are_in_its_digest() -> None:
+    def made(weight: Tensor) -> OnPixels:
+        return OnPixels(lambda x, y: ((x - y) * weight).abs().mean(dim=(1, 2, 3)))
+
+    one, two = (digest_of(of(None), made(torch.tensor(v))) for v in (1.0, 2.0))
+    assert one != two
+
+
+def test_a_network_s_bfloat16_tensors_and_extra_state_are_in_its_digest() -> None:
+    class Odd(nn.Module):
+        def __init__(self, value: float, extra: str) -> None:
+            super().__init__()
+            self.register_buffer("value", torch.tensor([value], dtype=torch.bfloat16))
+            self.extra = extra
+
+        def get_extra_state(self) -> str:
+            return self.extra
+
+    digests = {digest_of(of(None), Odd(v, e)) for v, e in ((1, "a"), (2, "a"), (1, "b"))}  # type: ignore[arg-type]
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "sources"),
+    [
+        ("watson-dct-initial", ["watson", "watson_masking", "watson_blocks", "watson_parameters"]),
+        ("vgg-loss-random", ["vgg", "contextual", "swd", "../backbones", "../color"]),
+        ("l1", ["pixel", "../color"]),
+    ],
+)
+def test_the_source_of_a_metric_is_all_that_its_formula_is_written_in(
+    name: str, sources: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric = registered()[name]
+    distance = metric.load(CPU)
+    before = source_of(metric, distance)
+    house = Path(pmbench.__file__).parent / "metrics"
+    digest = loading.sha256_of
+    for source in sources:
+        changed = (house / f"{source}.py").resolve()
+        assert changed.is_file()
+        other = lambda path, changed=changed: "other" if path == changed else digest(path)  # noqa: E731
+        monkeypatch.setattr(loading, "sha256_of", other)
+        assert source_of(metric, distance) != before, source
+    unasked = lambda path: "other" if path == house / "stlpips.py" else digest(path)  # noqa: E731
+    monkeypatch.setattr(loading, "sha256_of", unasked)
+    assert source_of(metric, distance) == before
+
+
+class _Kept:
+    """A sink that keeps what it is given."""
+
+    def __init__(self, metrics: list[Loaded]) -> None:
+        self.metrics = metrics
+        self.results: list[dict[str, Result | PmbenchError]] = []
+
+    def waiting(self, number: int) -> list[Loaded]:
+        return self.metrics
+
+    def put(self, number: int, results: dict[str, Result | PmbenchError]) -> None:
+        self.results.append(results)
+
+
+def test_a_metric_that_changes_its_images_fails_alone_and_harms_no_other() -> None:
+    def halves(x: Images, y: Images) -> Tensor:
+        return (x.pixels.mul_(0.5) - y.pixels).abs().mean(dim=(1, 2, 3))
+
+    pack = packed(datasets()["ladder-2afc"])
+    items = np.arange(0, 216, 54)  # no two share a reference, so roles are views of the batch
+    batches = plan(pack, items, Bounds())
+    harmful = Loaded(replace(of(halves), name="halves"), halves, "")
+    l2 = load_metric(registered()["l2"], CPU, Silent())
+    sinks = [_Kept([l2]), _Kept([harmful, l2])]
+    for sink in sinks:
+        measure(pack, TWO_AFC, batches, CPU, sink)
+    (alone,), (beside,) = (sink.results for sink in sinks)
+    assert str(beside["halves"]) == (
+        "halves: changes its input images, which are other metrics' too; "
+        "let it compute on x.pixels.clone()"
+    )
+    assert isinstance(alone["l2"], Result)
+    assert isinstance(beside["l2"], Result)
+    assert np.array_equal(alone["l2"].distances, beside["l2"].distances)
+
+
+def test_a_loss_of_the_wrong_shape_is_refused() -> None:
+    wrong = Metric("wide", lambda device: lambda x, y: x.pixels.mean(dim=(2, 3)), "wide")
+    loss = pmbench.metric(wrong)
+    x = torch.rand(2, 3, 8, 8)
+    with pytest.raises(PmbenchError) as caught:
+        loss(x, x)
+    assert str(caught.value) == (
+        "wide: expected floating-point numbers of shape (2,), one a pair, "
+        "got torch.float32 of shape (2, 3)"
+    )
+
+
+def test_a_user_s_network_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_network.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv = torch.nn.Conv2d(3, 2, 1)\n"
+        "    def forward(self, x, y):\n"
+        "        return (self.conv(x) - self.conv(y)).abs().mean(dim=(1, 2, 3))\n"
+        "net = Net()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    distance = pmbench.metric("own_network:net")
+    x = torch.rand(2, 3, 8, 8)
+    assert distance(x, 1 - x).shape == (2,)
+    import own_network  # type: ignore[import-not-found]
+
+    assert own_network.net.training
+    assert own_network.net.conv.weight.requires_grad
