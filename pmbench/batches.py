@@ -24,12 +24,12 @@ Index = NDArray[np.int64]
 class Bounds:
     """How large a batch may be. A batch always holds at least one item."""
 
-    pixels: int = 1 << 19  # of all its different images: 128 images of 64×64
+    pixels: int = 1 << 18  # of all its different images: 64 images of 64×64
     items: int | None = None
 
     # Items that share images stay together up to this many times ``pixels``; beyond, they are cut
     # and what they share is computed again.
-    stretch: ClassVar[int] = 4
+    stretch: ClassVar[int] = 8
 
 
 @dataclass(frozen=True)
