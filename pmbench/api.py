@@ -117,7 +117,7 @@ class Perceptual:
             )
         with torch.autocast(self.device.type, enabled=False):
             x, y = (_in_range(images.float()) for images in (reference, distorted))
-            n = len(x) if metric.pixels_at_once is None else self._portion(metric, x)
+            n = metric.portion(x.shape[2], x.shape[3], len(x))
             parts = [
                 self._checked(Images(a), Images(b))
                 for a, b in zip(torch.split(x, n), torch.split(y, n), strict=True)
@@ -129,11 +129,6 @@ class Perceptual:
         if (wrong := wrong_output(value, len(x))) is not None:
             raise PmbenchError(f"{self.name}: {wrong}")
         return value
-
-    @staticmethod
-    def _portion(metric: Metric, x: Tensor) -> int:
-        assert metric.pixels_at_once is not None
-        return max(1, metric.pixels_at_once // (x.shape[2] * x.shape[3]))
 
     def _check(self, role: str, images: Tensor) -> None:
         """Raise PmbenchError for images that are not what the metric is defined on."""

@@ -112,7 +112,7 @@ def _portions(metric: Metric, images: dict[str, Images]) -> Iterator[dict[str, I
         yield images
         return
     n, _, height, width = next(iter(images.values())).pixels.shape
-    size = max(1, metric.pixels_at_once // (height * width))
+    size = metric.portion(height, width, n)
     for start in range(0, n, size):
         part = slice(start, start + size)
         yield {role: Images(its.pixels[part]) for role, its in images.items()}

@@ -295,6 +295,34 @@ def test_a_metric_whose_source_changed_is_measured_anew(tmp_path: Path) -> None:
     assert reporter.notes == ["ladder-2afc: the source of l2 changed; measuring it anew"]
 
 
+def test_a_run_of_another_metric_of_that_name_is_told_before_it_is_replaced(tmp_path: Path) -> None:
+    a_job, (l2,) = job("ladder-2afc", tmp_path, limit=1), ready("l2")
+    (before,) = run(a_job, [l2]).runs
+    reporter = Silent()
+    run(a_job, [replace(l2, digest="f" * 64)], reporter=reporter)
+    assert reporter.notes == [
+        "ladder-2afc: replacing a run of l2 that was measured on other items or with another "
+        f"metric of that name ({before.signature})"
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(50.0, "10 minutes"), (3600.0, "12 hours")])
+def test_that_a_metric_takes_long_is_told_before_it_starts(
+    tmp_path: Path, seconds: float, told: str
+) -> None:
+    (l2,) = ready("l2")
+    slow = replace(l2, metric=replace(l2.metric, seconds=seconds))
+    reporter = Silent()
+    run(job("ladder-2afc", tmp_path, limit=1), [slow], reporter=reporter)  # 6 triplets
+    assert reporter.notes == [
+        f"ladder-2afc: l2 takes about {seconds:g} s for a pair of 64×64 on two CPU cores: {told} "
+        "for 12 pairs"
+    ]
+    quick = Silent()
+    run(job("ladder-2afc", tmp_path / "quick", limit=1), [l2], reporter=quick)
+    assert quick.notes == []
+
+
 def test_a_kept_run_tells_what_the_manifest_says_now(tmp_path: Path) -> None:
     a_job, metrics = job("ladder-2afc", tmp_path, limit=3), ready("l2")
     before = run(a_job, metrics).runs[0]

@@ -72,6 +72,12 @@ class Metric:
             return f"needs sides that are multiples of {self.multiple_of}, got {width}×{height}"
         return None
 
+    def portion(self, height: int, width: int, n: int) -> int:
+        """Return how many of n pairs of that size it takes in one call, at least one."""
+        if self.pixels_at_once is None:
+            return max(1, n)
+        return max(1, self.pixels_at_once // (height * width))
+
     def not_installed(self) -> str | None:
         """Return what to install before the metric can be used, or None where nothing lacks."""
         if not self.extra or importlib.util.find_spec(EXTRAS[self.extra]) is not None:

@@ -127,7 +127,7 @@ _register(
     contextual,
     pixels=False,
     symmetric=False,
-    seconds=0.3,
+    seconds=0.15,
 )
 _register(
     "vgg-loss-random",
