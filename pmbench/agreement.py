@@ -14,10 +14,18 @@ Just noticeable differences ("JND"): p is the share of people who said "same".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+Weights = NDArray[np.float64] | NDArray[np.uint8]  # whole numbers up to 255 take a byte each
+
+_AT_ONCE = 2**17  # weights whose intermediate results stay in a CPU's cache, or near it
 
 
 def ones(n: int) -> Array:
@@ -25,9 +33,11 @@ def ones(n: int) -> Array:
     return np.ones((1, n))
 
 
-def weighted_mean(values: Array, w: Array) -> Array:
-    """Return the mean of ``values`` (n,) under each row of ``w``."""
-    return _ratio(w @ values, w.sum(axis=1))
+def weighted_mean(values: Array, w: Weights) -> Array:
+    """Return the mean of ``values`` (n,) under each row of ``w``; what is NaN does not count."""
+    counted = ~np.isnan(values)
+    columns = np.stack([np.where(counted, values, 0), counted], axis=1)
+    return _ratio(*_a_few_at_once(lambda w: w @ columns, w).T)
 
 
 def two_afc_items(d0: Array, d1: Array, p: Array) -> Array:
@@ -43,7 +53,7 @@ def hard_majority_items(d0: Array, d1: Array, p: Array) -> Array:
     return np.where(d0 == d1, 0.5, ((d1 < d0) == (p > 0.5)).astype(float))
 
 
-def average_precision(d: Array, same: Array, w: Array, *, envelope: bool = True) -> Array:
+def average_precision(d: Array, same: Array, w: Weights, *, envelope: bool = True) -> Array:
     """Return the average precision of "small distance" as a detector of "same".
 
     Sorted by rising distance; soft true positives are the cumulative sum of ``same``; the area
@@ -52,38 +62,100 @@ def average_precision(d: Array, same: Array, w: Array, *, envelope: bool = True)
     one point of the curve, at the end of their block, so that the order of the rows is of no
     consequence.
     """
-    order = np.argsort(d, kind="stable")
-    ends = _block_ends(d[order])
-    w = w[:, order]
-    hits = np.cumsum(w * same[order], axis=1)[:, ends]
-    seen = np.cumsum(w, axis=1)[:, ends]
-    total = hits[:, -1:]
-    # a block that was not drawn at all repeats the point before it and adds no area
-    precision = np.divide(hits, seen, out=np.ones_like(hits), where=seen > 0)
-    if envelope:
-        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    gain = np.diff(hits, axis=1, prepend=0.0)
-    area: Array = (precision * gain).sum(axis=1)
-    return _ratio(area, total[:, 0])
+    by_d = _Blocks.of(d)
+    same = same[by_d.order]
+
+    def value(w: Weights) -> Array:
+        w = w.take(by_d.order, axis=1)
+        hits, seen = by_d.upto(w * same), by_d.upto(w)
+        # a block that was not drawn at all repeats the point before it and adds no area
+        precision = np.divide(hits, seen, out=np.ones_like(hits), where=seen > 0)
+        if envelope:
+            precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        gain = np.diff(hits, axis=1, prepend=0.0)
+        return _ratio(np.einsum("bi,bi->b", precision, gain), hits[:, -1])
+
+    return _a_few_at_once(value, w)
 
 
-def pearson(x: Array, y: Array, w: Array) -> Array:
+def pearson(x: Array, y: Array, w: Weights) -> Array:
     """Return Pearson's linear correlation (PLCC) of x and y under each row of ``w``."""
-    return _correlation(x - x.mean(), y - y.mean(), w)  # centred, so that no digits cancel
+    x, y = x - x.mean(), y - y.mean()  # centred, so that no digits cancel
+
+    def value(w: Weights) -> Array:
+        w = w.astype(np.float64)
+        total = w.sum(axis=1)
+        mean_x, mean_y, xx, yy, xy = (_ratio(w @ v, total) for v in (x, y, x * x, y * y, x * y))
+        var_x, var_y = xx - mean_x**2, yy - mean_y**2
+        # a constant has a variance of rounding errors only
+        varies = (var_x > 1e-12 * xx) & (var_y > 1e-12 * yy)
+        return np.where(varies, _correlation(xy - mean_x * mean_y, var_x, var_y), np.nan)
+
+    return _a_few_at_once(value, w)
 
 
-def spearman(x: Array, y: Array, w: Array) -> Array:
-    """Return Spearman's rank correlation (SRCC): Pearson's, of mid-ranks."""
-    return _correlation(_mid_ranks(x, w), _mid_ranks(y, w), w)
+def spearman(x: Array, y: Array, w: Weights) -> Array:
+    """Return Spearman's rank correlation (SRCC): Pearson's, of mid-ranks.
+
+    Equal values, and the copies of one item, share the mean of the ranks that they fill. Less the
+    mean of all, the squared ranks of T items of which t have the same value sum to (T³ - Σt³)/12.
+    """
+    by_x, by_y = _Blocks.of(x), _Blocks.of(y)
+
+    def ranks(upto: Array) -> tuple[Array, Array]:
+        t, total = np.diff(upto, axis=1, prepend=0.0), upto[:, -1]
+        squares = (total**3 - np.einsum("bi,bi,bi->b", t, t, t)) / 12
+        return upto - (t + total[:, None]) / 2, squares
+
+    def value(w: Weights) -> Array:
+        by_rising_x = w.take(by_x.order, axis=1)
+        rank_x, square_x = ranks(by_x.upto(by_rising_x))
+        rank_y, square_y = ranks(by_y.upto(w.take(by_y.order, axis=1)))
+        rank_x = rank_x.take(by_x.block[by_x.order], axis=1)
+        rank_y = rank_y.take(by_y.block[by_x.order], axis=1)
+        cross = np.einsum("bi,bi,bi->b", by_rising_x, rank_x, rank_y)
+        return _correlation(cross, square_x, square_y)
+
+    return _a_few_at_once(value, w)
 
 
-def kendall(x: Array, y: Array) -> float:
-    """Return Kendall's tau-b (KRCC), by SciPy's O(n log n) algorithm; NaN where undefined."""
-    from scipy.stats import kendalltau  # a second of import that the other statistics do not need
+def kendall(x: Array, y: Array, w: Weights) -> Array:
+    """Return Kendall's tau-b (KRCC): pairs that agree less pairs that do not, over the geometric
+    mean of the pairs that differ in x and of those that differ in y.
 
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(kendalltau(x, y).statistic)
+    The values of y are halved, the halves again and so on, which parts any two of them once: about
+    n·log(values) steps, few for votes.
+    """
+    by_x, by_y = _Blocks.of(x), _Blocks.of(y)
+
+    def differing(by: _Blocks, w: Weights) -> Array:
+        upto = by.upto(w.take(by.order, axis=1))
+        t, total = np.diff(upto, axis=1, prepend=0.0), upto[:, -1]
+        pairs: Array = (total**2 - np.einsum("bi,bi->b", t, t)) / 2
+        return pairs
+
+    surplus = np.zeros(len(w))
+    for lower, upper in by_y.halves():
+        surplus += _surplus(x, lower, upper, w)
+    in_x, in_y = (_a_few_at_once(partial(differing, by), w) for by in (by_x, by_y))
+    return _correlation(surplus, in_x, in_y)
+
+
+def _surplus(x: Array, lower: Index, upper: Index, w: Weights) -> Array:
+    """Return in how many more pairs the upper item has the greater x than has the smaller one."""
+    lower, upper = (index[np.argsort(x[index], kind="stable")] for index in (lower, upper))
+    smaller, up_to_equal = (np.searchsorted(x[lower], x[upper], side) for side in ("left", "right"))
+
+    def value(w: Weights) -> Array:
+        drawn = np.zeros((len(w), len(lower) + 1))
+        np.cumsum(w.take(lower, axis=1), axis=1, out=drawn[:, 1:])
+        balance = drawn.take(smaller, axis=1)
+        balance += drawn.take(up_to_equal, axis=1)
+        balance -= drawn[:, -1:]
+        surplus: Array = np.einsum("bi,bi->b", w.take(upper, axis=1), balance)
+        return surplus
+
+    return _a_few_at_once(value, w)
 
 
 def human_self_agreement(p: Array) -> Array:
@@ -113,38 +185,47 @@ def _ratio(top: Array, bottom: Array) -> Array:
     return quotient
 
 
-def _block_ends(ordered: Array) -> NDArray[np.intp]:
-    """Return the last index of each run of equal values."""
-    return np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+def _correlation(cross: Array, square_x: Array, square_y: Array) -> Array:
+    """Return cross / √(square_x · square_y); NaN where there is nothing to divide by."""
+    sound = (square_x > 0) & (square_y > 0)
+    scale = np.sqrt(np.where(sound, square_x * square_y, 1.0))
+    return np.where(sound, cross / scale, np.nan)
 
 
-def _mid_ranks(x: Array, w: Array) -> Array:
-    """Return the mid-rank of each item in the resample that ``w`` describes, minus their mean.
-
-    Equal values, and the copies of one item, share the mean of the ranks they fill. Shape of ``w``.
-    """
-    order = np.argsort(x, kind="stable")
-    ends = _block_ends(x[order])
-    upto = np.cumsum(w[:, order], axis=1)[:, ends]  # items up to the end of each block
-    inside = np.diff(upto, axis=1, prepend=0.0)
-    middle = upto - inside / 2 - upto[:, -1:] / 2
-    ranks = np.empty_like(w)
-    ranks[:, order] = np.repeat(middle, np.diff(ends, prepend=-1), axis=1)
-    return ranks
+def _a_few_at_once(value: Callable[[Weights], Array], w: Weights) -> Array:
+    """Return ``value`` of all rows of ``w``; what is computed on the way stays small."""
+    rows = max(1, _AT_ONCE // max(1, w.shape[1]))
+    return np.concatenate([value(w[i : i + rows]) for i in range(0, len(w), rows)])
 
 
-def _correlation(x: Array, y: Array, w: Array) -> Array:
-    """Return the weighted correlation of x and y, each (resamples, n) or (n,)."""
-    total = w.sum(axis=1)
+@dataclass(frozen=True)
+class _Blocks:
+    """n items sorted by a value; those of equal value are a block."""
 
-    def moment(values: Array) -> Array:
-        summed = w @ values if values.ndim == 1 else np.einsum("bi,bi->b", w, values)
-        return _ratio(summed, total)
+    order: Index  # (n,), the items as they are sorted
+    ends: Index  # (blocks,), where the last item of each stands in this order
+    block: Index  # (n,), the block of each item
 
-    mean_x, mean_y, xx, yy = moment(x), moment(y), moment(x * x), moment(y * y)
-    var_x, var_y = xx - mean_x**2, yy - mean_y**2
-    # a constant has a variance of rounding errors only
-    sound = (var_x > 1e-12 * xx) & (var_y > 1e-12 * yy)
-    scale = np.sqrt(np.where(sound, var_x * var_y, 1.0))
-    covariance = moment(x * y) - mean_x * mean_y
-    return np.where(sound, covariance / scale, np.nan)
+    @classmethod
+    def of(cls, x: Array) -> _Blocks:
+        order = np.argsort(x, kind="stable")
+        last = np.append(x[order][1:] != x[order][:-1], True)[: len(x)]
+        block = np.empty_like(order)
+        block[order] = np.cumsum(last) - last
+        return cls(order, np.flatnonzero(last), block)
+
+    def upto(self, values: Weights) -> Array:
+        """Return the sums of sorted values, (k, n), up to the end of each block: (k, blocks)."""
+        return np.cumsum(values, axis=1, dtype=np.float64).take(self.ends, axis=1)
+
+    def halves(self) -> Iterator[tuple[Index, Index]]:
+        """Yield the items of the lower and of the upper half of the blocks, then of each half."""
+        bounds = np.append(0, self.ends + 1)
+        parts = [(0, len(self.ends))]
+        while parts:
+            first, last = parts.pop()
+            if last - first > 1:
+                middle = (first + last) // 2
+                parts += [(first, middle), (middle, last)]
+                low, mid, high = bounds[[first, middle, last]]
+                yield self.order[low:mid], self.order[mid:high]

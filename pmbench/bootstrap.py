@@ -7,25 +7,38 @@ resampled together (paired).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmbench.agreement import Array
 
-RESAMPLES = 1000
-SEED = 0
 LEVEL = 0.95
-_CHUNK = 100  # resamples held at once: 100 × 36,344 items × 8 bytes = 29 MB
+_CHUNK = 2**22  # weights handed out at once: 33 MB as float64
+_KEPT = 2**28  # bytes of weights kept for the next metric; 1,000 × 36,344 items take 36 MB
+
+Counts = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are drawn: ``count`` resamples, from the random stream ``seed``."""
+
+    count: int = 1000
+    seed: int = 0
+
+
+USUAL = Resampling()
 
 
 def resamples(
     strata: NDArray[np.int64],
     clusters: NDArray[np.int64],
-    count: int = RESAMPLES,
-    seed: int = SEED,
-) -> Iterator[Array]:
-    """Yield item weights, (k, n) with k ≤ 100 and ``count`` rows in all: times an item is drawn.
+    how: Resampling = USUAL,
+) -> Iterator[Counts]:
+    """Yield item weights, (k, n), ``how.count`` rows in all: how often each item is drawn.
 
     ``strata`` (n,) is each item's sub-dataset; ``clusters`` (n,) numbers groups of items that are
     not independent (items cut from one photograph), all different where every item stands alone.
@@ -33,18 +46,44 @@ def resamples(
     urn, as many as it holds are drawn from it: with single items that is the stratified bootstrap,
     with clusters across sub-datasets each sub-dataset still keeps its share.
     """
-    rng = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // len(strata))
+    if how.count * len(strata) > _KEPT:
+        yield from _drawn(strata, clusters, how, rows)
+        return
+    weights = _kept(strata.tobytes(), clusters.tobytes(), how)
+    for start in range(0, how.count, rows):
+        yield weights[start : start + rows]
+
+
+@lru_cache(maxsize=1)
+def _kept(strata: bytes, clusters: bytes, how: Resampling) -> Counts:
+    """Return all weights, (count, n): the metrics of a table ask for the same ones."""
+    of_items = np.frombuffer(strata, np.int64), np.frombuffer(clusters, np.int64)
+    weights = np.concatenate(list(_drawn(*of_items, how, rows=100)))
+    weights.flags.writeable = False
+    return weights
+
+
+def _drawn(
+    strata: NDArray[np.int64], clusters: NDArray[np.int64], how: Resampling, rows: int
+) -> Iterator[Counts]:
+    """Draw weights, ``rows`` at once; how many makes no difference to them.
+
+    An item is drawn 256 times, which would be too much for a byte, once in 10⁵⁰⁰ resamples.
+    """
+    rng = np.random.default_rng(how.seed)
     _, cluster = np.unique(clusters, return_inverse=True)
-    urns = _urns(strata, cluster)
-    for start in range(0, count, _CHUNK):
-        drawn = np.zeros((min(_CHUNK, count - start), int(cluster.max()) + 1))
-        for urn in urns:
-            fair = np.full(len(urn), 1 / len(urn))
-            drawn[:, urn] = rng.multinomial(len(urn), fair, size=len(drawn))
-        yield drawn[:, cluster]
+    groups = urns(strata, cluster)
+    for start in range(0, how.count, rows):
+        k = min(rows, how.count - start)
+        times = np.zeros((k, int(cluster.max()) + 1), np.uint8)
+        for row in times:
+            for urn in groups:
+                row[urn] = np.bincount(rng.integers(len(urn), size=len(urn)), minlength=len(urn))
+        yield times[:, cluster]
 
 
-def _urns(strata: NDArray[np.int64], cluster: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def urns(strata: NDArray[np.int64], cluster: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Return the clusters grouped by the set of strata that their items are in.
 
     A cluster that is alone in its group would be in every resample, as if it were certain; it joins

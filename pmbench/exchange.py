@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pmbench.agreement import Array
+from pmbench.bootstrap import USUAL, Resampling
 from pmbench.errors import PmbenchError
 from pmbench.files import replacing
 from pmbench.pack import Items
@@ -75,10 +76,13 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
     return items, -distances if higher_is_better else distances
 
 
-def score_table(name: str, protocol: str, items: Items, distances: Array) -> pd.DataFrame:
+def score_table(
+    name: str, protocol: str, items: Items, distances: Array, how: Resampling = USUAL
+) -> pd.DataFrame:
     """Return the tidy scores of distances made elsewhere, with the human rows."""
     kind = PROTOCOLS[protocol]
-    tables = [score(kind, name, items, distances), human_rows(kind, items)]
+    scores = score(kind, name, items, distances, how=how)
+    tables = [scores.table, human_rows(kind, items, how)]
     return pd.concat(tables, ignore_index=True)
 
 

@@ -27,6 +27,7 @@ from pmbench.errors import PmbenchError
 from pmbench.exchange import numbers, read_table
 from pmbench.files import sha256_of
 from pmbench.job import Job, locked
+from pmbench.metrics import Metric
 from pmbench.pack import Items
 from pmbench.protocols import PROTOCOLS
 from pmbench.runs import JOURNAL, Run, open_run, save
@@ -73,6 +74,11 @@ def import_distances(job: Job, name: str, path: Path, higher_is_better: bool, re
                 "digest": digest,
                 "source": "",
                 "weights": {},
+                "parameters_count": None,
+                "weights_mb": None,
+                "tolerance": Metric.tolerance,
+                "address": "",
+                "package": "",
                 "undefined_on": {},
             },
             "environment": {
@@ -89,9 +95,11 @@ def import_distances(job: Job, name: str, path: Path, higher_is_better: bool, re
             "batches": None,
             "measured_together": [],
         }
-        tables = [score(job.protocol, name, items, distances), human_rows(job.protocol, items)]
+        scores = score(job.protocol, name, items, distances, how=job.how)
+        tables = [scores.table, human_rows(job.protocol, items, job.how)]
         (folder / JOURNAL).unlink(missing_ok=True)  # of a run that this one takes the place of
-        return save(folder, info, items, distances, pd.concat(tables, ignore_index=True))
+        table = pd.concat(tables, ignore_index=True)
+        return save(folder, info, items, distances, table, scores.draws)
 
 
 def read_for(path: Path, protocol: str, dataset: str, items: Items) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from pmbench.bootstrap import USUAL, Resampling
 from pmbench.errors import PmbenchError
 from pmbench.manifest import Manifest
 from pmbench.pack import Pack
@@ -27,6 +28,7 @@ class Job:
     pack: Pack
     selection: Selection
     results: Path
+    how: Resampling = USUAL  # how its intervals are drawn
 
     @property
     def protocol(self) -> Protocol:

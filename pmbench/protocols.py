@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmbench import agreement
-from pmbench.agreement import Array
+from pmbench.agreement import Array, Weights
 from pmbench.errors import PmbenchError
 
 Mask = NDArray[np.bool_]
@@ -25,14 +25,17 @@ class Statistic:
 
     ``value(distances, p, w)`` takes distances (n, pairs), the votes p (n,) and resampling weights
     w (resamples, n), and returns (resamples,). ``counts(distances, p)`` says which items it uses.
+    ``items(distances, p)`` gives each item's score (n,), NaN where the item does not count, if the
+    statistic is their mean; None if it is none.
     """
 
     name: str
     title: str
-    value: Callable[[Array, Array, Array], Array]
+    value: Callable[[Array, Array, Weights], Array]
     percent: bool  # shown times 100; correlations are not
     interval: bool = True
     counts: Callable[[Array, Array], Mask] = lambda d, p: np.ones(len(p), dtype=bool)
+    items: Callable[[Array, Array], Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Human:
 
     name: str
     title: str
-    value: Callable[[Array, Array, Array], Array]
+    value: Callable[[Array, Array, Weights], Array]
     counts: Callable[[Array], Mask] = lambda n: np.ones(len(n), dtype=bool)
 
 
@@ -94,11 +97,6 @@ class Protocol:
         return {s.name: float(s.value(distances, p, plain)[0]) for s in self.statistics}
 
 
-def _kendall(x: Array, y: Array, w: Array) -> Array:
-    """Kendall's tau-b of whole items; it has no cheap weighted form, hence no interval."""
-    return np.array([agreement.kendall(x, y)])
-
-
 def _difference(d: Array) -> Array:
     return d[:, 0] - d[:, 1]
 
@@ -111,8 +109,7 @@ def _correlations(
             "srcc", "Spearman", lambda d, p, w: agreement.spearman(x(d), y(p), w), percent=False
         ),
         Statistic(
-            "krcc", "Kendall τb", lambda d, p, w: _kendall(x(d), y(p), w), percent=False,
-            interval=False,
+            "krcc", "Kendall τb", lambda d, p, w: agreement.kendall(x(d), y(p), w), percent=False
         ),
         Statistic(
             "plcc", "Pearson", lambda d, p, w: agreement.pearson(x(d), y(p), w), percent=False
@@ -132,9 +129,19 @@ def _undecided_left_out(d: Array, p: Array) -> Mask:
     return decided
 
 
-def _hard_majority(d: Array, p: Array, w: Array) -> Array:
+def _two_afc_items(d: Array, p: Array) -> Array:
+    return agreement.two_afc_items(d[:, 0], d[:, 1], p)
+
+
+def _hard_majority_items(d: Array, p: Array) -> Array:
     items = agreement.hard_majority_items(d[:, 0], d[:, 1], p)
-    return agreement.weighted_mean(items, w * _undecided_left_out(d, p))
+    return np.where(_undecided_left_out(d, p), items, np.nan)
+
+
+def _mean_of(items: Callable[[Array, Array], Array]) -> Callable[[Array, Array, Weights], Array]:
+    """Return the statistic that is the mean of the items' scores, as far as they count."""
+
+    return lambda d, p, w: agreement.weighted_mean(items(d, p), w)
 
 
 TWO_AFC = Protocol(
@@ -148,17 +155,17 @@ TWO_AFC = Protocol(
         Statistic(
             "2afc",
             "2AFC",
-            lambda d, p, w: agreement.weighted_mean(
-                agreement.two_afc_items(d[:, 0], d[:, 1], p), w
-            ),
+            _mean_of(_two_afc_items),
             percent=True,
+            items=_two_afc_items,
         ),
         Statistic(
             "hard_majority",
             "hard majority",
-            _hard_majority,
+            _mean_of(_hard_majority_items),
             percent=True,
             counts=_undecided_left_out,
+            items=_hard_majority_items,
         ),
         *_correlations(_difference, lambda p: p),
     ),
@@ -172,9 +179,7 @@ TWO_AFC = Protocol(
             "human-fresh",
             "Human, one person against the others",
             # who was asked alone has nobody to agree with
-            lambda p, n, w: agreement.weighted_mean(
-                np.nan_to_num(agreement.human_fresh(p, n)), w * (n > 1)
-            ),
+            lambda p, n, w: agreement.weighted_mean(agreement.human_fresh(p, n), w),
             counts=lambda n: n > 1,
         ),
         Human(

@@ -1,8 +1,9 @@
 """A run on disk: the distances of one metric on one dataset, and where they came from.
 
 ``results/<dataset>/<metric>/`` holds ``distances.h5`` (item ids, sub-datasets, votes and distances:
-all that scoring needs), ``run.json`` (provenance) and ``scores.csv``. A dataset measured in another
-way than its default, or in part, has a folder of its own: ``bapps-2afc-val@exact4``, ``…@first10``.
+all that scoring needs), ``run.json`` (provenance), ``scores.csv``, and ``draws.npz`` (the resampled
+scores that the intervals are made of). A dataset measured in another way than its default, or in
+part, has a folder of its own: ``bapps-2afc-val@exact4``, ``…@first10``.
 What a metric is called stands in ``run.json``; its folder is called like it where that is possible.
 """
 
@@ -11,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pmbench import __version__
+from pmbench.draws import Draws, read_draws, write_draws
 from pmbench.errors import PmbenchError, unknown
 from pmbench.files import replacing, write_text
 from pmbench.pack import Items, Pack
 
 FORMAT = 1
-JOURNAL = "journal.bin"
+JOURNAL, DRAWS = "journal.bin", "draws.npz"
 # of metrics, as folders: the same on file systems that ignore case, and Windows' devices left out
 _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9][a-z0-9._+-]{0,79}(?<!\.)")
 
@@ -111,16 +114,28 @@ class Run:
         """Return the items and their distances (n, pairs); NaN where the metric is not defined."""
         return read_distances(self.folder / "distances.h5")
 
+    def numbers(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return sub-datasets (n,), votes p (n,) and distances (n, pairs): all but the slow ids."""
+        with _readable(self.folder / "distances.h5") as file:
+            return file["sub"][:], file["p"][:], file["distances"][:]
+
     def scores(self) -> pd.DataFrame:
         """Return the tidy table of the run's scores."""
         path = self.folder / "scores.csv"
         try:
-            return pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+            table = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
         except (OSError, ValueError) as error:
             raise PmbenchError(
                 f"{path}: expected the scores of a run ({error}); "
                 "delete its folder and run `pmbench eval` again"
             ) from error
+        # a run written before there was such a column says nothing about its intervals
+        return table if "unreliable" in table else table.assign(unreliable=False)
+
+    def draws(self) -> Draws | None:
+        """Return what its intervals are made of; None for a run written before that was kept."""
+        path = self.folder / DRAWS
+        return read_draws(path) if path.exists() else None
 
 
 def save(
@@ -129,12 +144,21 @@ def save(
     items: Items,
     distances: NDArray[np.float64],
     scores: pd.DataFrame,
+    draws: Draws | None = None,
 ) -> Run:
-    """Write a complete run; ``run.json`` comes last, so that a folder with it is complete."""
+    """Write a complete run; ``run.json`` comes last, so that a folder with it is complete.
+
+    ``scores`` are the tidy rows of the metric and of people, ``draws`` what the metric's intervals
+    were made of; how they were drawn goes into ``run.json``.
+    """
     (folder / "run.json").unlink(missing_ok=True)
+    (folder / DRAWS).unlink(missing_ok=True)
     write_distances(folder / "distances.h5", items, distances)
     write_text(folder / "scores.csv", scores.to_csv(index=False, na_rep="nan"))
     whole = {"format": FORMAT, "pmbench": __version__, **info}
+    if draws is not None:
+        write_draws(folder / DRAWS, draws)
+        whole["bootstrap"] = {"resamples": draws.how.count, "seed": draws.how.seed}
     write_text(folder / "run.json", json.dumps(whole, indent=1) + "\n")
     return Run(folder, whole)
 
@@ -227,17 +251,24 @@ def write_distances(path: Path, items: Items, distances: NDArray[np.float64]) ->
 
 def read_distances(path: Path) -> tuple[Items, NDArray[np.float64]]:
     """Return what ``write_distances`` wrote. Raises PmbenchError where the file is damaged."""
+    with _readable(path) as file:
+        items = Items(
+            id=file["id"].asstr()[:],
+            sub=file["sub"][:],
+            sub_names=tuple(str(name) for name in file.attrs["sub_names"]),
+            p=file["p"][:],
+            votes=file["votes"][:],
+            cluster=file["cluster"][:],
+        )
+        return items, file["distances"][:]
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[h5py.File]:
+    """Open the distances of a run. Raises PmbenchError where the file is none or is damaged."""
     try:
         with h5py.File(path, "r") as file:
-            items = Items(
-                id=file["id"].asstr()[:],
-                sub=file["sub"][:],
-                sub_names=tuple(str(name) for name in file.attrs["sub_names"]),
-                p=file["p"][:],
-                votes=file["votes"][:],
-                cluster=file["cluster"][:],
-            )
-            return items, file["distances"][:]
+            yield file
     except (OSError, KeyError) as error:
         raise PmbenchError(
             f"{path}: expected the distances of a run, got a file that is none or is damaged "

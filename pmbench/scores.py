@@ -3,7 +3,8 @@
 One row a number: ``kind`` (metric or human), ``name``, ``statistic``, ``sub_dataset`` (one of the
 dataset's, or "macro": the plain mean of the sub-datasets, or "pooled": over all items), ``value``,
 ``low``, ``high`` (95 % bootstrap interval, NaN where there is none), ``n`` items used, ``of`` items
-asked for, ``note`` (why a number is missing or covers less than it seems to).
+asked for, ``note`` (why a number is missing or covers less than it seems to), ``unreliable``
+(whether the interval rests on too little: see ``quantities``).
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from pmbench import bootstrap
-from pmbench.agreement import Array, ones
+from pmbench.agreement import Array, Index, Weights
+from pmbench.bootstrap import USUAL, Resampling
+from pmbench.draws import Draws
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
 from pmbench.protocols import Human, Protocol, Statistic
+from pmbench.quantities import Estimate, Quantity, estimates, places
 
 COLUMNS = [
     "kind", "name", "statistic", "sub_dataset", "value", "low", "high", "n", "of", "note",
+    "unreliable",
 ]  # fmt: skip
 _NO_ITEMS = "no items left"
 _WHY_UNDEFINED = {
@@ -36,25 +39,33 @@ _WHY_UNDEFINED = {
 }
 
 
-Index = NDArray[np.int64]
+@dataclass(frozen=True)
+class Scores:
+    """What one metric scores: the tidy table, and what its intervals were made of."""
+
+    table: pd.DataFrame
+    draws: Draws
 
 
 @dataclass(frozen=True)
-class _Quantity:
-    """One number of a set of items: ``at(index, w)`` under resampling weights w (resamples, n)."""
+class _Labels:
+    """What a quantity is called in the table."""
 
     kind: str
     name: str
     statistic: str
-    at: Callable[[Index, Array], Array]
-    used: NDArray[np.bool_]  # which items it counts
-    interval: bool
     why_undefined: str
 
 
 def score(
-    protocol: Protocol, name: str, items: Items, distances: Array, *, undefined: str = ""
-) -> pd.DataFrame:
+    protocol: Protocol,
+    name: str,
+    items: Items,
+    distances: Array,
+    *,
+    undefined: str = "",
+    how: Resampling = USUAL,
+) -> Scores:
     """Return the scores of one metric.
 
     ``distances`` (n, pairs), smaller = more alike; rows that are NaN throughout are items on which
@@ -74,119 +85,77 @@ def score(
     few = f"not defined on {left_out:,} {noun}: {undefined}" if undefined else ""
     kept, d = items.take(used), distances[used]
 
-    def at(statistic: Statistic) -> Callable[[Index, Array], Array]:
+    def at(statistic: Statistic) -> Callable[[Index, Weights], Array]:
         return lambda index, w: statistic.value(d[index], kept.p[index], w)
 
-    quantities = [
-        _Quantity(
-            "metric", name, statistic.name, at(statistic), statistic.counts(d, kept.p),
-            statistic.interval, _WHY_UNDEFINED.get(statistic.name, _NO_ITEMS),
-        )
-        for statistic in protocol.statistics
-    ]  # fmt: skip
-    return _tidy(items, kept, quantities, few)
+    labels = [
+        _Labels("metric", name, s.name, _WHY_UNDEFINED.get(s.name, _NO_ITEMS))
+        for s in protocol.statistics
+    ]
+    quantities = [Quantity(at(s), s.counts(d, kept.p), s.interval) for s in protocol.statistics]
+    found = estimates(kept, quantities, how)
+    values = {
+        s.name: estimate.draws
+        for s, estimate in zip(protocol.statistics, found, strict=True)
+        if s.interval
+    }
+    return Scores(_tidy(items, kept, labels, found, few), Draws(how, places(kept), values))
 
 
-def human_rows(protocol: Protocol, items: Items) -> pd.DataFrame:
+def human_rows(protocol: Protocol, items: Items, how: Resampling = USUAL) -> pd.DataFrame:
     """Return what people themselves would score: one name for each of the protocol's human rows."""
     votes = items.votes.astype(float)
 
-    def at(human: Human) -> Callable[[Index, Array], Array]:
+    def at(human: Human) -> Callable[[Index, Weights], Array]:
         return lambda index, w: human.value(items.p[index], votes[index], w)
 
     main = protocol.statistics[0].name
-    quantities = [
-        _Quantity(
-            "human",
-            human.name,
-            main,
-            at(human),
-            human.counts(votes),
-            True,
-            _WHY_UNDEFINED.get(human.name, ""),
-        )
+    labels = [
+        _Labels("human", human.name, main, _WHY_UNDEFINED.get(human.name, ""))
         for human in protocol.humans
     ]
-    return _tidy(items, items, quantities, "")
+    quantities = [Quantity(at(human), human.counts(votes)) for human in protocol.humans]
+    return _tidy(items, items, labels, estimates(items, quantities, how), "")
 
 
-def _tidy(asked: Items, kept: Items, quantities: list[_Quantity], few: str) -> pd.DataFrame:
+def _tidy(
+    asked: Items, kept: Items, labels: list[_Labels], found: list[Estimate], few: str
+) -> pd.DataFrame:
     """Return the rows of all quantities: each sub-dataset, macro and pooled."""
-    groups: list[Index] = [np.flatnonzero(kept.sub == sub) for sub in range(len(kept.sub_names))]
-    of = [int((asked.sub == sub).sum()) for sub in range(len(groups))] + [len(asked)] * 2
-    plain = [
-        _values(q, groups, [ones(len(g)) for g in groups], ones(len(kept))) for q in quantities
-    ]
-    intervals = _intervals(kept, groups, quantities)
+    sizes = [int((asked.sub == sub).sum()) for sub in range(len(asked.sub_names))]
+    of = [*sizes, len(asked), len(asked)]
     rows = []
-    for q, value, interval in zip(quantities, plain, intervals, strict=True):
-        notes = _why_missing(q, value[:, 0], groups, kept)
-        counts = [int(q.used[group].sum()) for group in groups] + [int(q.used.sum())] * 2
-        for i, place in enumerate([*kept.sub_names, "macro", "pooled"]):
-            note = "; ".join(filter(None, [few, notes[i]]))
+    for label, estimate in zip(labels, found, strict=True):
+        notes = _why_missing(label.why_undefined, estimate.value, kept)
+        for i, place in enumerate(places(kept)):
             rows.append(
                 (
-                    q.kind,
-                    q.name,
-                    q.statistic,
+                    label.kind,
+                    label.name,
+                    label.statistic,
                     place,
-                    value[i, 0],
-                    *interval[i],
-                    counts[i],
+                    estimate.value[i],
+                    *estimate.interval[i],
+                    estimate.n[i],
                     of[i],
-                    note,
+                    "; ".join(filter(None, [few, notes[i]])),
+                    estimate.unreliable[i],
                 )
             )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _why_missing(q: _Quantity, values: Array, groups: list[Index], kept: Items) -> list[str]:
+def _why_missing(why_undefined: str, values: Array, kept: Items) -> list[str]:
     """Return why each value is NaN, "" where it is not; for macro, what it is without and why."""
 
     def why(value: float, count: int) -> str:
-        return "" if not np.isnan(value) else q.why_undefined if count else _NO_ITEMS
+        return "" if not np.isnan(value) else why_undefined if count else _NO_ITEMS
 
-    by_sub = [why(value, len(group)) for value, group in zip(values, groups, strict=False)]
+    counts = [int((kept.sub == sub).sum()) for sub in range(len(kept.sub_names))]
+    by_sub = [why(value, count) for value, count in zip(values, counts, strict=False)]
     without: dict[str, list[str]] = {}
     for name, reason in zip(kept.sub_names, by_sub, strict=True):
         if reason:
             without.setdefault(reason, []).append(name)
     macro = [f"without {', '.join(names)}: {reason}" for reason, names in without.items()]
     return [*by_sub, "; ".join(macro), why(values[-1], len(kept))]
-
-
-def _values(quantity: _Quantity, groups: list[Index], by_group: list[Array], whole: Array) -> Array:
-    """Return a quantity in each sub-dataset, macro and pooled: (groups + 2, resamples)."""
-    none = np.full(len(whole), np.nan)
-    parts = [
-        quantity.at(group, w) if len(group) else none
-        for group, w in zip(groups, by_group, strict=True)
-    ]
-    defined = [part for part in parts if not np.isnan(part).all()]
-    macro = np.mean(defined, axis=0) if defined else none
-    everything = np.arange(whole.shape[1])
-    pooled = quantity.at(everything, whole) if len(everything) else none
-    return np.array([*parts, macro, pooled])
-
-
-def _intervals(items: Items, groups: list[Index], quantities: list[_Quantity]) -> list[Array]:
-    """Return each quantity's intervals, (groups + 2, 2); NaN where it has none.
-
-    A single item or cluster has none: every resample is the same, which says nothing.
-    """
-    drawn: dict[int, list[Array]] = {i: [] for i, q in enumerate(quantities) if q.interval}
-    varies = np.zeros(len(items), bool)
-    if len(items):
-        for w in bootstrap.resamples(items.sub, items.cluster):
-            varies |= (w != 1).any(axis=0)
-            by_group = [w[:, group] for group in groups]
-            for i in drawn:
-                drawn[i].append(_values(quantities[i], groups, by_group, w))
-    some = [bool(varies[group].any()) for group in groups] + [bool(varies.any())] * 2
-    none = np.full((len(groups) + 2, 2), np.nan)
-    found = [none] * len(quantities)
-    for i, values in drawn.items():
-        if values:
-            each = [bootstrap.interval(row) for row in np.concatenate(values, axis=1)]
-            found[i] = np.where(np.array(some)[:, None], np.array(each), np.nan)
-    return found

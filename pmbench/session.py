@@ -134,11 +134,12 @@ def _kept(session: _Session, loaded: Loaded, folder: Path) -> Run | None:
         return None
     (folder / JOURNAL).unlink(missing_ok=True)  # of a run killed when it was complete
     about = provenance.of_dataset(job.manifest, job.pack, job.selection, len(job.chosen))
-    if run.info["dataset"] == about and run.info["pmbench"] == __version__:
+    same = run.info["dataset"] == about and run.info["pmbench"] == __version__
+    if same and (draws := run.draws()) is not None and draws.how == job.how:
         return run
     _, distances = run.distances()
     facts = {name: run.info[name] for name in _MEASURED}
-    humans = human_rows(job.protocol, job.pack.items.take(job.chosen))
+    humans = human_rows(job.protocol, job.pack.items.take(job.chosen), job.how)
     return _save(job, loaded, distances, humans, facts)
 
 
@@ -180,7 +181,7 @@ def _run_group(session: _Session, group: list[Loaded], bounds: Bounds) -> None:
         finally:
             for journal in journals.values():
                 journal.close()
-    humans = human_rows(job.protocol, job.pack.items.take(job.chosen))
+    humans = human_rows(job.protocol, job.pack.items.take(job.chosen), job.how)
     order = np.concatenate([batch.items for batch in batches])
     with session.reporter.task("scoring", float(len(group)), "metrics") as task:
         for loaded in group:
@@ -259,12 +260,13 @@ def _save(
     items = job.pack.items.take(job.chosen)
     refused = provenance.refused_sizes(loaded.metric, job.pack)
     undefined = "; ".join(refused.values()) if np.isnan(distances).any() else ""
-    table = score(job.protocol, loaded.metric.name, items, distances, undefined=undefined)
+    name = loaded.metric.name
+    scores = score(job.protocol, name, items, distances, undefined=undefined, how=job.how)
     info = {
         "signature": job.signature(loaded.signature),
         "dataset": provenance.of_dataset(job.manifest, job.pack, job.selection, len(items)),
         "metric": provenance.of_metric(loaded, job.pack),
         **facts,
     }
-    scores = pd.concat([table, humans], ignore_index=True)
-    return save(job.folder(loaded.metric.name), info, items, distances, scores)
+    table = pd.concat([scores.table, humans], ignore_index=True)
+    return save(job.folder(name), info, items, distances, table, scores.draws)

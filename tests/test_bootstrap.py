@@ -9,22 +9,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmbench import exchange
+from pmbench import bootstrap, exchange
 from pmbench.agreement import Array, two_afc_items, weighted_mean
-from pmbench.bootstrap import interval, resamples
+from pmbench.bootstrap import Resampling, interval, resamples
 
 STRATA = np.array([0] * 5 + [1] * 8 + [2])
 ALONE = np.arange(14)
 
 
 def drawn(strata: Array, clusters: Array, count: int = 200, seed: int = 0) -> Array:
-    return np.concatenate(list(resamples(strata, clusters, count, seed)))
+    return np.concatenate(list(resamples(strata, clusters, Resampling(count, seed))))
 
 
-def test_there_are_as_many_resamples_as_asked_for_a_hundred_at_a_time() -> None:
-    shapes = [w.shape for w in resamples(STRATA, ALONE, 250)]
-    assert shapes == [(100, 14), (100, 14), (50, 14)]
-    assert [w.shape for w in resamples(STRATA, ALONE, 100)] == [(100, 14)]
+def test_there_are_as_many_resamples_as_asked_for() -> None:
+    assert [w.shape for w in resamples(STRATA, ALONE, Resampling(250))] == [(250, 14)]
+
+
+def test_many_are_handed_out_in_parts_and_the_parts_make_no_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = drawn(STRATA, ALONE, 25, seed=3)
+    monkeypatch.setattr(bootstrap, "_CHUNK", 10 * 14)
+    how = Resampling(25, seed=3)
+    parts = list(resamples(STRATA, ALONE, how))
+    assert [len(w) for w in parts] == [10, 10, 5]
+    assert (np.concatenate(parts) == whole).all()
+    monkeypatch.setattr(bootstrap, "_KEPT", 0)  # too many to be kept
+    parts = list(resamples(STRATA, ALONE, how))
+    assert [len(w) for w in parts] == [10, 10, 5]
+    assert (np.concatenate(parts) == whole).all()
+
+
+def test_the_resamples_of_one_table_are_drawn_once_and_nobody_can_change_them() -> None:
+    first, again = (next(resamples(STRATA, ALONE)) for _ in range(2))
+    assert np.shares_memory(first, again)
+    with pytest.raises(ValueError, match="read-only"):
+        first[0, 0] = 7
+    assert not np.shares_memory(first, next(resamples(STRATA, ALONE // 2)))
+    assert (next(resamples(STRATA, ALONE)) == first).all()
 
 
 def test_there_are_a_thousand_by_default() -> None:
@@ -36,6 +58,7 @@ def test_weights_are_whole_numbers_and_sum_to_the_number_of_items() -> None:
     assert (w == np.round(w)).all()
     assert (w >= 0).all()
     assert (w.sum(axis=1) == 14).all()
+    assert w.dtype == np.uint8
 
 
 def test_every_sub_dataset_keeps_its_size() -> None:
@@ -151,7 +174,10 @@ def test_the_interval_of_a_mean_is_the_normal_one() -> None:
     values = np.random.default_rng(0).normal(5, 2, 400)
     n = len(values)
     means = np.concatenate(
-        [weighted_mean(values, w) for w in resamples(np.zeros(n, int), np.arange(n), 4000)]
+        [
+            weighted_mean(values, w)
+            for w in resamples(np.zeros(n, int), np.arange(n), Resampling(4000))
+        ]
     )
     error = values.std() / np.sqrt(n)
     # a 2.5 % quantile of 4,000 normal draws has a standard error of
@@ -167,7 +193,7 @@ def test_clusters_widen_the_interval() -> None:
     values = np.repeat(np.random.default_rng(0).normal(size=10), 10)
 
     def width(clusters: Array) -> float:
-        draws = resamples(np.zeros(100, int), clusters, 1000)
+        draws = resamples(np.zeros(100, int), clusters, Resampling(1000))
         low, high = interval(np.concatenate([weighted_mean(values, w) for w in draws]))
         return high - low
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pmbench import __version__
 from pmbench.agreement import Array
+from pmbench.bootstrap import Resampling
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items, Pack
 from pmbench.protocols import TWO_AFC
@@ -36,6 +37,7 @@ from pmbench.runs import (
 )
 from pmbench.scores import human_rows, score
 
+FEW = Resampling(20)  # intervals need not be good here
 SIGNATURE = "pmbench:0.1|toy:12#0123abcd|none|soft|macro|fp32 || mine#9876"
 
 
@@ -58,10 +60,10 @@ def facts(metric: str = "mine", **more: Any) -> dict[str, Any]:
 
 def saved(results: Path, dataset: str = "toy", metric: str = "mine", folder: str = "") -> Run:
     items, distances = toy()
-    scores = pd.concat(
-        [score(TWO_AFC, metric, items, distances), human_rows(TWO_AFC, items)], ignore_index=True
-    )
-    return save(results / dataset / (folder or metric), facts(metric), items, distances, scores)
+    scores = score(TWO_AFC, metric, items, distances, how=FEW)
+    table = pd.concat([scores.table, human_rows(TWO_AFC, items, FEW)], ignore_index=True)
+    place = results / dataset / (folder or metric)
+    return save(place, facts(metric), items, distances, table, scores.draws)
 
 
 # --- there and back -------------------------------------------------------------------------------
@@ -69,7 +71,7 @@ def saved(results: Path, dataset: str = "toy", metric: str = "mine", folder: str
 
 def test_a_saved_run_is_opened_as_it_was(tmp_path: Path) -> None:
     items, distances = toy()
-    scores = score(TWO_AFC, "mine", items, distances)
+    scores = score(TWO_AFC, "mine", items, distances).table
     scores.loc[0, ["value", "low"]] = np.nan
     scores.loc[0, "note"] = "without zwei, größer: nan"
     made = save(tmp_path / "toy@first6" / "mine", facts(more=1), items, distances, scores)
@@ -94,12 +96,65 @@ def test_distances_on_which_the_metric_is_not_defined_stay_nan(tmp_path: Path) -
     np.testing.assert_array_equal(read_distances(tmp_path / "d.h5")[1], distances)
 
 
-def test_a_run_is_three_files(tmp_path: Path) -> None:
+def test_what_intervals_are_made_of_is_kept_beside_them(tmp_path: Path) -> None:
+    items, distances = toy()
+    scores = score(TWO_AFC, "mine", items, distances, how=Resampling(50, seed=7))
+    scores.draws.values["srcc"][0, 3] = np.nan  # undefined in that resample
+    folder = tmp_path / "toy" / "mine"
+    run = save(folder, facts(), items, distances, scores.table, scores.draws)
+    assert run.info["bootstrap"] == {"resamples": 50, "seed": 7}
+    back = run.draws()
+    assert back is not None
+    assert back.how == Resampling(50, seed=7)
+    assert back.places == ("one", "zwei, größer", "macro", "pooled")
+    assert list(back.values) == ["2afc", "hard_majority", "srcc", "krcc", "plcc"]
+    for name, values in scores.draws.values.items():
+        assert back.values[name].dtype == np.float64
+        np.testing.assert_allclose(back.values[name], values, rtol=6e-8, atol=0)
+
+
+def test_a_run_without_kept_draws_has_none(tmp_path: Path) -> None:
+    run = saved(tmp_path)
+    assert run.draws() is not None
+    items, distances = run.distances()
+    again = save(run.folder, facts(), items, distances, run.scores())
+    assert again.draws() is None  # and not those of the run before
+    assert "bootstrap" not in again.info
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "other"])
+def test_damaged_draws_are_said(tmp_path: Path, damage: str) -> None:
+    path = saved(tmp_path).folder / "draws.npz"
+    whole = path.read_bytes()
+    if damage == "other":
+        np.savez(path, how=np.array([20, 0]), places=["a"], **{"values/2afc": [1.0]})
+    else:
+        path.write_bytes({"cut": whole[:-100], "text": b"not draws", "empty": b""}[damage])
+    run = open_run(path.parent)
+    assert run is not None
+    with pytest.raises(PmbenchError) as error:
+        run.draws()
+    told = str(error.value)
+    assert told.startswith(
+        f"{path}: expected the resampled scores of a run, got a file that is none or is damaged ("
+    )
+    assert told.endswith("); delete it, and `pmbench eval` makes it anew from the distances")
+
+
+def test_scores_of_an_earlier_version_say_nothing_of_reliability(tmp_path: Path) -> None:
+    run = saved(tmp_path)
+    path = run.folder / "scores.csv"
+    pd.read_csv(path).drop(columns="unreliable").to_csv(path, index=False)
+    assert not run.scores()["unreliable"].any()
+
+
+def test_a_run_is_four_files(tmp_path: Path) -> None:
     run = saved(tmp_path)
     assert {path.name for path in run.folder.iterdir()} == {
         "distances.h5",
         "run.json",
         "scores.csv",
+        "draws.npz",
     }
 
 

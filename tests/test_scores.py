@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmbench import bootstrap
 from pmbench.agreement import Array
+from pmbench.bootstrap import USUAL, Resampling, resamples
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
-from pmbench.protocols import JND, TWO_AFC
-from pmbench.scores import COLUMNS, human_rows, score
+from pmbench.protocols import JND, TWO_AFC, Protocol
+from pmbench.scores import COLUMNS, human_rows
+from pmbench.scores import score as whole_score
 
 
 def items_of(
@@ -40,6 +41,11 @@ def random_case(n: int = 60, seed: int = 0) -> tuple[Items, Array]:
     return items_of(list(range(3)) * (n // 3), p), distances
 
 
+def score(protocol: Protocol, name: str, items: Items, distances: Array, **how: Any) -> Any:
+    """Return the tidy table of one metric."""
+    return whole_score(protocol, name, items, distances, **how).table
+
+
 def cell(table: pd.DataFrame, place: str, statistic: str = "2afc", name: str | None = None) -> Any:
     """Return the one row of a number."""
     rows = table[(table["sub_dataset"] == place) & (table["statistic"] == statistic)]
@@ -58,6 +64,7 @@ def test_the_table_has_a_row_for_each_statistic_and_place() -> None:
     assert list(table.columns) == COLUMNS
     assert COLUMNS == [
         "kind", "name", "statistic", "sub_dataset", "value", "low", "high", "n", "of", "note",
+        "unreliable",
     ]  # fmt: skip
     places = ["a", "b", "c", "macro", "pooled"]
     statistics = ["2afc", "hard_majority", "srcc", "krcc", "plcc"]
@@ -242,13 +249,11 @@ def test_the_order_of_the_items_is_of_no_consequence(order: list[int]) -> None:
     distances = np.round(distances, 1)  # ties
     shuffled = np.array(order)
     columns = ["kind", "name", "statistic", "sub_dataset", "n", "of", "note"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "resamples", partial(bootstrap.resamples, count=2))
-        for protocol, d in ((TWO_AFC, distances), (JND, distances[:, :1])):
-            one = score(protocol, "m", items, d)
-            other = score(protocol, "m", items.take(shuffled), d[shuffled])
-            np.testing.assert_allclose(other["value"], one["value"], rtol=0, atol=1e-13)
-            pd.testing.assert_frame_equal(other[columns], one[columns])
+    for protocol, d in ((TWO_AFC, distances), (JND, distances[:, :1])):
+        one = score(protocol, "m", items, d, how=Resampling(2))
+        other = score(protocol, "m", items.take(shuffled), d[shuffled], how=Resampling(2))
+        np.testing.assert_allclose(other["value"], one["value"], rtol=0, atol=1e-13)
+        pd.testing.assert_frame_equal(other[columns], one[columns])
 
 
 # --- intervals ------------------------------------------------------------------------------------
@@ -257,24 +262,34 @@ def test_the_order_of_the_items_is_of_no_consequence(order: list[int]) -> None:
 def test_intervals_hold_their_values_and_are_the_same_every_time() -> None:
     case = random_case()
     table = score(TWO_AFC, "m", *case)
-    with_interval = table[table["statistic"] != "krcc"]
-    assert (with_interval["low"] < with_interval["value"]).all()
-    assert (with_interval["value"] < with_interval["high"]).all()
+    assert (table["low"] < table["value"]).all()
+    assert (table["value"] < table["high"]).all()
     pd.testing.assert_frame_equal(table, score(TWO_AFC, "m", *case))
 
 
-def test_kendall_has_no_interval() -> None:
-    table = score(TWO_AFC, "m", *random_case())
-    kendall = table[table["statistic"] == "krcc"]
-    assert kendall[["low", "high"]].isna().all(axis=None)
-    assert kendall["value"].notna().all()
+def test_intervals_are_the_quantiles_of_the_draws() -> None:
+    made = whole_score(TWO_AFC, "m", *random_case(), how=Resampling(300, seed=4))
+    assert made.draws.how == Resampling(300, seed=4)
+    assert made.draws.places == ("a", "b", "c", "macro", "pooled")
+    assert list(made.draws.values) == ["2afc", "hard_majority", "srcc", "krcc", "plcc"]
+    for statistic, values in made.draws.values.items():
+        assert values.shape == (5, 300)
+        ends = made.table.loc[made.table["statistic"] == statistic, ["low", "high"]]
+        np.testing.assert_allclose(np.quantile(values, [0.025, 0.975], axis=1).T, ends)
+        np.testing.assert_allclose(values[3], values[:3].mean(axis=0))
+
+
+def test_another_seed_gives_another_interval_of_the_same_value() -> None:
+    one, other = (score(TWO_AFC, "m", *random_case(), how=Resampling(200, s)) for s in (0, 1))
+    assert (one["value"] == other["value"]).all()
+    assert (one["low"] != other["low"]).mean() > 0.8
 
 
 def test_intervals_are_those_of_the_bootstrap() -> None:
     items, distances = random_case()
     table = score(TWO_AFC, "m", items, distances)
     right = np.where(distances[:, 0] < distances[:, 1], 1 - items.p, items.p)
-    draws = np.concatenate(list(bootstrap.resamples(items.sub, items.cluster)))
+    draws = np.concatenate(list(resamples(items.sub, items.cluster, USUAL)))
     by_sub = [(draws * right)[:, items.sub == sub].sum(axis=1) / 20 for sub in range(3)]
     for place, values in (
         ("b", by_sub[1]),
@@ -303,6 +318,71 @@ def test_a_single_item_or_cluster_has_no_interval() -> None:
     table = score(TWO_AFC, "m", together, distances)
     assert table[["low", "high"]].isna().all(axis=None)
     assert table["value"].notna().all()
+
+
+# --- intervals that rest on too little ------------------------------------------------------------
+
+
+def unreliable(table: pd.DataFrame, statistic: str) -> list[bool]:
+    return [bool(flag) for flag in table.loc[table["statistic"] == statistic, "unreliable"]]
+
+
+def test_intervals_of_fewer_than_thirty_items_are_unreliable() -> None:
+    # 30 in a, 29 in b, where one vote is divided; then 30 in both, one divided in b
+    for short in (29, 30):
+        items = items_of([0] * 30 + [1] * short, np.tile([0.2, 0.8], 30)[: 30 + short])
+        items.p[30] = 0.5
+        table = score(TWO_AFC, "m", items, np.random.default_rng(0).random((30 + short, 2)))
+        few = short < 30
+        assert unreliable(table, "2afc") == [False, few, few, False]  # a, b, macro, pooled
+        assert unreliable(table, "hard_majority") == [False, True, True, False]
+        assert unreliable(table, "srcc") == unreliable(table, "2afc")
+
+
+def test_clusters_count_and_not_their_items() -> None:
+    items, distances = random_case(180)
+    assert unreliable(score(TWO_AFC, "m", items, distances), "2afc") == [False] * 5
+    pairs = replace(items, cluster=np.repeat(np.arange(30), 6))  # two of a cluster everywhere
+    assert unreliable(score(TWO_AFC, "m", pairs, distances), "2afc") == [False] * 5
+    pairs = replace(items, cluster=np.repeat(np.arange(15), 12))
+    assert unreliable(score(TWO_AFC, "m", pairs, distances), "2afc") == [True] * 5
+
+
+def test_what_has_no_interval_has_no_unreliable_one() -> None:
+    table = score(TWO_AFC, "m", items_of([0], [1]), np.array([[1, 2.0]]))
+    assert table["low"].isna().all()
+    assert not table["unreliable"].any()
+
+
+def test_a_macro_score_is_as_reliable_as_the_sub_datasets_in_it() -> None:
+    # nobody said "same" in the small sub-dataset, so the macro score is that of the other
+    items = items_of([0] * 40 + [1] * 5, [1, 0] * 20 + [0] * 5, votes=3)
+    table = score(JND, "m", items, np.random.default_rng(0).random((45, 1)))
+    assert unreliable(table, "map") == [False, False, False, False]
+    assert cell(table, "b", "map").note == 'nobody said "same"'
+
+
+def test_resamples_without_a_value_are_left_out_and_make_the_interval_unreliable() -> None:
+    # one pair of 40 was called "same" in b: every third resample misses it
+    items = items_of([0] * 40 + [1] * 40, [1, 0] * 20 + [1] + [0] * 39, votes=3)
+    made = whole_score(JND, "m", items, np.random.default_rng(0).random((80, 1)))
+    a, b, macro, _ = made.draws.values["map"]
+    missing = np.isnan(b)
+    assert missing.mean() == pytest.approx(np.exp(-1), abs=0.06)
+    assert not np.isnan(a).any()
+    # the macro score of such a resample is missing too, and not that of a alone
+    np.testing.assert_allclose(macro, (a + b) / 2)
+    assert unreliable(made.table, "map") == [False, True, True, False]
+    found = cell(made.table, "macro", "map")
+    ends = np.quantile(macro[~missing], [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(tuple(ends))
+
+
+def test_peoples_intervals_may_be_unreliable_too() -> None:
+    assert human_rows(TWO_AFC, random_case(60)[0])["unreliable"].tolist() == [
+        True, True, True, True, False,
+    ] * 3  # fmt: skip
+    assert not human_rows(TWO_AFC, random_case(90)[0])["unreliable"].any()
 
 
 # --- human rows -----------------------------------------------------------------------------------

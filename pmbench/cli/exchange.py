@@ -10,11 +10,14 @@ import typer
 from pmbench.cli.common import (
     AsJson,
     Manifests,
+    Resamples,
     Results,
+    Seed,
     app,
     console,
     let_speak,
     reporting,
+    resampling,
 )  # fmt: skip
 from pmbench.cli.measure import jobs_for, show_results
 from pmbench.cli.show import Dataset
@@ -98,6 +101,8 @@ def score(
     file: Annotated[Path, typer.Argument(help="CSV (or .csv.gz) of distances and votes.")],
     protocol: Annotated[str, typer.Option(help="2afc or jnd.")],
     higher_is_better: HigherIsBetter = False,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score a file of distances made anywhere, with or without images.
@@ -110,6 +115,8 @@ def score(
     `pmbench score distances.csv --protocol 2afc`
 
     `pmbench score distances.csv.gz --protocol jnd --json`
+
+    `pmbench score distances.csv --protocol 2afc --resamples 10000 --seed 1`
     """
     from pmbench import exchange
     from pmbench.protocols import PROTOCOLS
@@ -117,8 +124,9 @@ def score(
 
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
+    how = resampling(resamples, seed)
     items, distances = exchange.read_csv(file, protocol, higher_is_better)
-    table = exchange.score_table(file.name.partition(".")[0], protocol, items, distances)
+    table = exchange.score_table(file.name.partition(".")[0], protocol, items, distances, how)
     if as_json:
         typer.echo(to_json(table))
     else:

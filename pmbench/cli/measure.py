@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +13,15 @@ from pmbench.cli.common import (
     CHECK_FAILED,
     Datasets,
     Manifests,
+    Resamples,
     Results,
+    Seed,
     Weights,
     app,
     console,
     let_speak,
     reporting,
+    resampling,
     split,
 )  # fmt: skip
 from pmbench.cli.show import Format, print_boards, written
@@ -56,6 +60,8 @@ def evaluate(
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what it would take, and run nothing.")
     ] = False,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
     weights: Weights = None,
     manifests: Manifests = None,
 ) -> None:
@@ -73,6 +79,8 @@ def evaluate(
     `pmbench eval -m lpips-alex,lpips-vgg -d bapps-2afc-val --device cuda`
 
     `pmbench eval -m all --plan`
+
+    `pmbench eval -m mmdpp --resamples 10000 --seed 1` (kept distances are only scored anew)
 
     `pmbench eval -m ./mine.py:distance,package.module:name,ssim`
 
@@ -94,12 +102,14 @@ def evaluate(
     if not chosen:
         raise PmbenchError("--metric names no metric; `pmbench list metrics` says what there is")
     bounds = Bounds(items=_items_in_a_batch(batch_size))
+    how = resampling(resamples, seed)
     where = choose_device(device)
     be_exact()
     with reporting() as reporter:
         for why, names in _by_reason(choice.left_out):
             reporter.note(f"left out: {names}: {why}")
         jobs = jobs_for(split(dataset), resize, Selection(limit), results, reporter)
+        jobs = [replace(job, how=how) for job in jobs]
         if plan:
             chosen = _with_weights(chosen)
         loaded, failures = load_metrics(chosen, where, reporter)
