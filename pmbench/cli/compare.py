@@ -1,0 +1,121 @@
+"""``pmbench compare``: which metrics can be told apart, and by how much they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pmbench.cli.common import AsJson, Manifests, Results, app, console, let_speak
+from pmbench.cli.show import Dataset, tell_damaged
+from pmbench.errors import PmbenchError
+
+if TYPE_CHECKING:
+    from pmbench.comparison_text import Comparison
+    from pmbench.relation import Relation
+
+
+class Form(StrEnum):
+    """How a comparison is written."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+
+
+@app.command()
+def compare(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="METRIC or DATASET/METRIC, two or more; none: all runs."),
+    ] = None,
+    dataset: Dataset = None,
+    statistic: Annotated[
+        str | None, typer.Option(help="2afc, hard_majority, map, srcc, krcc or plcc.")
+    ] = None,
+    other: Annotated[
+        Path | None,
+        typer.Option("--against", help="Compare each metric with its run in that folder."),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    form: Annotated[
+        Form, typer.Option("--format", help="csv, json: every difference.")
+    ] = Form.table,
+    as_json: AsJson = False,
+    results: Results = Path("results"),
+    manifests: Manifests = None,
+) -> None:
+    """Compare metrics on the same items: who is better, by how much, and whether that is certain.
+
+    Two metrics: scores, differences, p, and how many items each wins. More, or none named (all
+    runs): each against the best, ranks, and a matrix of all pairs, corrected for their number.
+
+    Examples:
+
+    `pmbench compare lpips-alex ssim`
+
+    `pmbench compare lpips-alex lpips-vgg mmdpp ssim -d bapps-2afc-val`
+
+    `pmbench compare -d bapps --format csv > differences.csv`
+
+    `pmbench compare lpips-alex --against results-of-last-year`
+    """
+    from pmbench.board import View
+    from pmbench.bootstrap import Resampling
+    from pmbench.comparison import compared, compared_with, related
+    from pmbench.leaderboard import chosen
+    from pmbench.opponents import opponents, with_statistic
+
+    let_speak("PMBENCH_MANIFESTS", manifests)
+    tell_damaged(results)
+    runs = chosen(results, View(dataset))
+    if not runs:
+        raise PmbenchError(
+            f"no runs{f' on {dataset}' if dataset else ''} in {results}; make some with "
+            "`pmbench eval`, or name another folder with --results"
+        )
+    how = Resampling(resamples, seed)
+    fewest = 2 if other is None else 1
+    meant = with_statistic(opponents(runs, names or [], fewest), statistic)
+    found: Sequence[Comparison]
+    if other is None:
+        found = [compared(its, statistic, how) for its in meant.by_dataset.values()]
+        told = meant.told
+    else:
+        tell_damaged(other)
+        found, alone = compared_with(other, meant.by_dataset, statistic, how)
+        told = [*meant.told, *alone]
+    for sentence in told:
+        typer.secho(sentence, fg="yellow", err=True)
+    every = not names and other is None and statistic is None
+    _show(found, related(runs) if every else {}, Form.json if as_json else form)
+
+
+def _show(found: Sequence[Comparison], related: dict[str, Relation | str], form: Form) -> None:
+    import json
+
+    import pandas as pd
+
+    from pmbench.comparison_text import documents, records, to_markdown, to_rich
+    from pmbench.verdicts import relation_in_words
+
+    words = [f"{group}: {relation_in_words(one)}" for group, one in related.items()]
+    if form is Form.csv:
+        table = pd.DataFrame([row for one in found for row in records(one)])
+        typer.echo(table.to_csv(index=False), nl=False)
+    elif form is Form.json:
+        typer.echo(json.dumps(documents(found, related), indent=1, ensure_ascii=False))
+    elif form is Form.md:
+        typer.echo("\n".join([*map(to_markdown, found), *words]))
+    else:
+        terminal = console()
+        for one in found:
+            terminal.print(to_rich(one, terminal.width))
+            terminal.print()
+        for line in words:
+            terminal.print(line, markup=False)

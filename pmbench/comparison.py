@@ -1,0 +1,316 @@
+"""Runs -> comparisons: two metrics item by item, or many with one another.
+
+A comparison is plain values; ``comparison_text`` draws it. Nobody's distances are computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from pmbench.agreement import Array
+from pmbench.bootstrap import USUAL, Resampling
+from pmbench.errors import PmbenchError
+from pmbench.legends import marks
+from pmbench.many import macro_scores
+from pmbench.pack import Items
+from pmbench.paired import Difference, Joint, difference, joint
+from pmbench.protocols import PROTOCOLS, Mask, Protocol, Statistic
+from pmbench.ranking import Standing, holm, pairwise, ranked
+from pmbench.relation import Relation, relation_of
+from pmbench.rows import unit, usual_way
+from pmbench.runs import Run, find
+from pmbench.together import aligned, check_same_way, way
+
+
+@dataclass(frozen=True)
+class Wins:
+    """On how many items each of two metrics is nearer to people, and on how many neither is."""
+
+    a: int
+    b: int
+    ties: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """Two metrics in one place: their scores, on the statistic's own scale, and what differs."""
+
+    place: str
+    score_a: float
+    score_b: float
+    difference: Difference
+    wins: Wins
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far two runs of one metric are apart: the largest relative difference of a distance."""
+
+    largest: float
+    item: str
+    moved: int  # distances that are not the same to the last bit
+    of: int
+
+
+@dataclass(frozen=True)
+class About:
+    """What is compared, and how."""
+
+    dataset: str
+    title: str
+    marks: list[str]  # what must be known before any number is believed
+    protocol: Protocol
+    statistic: Statistic
+    unit: str  # "triplets" | "pairs"
+    how: Resampling
+    signature: str  # the protocol part
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two metrics."""
+
+    about: About
+    a: str
+    b: str
+    lines: list[Line]  # sub-datasets, macro, pooled
+    drift: Drift | None = None
+    told: list[str] = field(default_factory=list)  # what is left out, and why
+
+    @property
+    def macro(self) -> Difference:
+        """The difference that counts."""
+        return next(line.difference for line in self.lines if line.place == "macro")
+
+
+@dataclass(frozen=True)
+class Drifts:
+    """Runs of metrics, each beside another run of the same metric."""
+
+    folder: Path  # where the others are
+    duels: list[Duel]
+
+    @property
+    def about(self) -> About:
+        """What is compared, and how."""
+        return self.duels[0].about
+
+
+@dataclass(frozen=True)
+class Field:
+    """Many metrics, by falling macro score."""
+
+    about: About
+    names: list[str]
+    scores: list[float]  # macro
+    standings: dict[str, Standing]
+    p: Array  # (k, k), adjusted by Holm over all pairs
+    differences: dict[tuple[str, str], Difference]  # macro, of each with each that scores less
+    told: list[str] = field(default_factory=list)
+
+
+def compared(runs: Sequence[Run], statistic: str | None, how: Resampling = USUAL) -> Duel | Field:
+    """Return the comparison of two or more runs on one dataset, by the main statistic if None."""
+    chosen = _statistic(runs[0], statistic)
+    if len(runs) == 2:
+        return duel(runs[0], runs[1], chosen, how)
+    return contest(runs, chosen, how)
+
+
+def compared_with(
+    folder: Path, runs: Mapping[str, Sequence[Run]], statistic: str | None, how: Resampling = USUAL
+) -> tuple[list[Duel | Drifts], list[str]]:
+    """Return runs beside those of the same metrics in another folder, for each dataset.
+
+    And a sentence for those that have none there. Raises PmbenchError where none has.
+    """
+    found: list[Duel | Drifts] = []
+    told = []
+    for dataset, ours in runs.items():
+        theirs = {run.metric: run for run in find(folder, dataset, variants=False)}
+        if not theirs:
+            told.append(f"{dataset}: left out, no runs of it in {folder}")
+        elif alone := [run.metric for run in ours if run.metric not in theirs]:
+            told.append(f"{dataset}: left out, no run in {folder}: {', '.join(alone)}")
+        both = [run for run in ours if run.metric in theirs]
+        chosen = _statistic(ours[0], statistic)
+        duels = [drifted(run, theirs[run.metric], chosen, how) for run in both]
+        if duels:
+            found.append(duels[0] if len(duels) == 1 else Drifts(folder, duels))
+    if not found:
+        raise PmbenchError(
+            f"{folder} has no run of the same metrics on the same datasets; name a folder of "
+            "results, such as one that an earlier `pmbench eval --results` has written"
+        )
+    return found, told
+
+
+def _statistic(run: Run, name: str | None) -> Statistic:
+    protocol = PROTOCOLS[str(run.info["dataset"]["protocol"])]
+    return protocol.statistic(name or protocol.statistics[0].name)
+
+
+def duel(a: Run, b: Run, statistic: Statistic, how: Resampling = USUAL) -> Duel:
+    """Return the comparison of two runs, on the items on which both metrics are defined.
+
+    Raises PmbenchError where they were not measured in one way.
+    """
+    check_same_way([a, b])
+    return _duel(a, b, (a.metric, b.metric), statistic, how)
+
+
+def _duel(a: Run, b: Run, names: tuple[str, str], statistic: Statistic, how: Resampling) -> Duel:
+    about = _about(a, statistic, how)
+    items, stack = aligned([a, b])
+    distances = dict(zip(names, stack, strict=True))
+    found = joint(about.protocol, about.statistic, items, distances, about.how)
+    nearer = _nearer(about, items, *distances.values())
+    lines = []
+    for i, place in enumerate(found.places):
+        inside = slice(None) if i >= len(items.sub_names) else items.sub == i
+        lines.append(
+            Line(
+                place,
+                float(found.values[0, i]),
+                float(found.values[1, i]),
+                difference(found, *names, place),
+                _wins(nearer[inside]),
+            )
+        )
+    left_out = int((~_defined(distances)).sum())
+    told = [
+        f"{left_out:,} of {len(items):,} {about.unit} are left out, on which not both are defined"
+    ] * bool(left_out)
+    return Duel(about, *names, lines, told=told)
+
+
+def _nearer(about: About, items: Items, a: Array, b: Array) -> Array:
+    """Return 1 where a is nearer to people, -1 where b is, 0 on ties, NaN where nobody counts.
+
+    By the items' scores where the statistic, or the protocol's main one, has such. Else, within
+    each sub-dataset, by how far the mid-rank of the distance is from that of the votes.
+    """
+    scored = about.statistic if about.statistic.items else about.protocol.statistics[0]
+    defined = _defined({"a": a, "b": b})
+    found = np.full(len(items), np.nan)
+    if scored.items is not None:
+        found[defined] = np.sign(
+            scored.items(a[defined], items.p[defined]) - scored.items(b[defined], items.p[defined])
+        )
+        return found
+    from scipy.stats import rankdata  # a second of import
+
+    for s in range(len(items.sub_names)):
+        here = np.flatnonzero(defined & (items.sub == s))
+        people = rankdata(1 - items.p[here])
+        off_a, off_b = (np.abs(rankdata(d[here, 0]) - people) for d in (a, b))
+        found[here] = np.sign(off_b - off_a)
+    return found
+
+
+def _defined(distances: dict[str, Array]) -> Mask:
+    everywhere: Mask = np.all([np.isfinite(d).all(axis=1) for d in distances.values()], axis=0)
+    return everywhere
+
+
+def _wins(nearer: Array) -> Wins:
+    return Wins(*(int((nearer == side).sum()) for side in (1, -1, 0)))
+
+
+def drift(ours: Run, theirs: Run) -> Drift:
+    """Return how far two runs of one metric on the same items are apart.
+
+    Relative to the larger of the two distances; where only one run is defined that is infinite.
+    """
+    items, (a, b) = aligned([ours, theirs])
+    scale = np.maximum(np.abs(a), np.abs(b))
+    with np.errstate(invalid="ignore"):
+        relative = np.where(a == b, 0.0, np.abs(a - b) / np.where(scale > 0, scale, 1.0))
+    both_undefined = np.isnan(a) & np.isnan(b)
+    relative = np.where(both_undefined, 0.0, np.nan_to_num(relative, nan=np.inf))
+    worst = int(relative.max(axis=1).argmax())
+    return Drift(
+        float(relative.max()), str(items.id[worst]), int((relative > 0).sum()), relative.size
+    )
+
+
+def drifted(ours: Run, theirs: Run, statistic: Statistic, how: Resampling = USUAL) -> Duel:
+    """Return the comparison of one metric's run with another one of it, from another folder.
+
+    They may differ in precision and in the version of pmbench: that is what is looked for.
+    """
+    check_same_way([ours, theirs], but=("version of pmbench", "precision"))
+    names = (ours.metric, f"{ours.metric} ({theirs.folder.parent.parent})")
+    found = _duel(ours, theirs, names, statistic, how)
+    return replace(found, drift=drift(ours, theirs))
+
+
+def contest(runs: Sequence[Run], statistic: Statistic, how: Resampling = USUAL) -> Field:
+    """Return the comparison of many metrics, all pairs of them, by macro score.
+
+    Runs that were not measured as the latest, and metrics that have no whole macro score, are left
+    out, and it is said which. Raises PmbenchError where fewer than two are left.
+    """
+    usual = usual_way(runs)
+    kept = [run for run in runs if way(run) == usual]
+    told = [
+        f"{run.metric} is left out: it was measured as {way(run)}"
+        for run in runs if way(run) != usual
+    ]  # fmt: skip
+    about = _about(kept[0], statistic, how)
+    found = macro_scores(kept, statistic, how)
+    if gone := [run.metric for run in kept if run.metric not in found.names]:
+        told.append(f"left out, without a score on all {about.unit}: {', '.join(gone)}")
+    if len(found.names) < 2:
+        raise PmbenchError(
+            f"{about.dataset}: {len(found.names)} of {len(runs)} runs have a {statistic.name} "
+            f"score on the same {about.unit}; a comparison needs two; measure more with "
+            "`pmbench eval`"
+        )
+    return _field(about, found, told)
+
+
+def related(runs: Sequence[Run]) -> dict[str, Relation | str]:
+    """Return how 2AFC and JND go together in each group that has both, by its latest runs."""
+    usual = {
+        dataset: usual_way([run for run in runs if run.dataset == dataset])
+        for dataset in {run.dataset for run in runs}
+    }
+    return relation_of([run for run in runs if way(run) == usual[run.dataset]])
+
+
+def _field(about: About, found: Joint, told: list[str]) -> Field:
+    order = np.argsort(-found.values[:, 0], kind="stable")
+    names = [found.names[i] for i in order]
+    scores = found.values[order, 0]
+    covariance = found.covariance[0][np.ix_(order, order)]
+    _, p = pairwise(scores, covariance, found.freedom[0])
+    return Field(
+        about,
+        names,
+        scores.tolist(),
+        ranked(names, scores, covariance, found.freedom[0]),
+        holm(p),
+        {(a, b): difference(found, a, b) for a, b in combinations(names, 2)},
+        told,
+    )
+
+
+def _about(run: Run, statistic: Statistic, how: Resampling) -> About:
+    protocol = PROTOCOLS[str(run.info["dataset"]["protocol"])]
+    counted = unit(protocol.name)
+    return About(
+        run.dataset,
+        str(run.info["dataset"]["title"]),
+        marks([run], counted),
+        protocol,
+        statistic,
+        counted,
+        how,
+        way(run),
+    )

@@ -1,0 +1,327 @@
+"""Several metrics on the same items: their scores, how these vary together, and differences.
+
+What two metrics get right they mostly get right together, so the difference of their scores is
+known far better than either score. ``joint`` keeps what they share: the covariance of the scores
+and resamples drawn once for all. A difference then has a paired interval, by the bootstrap, and a
+paired, stratified z:
+
+    z = (a - b) / √(var a + var b - 2 cov(a, b))
+
+referred to Student's t with as many degrees of freedom as there are clusters less urns (see
+``bootstrap``): the normal distribution for any but few items. Where a score is a mean over items the
+covariance is that of means in a stratified sample, formed over clusters of items that are not
+independent; other statistics take that of their resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TypedDict
+
+import numpy as np
+
+from pmbench.agreement import Array, Index, Weights
+from pmbench.bootstrap import USUAL, Resampling, interval, resamples, urns
+from pmbench.errors import PmbenchError
+from pmbench.pack import Items
+from pmbench.protocols import Protocol, Statistic
+from pmbench.quantities import Quantity, estimates, places
+
+ALPHA = 0.05
+POWER = 0.8
+# |z| at which a true difference of its size is found at 5 % with 80 % power: 1.96 + 0.84
+_NEEDED = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(POWER)
+_ROUNDING = 1e-12  # what only rounding leaves of equal scores; relative, of equal variances
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Scores of several metrics on the items that all of them are defined on.
+
+    Values are on the statistic's own scale (shares, not percent); NaN where one is undefined.
+    ``macro`` is over the sub-datasets in which every metric has a value.
+    """
+
+    names: tuple[str, ...]
+    places: tuple[str, ...]  # sub-datasets, "macro", "pooled"
+    values: Array  # (metrics, places)
+    covariance: Array  # (places, metrics, metrics) of those values
+    draws: Array  # (metrics, places, count) resampled together
+    n: tuple[int, ...]  # items each place counts
+    independent: tuple[int, ...]  # clusters of a place; for macro, of the sub-dataset with fewest
+    freedom: tuple[int, ...]  # degrees of freedom of a place's variance
+
+    def at(self, place: str) -> int:
+        """Return where a place stands."""
+        return self.places.index(place)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Metric a's score minus metric b's in one place, on the statistic's own scale."""
+
+    a: str
+    b: str
+    place: str
+    value: float
+    low: float  # 95 %, paired bootstrap; NaN where there is none
+    high: float
+    z: float
+    p: float  # two-sided; NaN where the variance is not known
+    n: int
+    more: int | None  # items to add to tell them apart; None: apart already, or no difference
+    independent: int  # what the interval rests on
+
+
+def joint(
+    protocol: Protocol,
+    statistic: Statistic,
+    items: Items,
+    distances: Mapping[str, Array],
+    how: Resampling = USUAL,
+) -> Joint:
+    """Return what is known of several metrics, by name, from their distances (n, pairs).
+
+    Items on which a metric is not defined (a row of NaN) are left out for all. Raises PmbenchError
+    where no item is left, where a shape does not fit, or where the statistic has no interval.
+    """
+    if not statistic.interval:
+        raise PmbenchError(
+            f"{statistic.name} has no interval, so differences of it cannot be judged; compare by "
+            + " or ".join(s.name for s in protocol.statistics if s.interval)
+        )
+    for name, d in distances.items():
+        if d.shape != (len(items), len(protocol.pairs)):
+            raise PmbenchError(
+                f"{name}: distances of shape {d.shape} do not fit; expected "
+                f"({len(items)}, {len(protocol.pairs)}), a row an item and a column a pair"
+            )
+    everywhere = np.all([np.isfinite(d).all(axis=1) for d in distances.values()], axis=0)
+    kept = np.flatnonzero(everywhere)
+    if len(kept) == 0:
+        raise PmbenchError(
+            f"{' and '.join(distances)} have no item in common on which all of them are defined; "
+            "compare metrics that are defined on the same image sizes"
+        )
+    items, stack = items.take(kept), [d[kept] for d in distances.values()]
+    if statistic.items is not None:
+        return of_means(tuple(distances), statistic, items, stack, how, places(items))
+    return _of_others(tuple(distances), statistic, items, stack, how)
+
+
+def difference(joint: Joint, a: str, b: str, place: str = "macro") -> Difference:
+    """Return how far a is above b. ``more`` is n·(2.80/|z|)² - n: see ``_NEEDED``."""
+    i, j, where = joint.names.index(a), joint.names.index(b), joint.at(place)
+    value = float(joint.values[i, where] - joint.values[j, where])
+    value = 0.0 if abs(value) <= _ROUNDING else value
+    cov = joint.covariance[where]
+    free = joint.freedom[where]
+    z, p = (float(x) for x in z_test(np.array(value), cov[i, i], cov[j, j], cov[i, j], free))
+    low, high = interval(joint.draws[i, where] - joint.draws[j, where])
+    n = joint.n[where]
+    unsettled = p >= ALPHA and z != 0
+    more = math.ceil(n * (_NEEDED / abs(z)) ** 2 - n) if unsettled else None
+    return Difference(a, b, place, value, low, high, z, p, n, more, joint.independent[where])
+
+
+def z_test(
+    value: Array, var_a: Array, var_b: Array, cov: Array, freedom: float
+) -> tuple[Array, Array]:
+    """Return z and the two-sided p of differences, elementwise.
+
+    Equal scores are z = 0, p = 1. Where nothing varies, others are z = ±∞, p = 0.
+    """
+    variance = var_a + var_b - 2 * cov
+    still = variance <= _ROUNDING * (var_a + var_b)
+    equal = (np.abs(value) <= _ROUNDING) & ~np.isnan(variance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(still, np.sign(value) * np.inf, value / np.sqrt(variance))
+    z = np.where(equal, 0.0, z)
+    return z, two_sided(z, freedom)
+
+
+def two_sided(z: Array, freedom: float) -> Array:
+    """Return how often Student's t is at least |z| from 0, to the last digits also where tiny.
+
+    NaN without a degree of freedom: one cluster says nothing of how clusters vary.
+    """
+    from scipy.special import stdtr  # a tenth of a second of import
+
+    if freedom < 1:
+        return np.full(np.shape(z), np.nan)
+    return np.asarray(2 * stdtr(freedom, -np.abs(z)), np.float64)
+
+
+# --- statistics that are means over items ---------------------------------------------------------
+
+
+def of_means(
+    names: tuple[str, ...],
+    statistic: Statistic,
+    items: Items,
+    stack: list[Array],
+    how: Resampling | None,
+    where: tuple[str, ...],
+) -> Joint:
+    """Return ``joint`` of a statistic that is a mean over items, in some places only.
+
+    All metrics are defined on all items. Without ``how`` there are no draws, which take the time.
+    """
+    assert statistic.items is not None
+    x = np.stack([statistic.items(d, items.p) for d in stack], axis=1)  # (n, metrics)
+    counted = np.flatnonzero(np.isfinite(x).all(axis=1))
+    used, x = items.take(counted), x[counted]
+    found = [moments(used, x, place) for place in where]
+    at = [places(items).index(place) for place in where]
+    weights = resamples(items.sub, items.cluster, how) if how is not None else ()
+    drawn = [_means(used, x, w[:, counted])[:, at] for w in weights]
+    draws = np.concatenate([np.empty((len(names), len(where), 0)), *drawn], axis=2)
+    draws[:, [_clusters(used, place) < 2 for place in where]] = np.nan  # nothing varies
+    return Joint(
+        names,
+        where,
+        values=np.stack([values for values, _ in found], axis=1),
+        covariance=np.stack([covariance for _, covariance in found]),
+        draws=draws,
+        **_sizes(used, where),
+    )
+
+
+def moments(items: Items, x: Array, place: str) -> tuple[Array, Array]:
+    """Return the means (metrics,) of x (n, metrics) in a place, and their covariance.
+
+    Each item's deviation from the mean of its sub-dataset, times its share in the place, is summed
+    over its cluster. Clusters vary about the mean of their urn, those they are drawn with (see
+    ``bootstrap``); with single items urns are sub-datasets, and this is s²/n in each of them.
+    NaN where an urn holds one cluster only, which says nothing of how it varies.
+    """
+    share = _shares(items, place)
+    if not share.any():
+        return np.full(x.shape[1], np.nan), np.full((x.shape[1],) * 2, np.nan)
+    inside = share > 0
+    share, part, x = share[inside], items.take(np.flatnonzero(inside)), x[inside]
+    strata = np.zeros_like(part.sub) if place == "pooled" else part.sub
+    deviation = np.empty_like(x)
+    for s in np.unique(strata):
+        deviation[strata == s] = x[strata == s] - x[strata == s].mean(axis=0)
+    deviation *= share[:, None]
+    sums, groups = _clustered(part, deviation)
+    covariance = np.zeros((x.shape[1],) * 2)
+    for urn in groups:
+        off = sums[urn] - sums[urn].mean(axis=0)
+        covariance += off.T @ off * (len(urn) / (len(urn) - 1) if len(urn) > 1 else np.nan)
+    means: Array = share @ x
+    return means, covariance
+
+
+def _clustered(items: Items, deviation: Array) -> tuple[Array, list[Index]]:
+    """Return the sum of each cluster's items (clusters, metrics), and which share an urn."""
+    cluster, of = np.unique(items.cluster, return_inverse=True)
+    if len(cluster) == len(items):  # what the rest would come to, item by item
+        return deviation, [np.flatnonzero(items.sub == s) for s in np.unique(items.sub)]
+    sums = np.zeros((len(cluster), deviation.shape[1]))
+    np.add.at(sums, of, deviation)
+    return sums, urns(items.sub, of)
+
+
+def _shares(items: Items, place: str) -> Array:
+    """Return each item's weight in the score of a place: (n,), of sum 1; all 0 without items."""
+    if place == "pooled":
+        return np.full(len(items), 1 / max(len(items), 1))
+    size = np.bincount(items.sub, minlength=len(items.sub_names))
+    if place == "macro":
+        return 1 / (size[items.sub] * np.count_nonzero(size))
+    return np.where(items.sub == items.sub_names.index(place), 1 / size[items.sub], 0.0)
+
+
+def _means(items: Items, x: Array, w: Weights) -> Array:
+    """Return the scores under resampling weights w (k, n) in every place: (metrics, places, k)."""
+    total = np.empty((len(items.sub_names), len(w), x.shape[1]))
+    drawn = np.empty((len(items.sub_names), len(w), 1))
+    for s in range(len(items.sub_names)):
+        here = items.sub == s
+        times = w[:, here].astype(float)
+        total[s], drawn[s] = times @ x[here], times.sum(axis=1)[:, None]
+    with np.errstate(invalid="ignore"):  # a sub-dataset of which nothing was drawn is NaN
+        by_sub, pooled = total / drawn, total.sum(axis=0) / drawn.sum(axis=0)
+    some = np.bincount(items.sub, minlength=len(items.sub_names)) > 0
+    macro = by_sub[some].mean(axis=0)
+    everywhere: Array = np.concatenate([by_sub, macro[None], pooled[None]])
+    return everywhere.transpose(2, 0, 1)
+
+
+# --- all other statistics -------------------------------------------------------------------------
+
+
+def _of_others(
+    names: tuple[str, ...], statistic: Statistic, items: Items, stack: list[Array], how: Resampling
+) -> Joint:
+    def at(d: Array) -> Callable[[Index, Weights], Array]:
+        return lambda index, w: statistic.value(d[index], items.p[index], w)
+
+    counts = [statistic.counts(d, items.p) for d in stack]
+    quantities = [Quantity(at(d), used) for d, used in zip(stack, counts, strict=True)]
+    found = estimates(items, quantities, how)
+    subs = len(items.sub_names)
+    values = np.stack([estimate.value for estimate in found])
+    draws = np.stack([estimate.draws for estimate in found])
+    shared = ~np.isnan(values[:, :subs]).any(axis=0)
+    values[:, subs], draws[:, subs] = np.nan, np.nan
+    if shared.any():
+        values[:, subs] = values[:, :subs][:, shared].mean(axis=1)
+        draws[:, subs] = draws[:, :subs][:, shared].mean(axis=1)
+    used = items.take(np.flatnonzero(np.all(counts, axis=0)))
+    return Joint(
+        names,
+        places(items),
+        values=values,
+        covariance=np.stack([covariance_of_draws(draws[:, i]) for i in range(draws.shape[1])]),
+        draws=draws,
+        **_sizes(used, places(items)),
+    )
+
+
+def covariance_of_draws(draws: Array) -> Array:
+    """Return the covariance (metrics, metrics) of resampled values (metrics, count).
+
+    Resamples on which a metric has no value are left out; NaN where fewer than two are left.
+    """
+    sound = draws[:, np.isfinite(draws).all(axis=0)]
+    if sound.shape[1] < 2:
+        return np.full((len(draws),) * 2, np.nan)
+    return np.atleast_2d(np.cov(sound))
+
+
+# --- what both share ------------------------------------------------------------------------------
+
+
+class _Sizes(TypedDict):
+    n: tuple[int, ...]
+    independent: tuple[int, ...]
+    freedom: tuple[int, ...]
+
+
+def _sizes(items: Items, where: tuple[str, ...]) -> _Sizes:
+    """Return how many items, independent items, and degrees of freedom places have."""
+    n, independent, freedom = zip(*(_size(items, place) for place in where), strict=True)
+    return {"n": n, "independent": independent, "freedom": freedom}
+
+
+def _size(items: Items, place: str) -> tuple[int, int, int]:
+    inside = [place] if place in items.sub_names else list(items.sub_names)
+    subs = [items.sub_names.index(sub) for sub in inside]
+    part = items.take(np.flatnonzero(np.isin(items.sub, subs)))
+    counts = [_clusters(part, sub) for sub in (inside if place != "pooled" else [place])]
+    _, groups = _clustered(part, np.empty((len(part), 0)))
+    freedom = sum(len(urn) - 1 for urn in groups)
+    return len(part), min([count for count in counts if count], default=0), freedom
+
+
+def _clusters(items: Items, place: str) -> int:
+    """Return how many clusters there are in a sub-dataset; in others, of all items."""
+    if place not in items.sub_names:
+        return len(np.unique(items.cluster))
+    return len(np.unique(items.cluster[items.sub == items.sub_names.index(place)]))

@@ -1,0 +1,104 @@
+"""Differences and relations in words: what a reader may conclude, and what not."""
+
+from __future__ import annotations
+
+import math
+
+from pmbench.paired import ALPHA, Difference
+from pmbench.protocols import Statistic
+from pmbench.quantities import RELIABLE
+from pmbench.relation import Relation
+
+_MILLIONS = 10_000_000  # more items than anybody will judge
+
+
+def verdict(found: Difference, statistic: Statistic, unit: str) -> str:
+    """Return what a difference says. ``unit`` is what items are called: "triplets" or "pairs"."""
+    if math.isnan(found.value):
+        return f"{found.a} and {found.b} cannot be compared: one of them has no score"
+    told = _told(found, statistic, unit)
+    if found.independent < RELIABLE:
+        told += f"; unreliable: {_few(found, unit)}"
+    return told
+
+
+def _told(found: Difference, statistic: Statistic, unit: str) -> str:
+    both = f"{found.a} and {found.b}"
+    if found.p < ALPHA:
+        better, worse = (found.a, found.b) if found.value > 0 else (found.b, found.a)
+        sign = 1 if found.value > 0 else -1
+        low, high = sorted((sign * found.low, sign * found.high))
+        ends = f", 95 % interval {_span(low, high, statistic)}" if not math.isnan(low) else ""
+        by = size(abs(found.value), statistic)
+        return f"{better} is better than {worse} by {by}{ends} ({p_text(found.p)})"
+    spread = found.low < found.high  # neither NaN nor all the same
+    ends = f", {_span(found.low, found.high, statistic)}" if spread else ""
+    if found.value == 0:
+        return f"{both} cannot be told apart: no difference at all{ends}"
+    difference = f"difference {size(found.value, statistic)}{ends}"
+    if math.isnan(found.p):
+        return f"{both} cannot be told apart: {difference}, and nothing to judge it by"
+    needed = "" if found.more is None else f"; {more(found.more, unit)}"
+    return f"{both} cannot be told apart: {difference}{needed}"
+
+
+def _few(found: Difference, unit: str) -> str:
+    """Return why an interval is not to be relied on."""
+    where = "a sub-dataset has" if found.place == "macro" else "there are"
+    return f"{where} only {found.independent} independent {unit}, fewer than {RELIABLE}"
+
+
+def more(items: int, unit: str) -> str:
+    """Return how many more items would be needed, to two digits: it is a rough number."""
+    if items > _MILLIONS:
+        return f"more than {_MILLIONS:,} more {unit} would be needed"
+    rough = float(f"{items:.2g}")
+    return f"about {rough:,.0f} more {unit} would be needed"
+
+
+def size(value: float, statistic: Statistic) -> str:
+    """Return a difference of scores: percentage points, or a correlation's as it is."""
+    return f"{number(value, statistic)} points" if statistic.percent else number(value, statistic)
+
+
+def number(value: float, statistic: Statistic, sign: bool = False) -> str:
+    """Return a difference as digits: of points two decimals, of correlations three.
+
+    What would be rounded to nothing keeps its first digit.
+    """
+    shown, decimals = (100 * value, 2) if statistic.percent else (value, 3)
+    plus = "+" if sign else ""
+    if abs(shown) < 1e-9:
+        return f"{0:.{decimals}f}"
+    if abs(shown) < 0.5 * 10**-decimals:
+        return f"{shown:{plus}.0e}".replace("e-0", "e-")
+    return f"{shown:{plus}.{decimals}f}"
+
+
+def p_text(p: float) -> str:
+    """Return ``p = 0.031``, ``p = 3e-7``."""
+    return f"p = {p_number(p)}" if p > 0 else "p < 1e-300"
+
+
+def p_number(p: float) -> str:
+    """Return a p-value in few digits; n/a where there is none."""
+    if math.isnan(p):
+        return "n/a"
+    if p == 0:
+        return "<1e-300"
+    return f"{p:.2g}" if p >= 0.001 else f"{p:.0e}".replace("e-0", "e-")
+
+
+def _span(low: float, high: float, statistic: Statistic) -> str:
+    return f"{number(low, statistic)} to {number(high, statistic)}"
+
+
+def relation_in_words(found: Relation | str) -> str:
+    """Return how 2AFC and JND go together over metrics, or why that is not known."""
+    if isinstance(found, str):
+        return found
+    return (
+        f"2AFC against JND over {found.n} metrics: Pearson {found.pearson:.3f} "
+        f"(95 % interval {found.low:.3f} to {found.high:.3f}, approximate: Fisher's z), "
+        f"Spearman {found.spearman:.3f}"
+    )

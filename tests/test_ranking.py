@@ -1,0 +1,319 @@
+"""Holm's correction, rank ranges and letters; standings of runs."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_paired import items_of, many, noisy
+
+from pmbench import paired
+from pmbench.agreement import Array
+from pmbench.bootstrap import USUAL, Resampling
+from pmbench.errors import PmbenchError
+from pmbench.many import macro_scores
+from pmbench.pack import Items
+from pmbench.paired import difference, joint
+from pmbench.protocols import JND, TWO_AFC, Protocol
+from pmbench.ranking import Standing, holm, letter_display, pairwise, ranked, standings
+from pmbench.runs import Run, save
+from pmbench.scores import score
+
+MAIN = TWO_AFC.statistics[0]
+HOW = Resampling(count=200)
+
+
+def symmetric(k: int, pairs: dict[tuple[int, int], float], rest: float = 0.0) -> Array:
+    made = np.full((k, k), rest)
+    for (i, j), value in pairs.items():
+        made[i, j] = made[j, i] = value
+    return made
+
+
+def display(k: int, *apart: tuple[int, int]) -> list[str]:
+    return letter_display(symmetric(k, dict.fromkeys(apart, 1.0)).astype(bool))
+
+
+def shared_letters(letters: list[str], i: int, j: int) -> set[str]:
+    one, other = (set(re.findall(r"[a-z]\d*", letters[x])) for x in (i, j))
+    return one & other
+
+
+# --- Holm -----------------------------------------------------------------------------------------
+
+
+def test_holm_by_hand() -> None:
+    # sorted .005 .01 .03 .035 .2 .5, times 6 5 4 3 2 1, never less than the one before
+    p = symmetric(
+        4, {(0, 1): 0.01, (0, 2): 0.035, (0, 3): 0.03, (1, 2): 0.005, (1, 3): 0.5, (2, 3): 0.2}, 1.0
+    )
+    adjusted = holm(p)
+    assert adjusted[1, 2] == pytest.approx(0.03)
+    assert adjusted[0, 1] == pytest.approx(0.05)
+    assert adjusted[0, 3] == adjusted[0, 2] == pytest.approx(0.12)
+    assert adjusted[2, 3] == pytest.approx(0.4)
+    assert adjusted[1, 3] == pytest.approx(0.5)
+    assert (adjusted == adjusted.T).all()
+    assert (np.diag(adjusted) == 1).all()
+
+
+def test_holm_of_one_pair_changes_nothing_and_unknown_p_counts_as_one() -> None:
+    assert holm(symmetric(2, {(0, 1): 0.04}, 1.0))[0, 1] == pytest.approx(0.04)
+    assert holm(symmetric(2, {(0, 1): np.nan}, 1.0))[0, 1] == 1
+    # of three pairs, of which one is unknown
+    assert holm(symmetric(3, {(0, 1): 0.01, (0, 2): np.nan, (1, 2): 0.6}, 1.0))[0, 1] == 0.03
+
+
+# --- letters --------------------------------------------------------------------------------------
+
+
+def test_letters_by_hand() -> None:
+    assert display(1) == ["a"]
+    assert display(3) == ["a", "a", "a"]
+    assert display(3, (0, 1), (0, 2), (1, 2)) == ["a", "b", "c"]
+    assert display(3, (0, 2)) == ["a", "ab", "b"]  # the middle one is like both
+    assert display(4, (0, 2), (0, 3), (1, 3)) == ["a", "ab", "bc", "c"]
+    assert display(4, (0, 1), (2, 3)) == ["ab", "cd", "ac", "bd"]
+    # the worst is not told from the best, since it varies more
+    assert display(4, (0, 2), (1, 2), (0, 1)) == ["a", "b", "c", "abc"]
+
+
+def test_letters_that_say_nothing_new_are_taken_away() -> None:
+    # Piepho's second phase: without it the second group, which adds one pair, names five
+    letters = display(6, (0, 4), (1, 5), (0, 5))
+    assert sum(map(len, letters)) <= 10
+    for i, j in combinations(range(6), 2):
+        assert bool(shared_letters(letters, i, j)) == ((i, j) not in {(0, 4), (1, 5), (0, 5)})
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(1, 12), st.data())
+def test_metrics_share_a_letter_if_and_only_if_they_are_not_told_apart(
+    k: int, data: st.DataObject
+) -> None:
+    pairs = list(combinations(range(k), 2))
+    apart = {pair for pair in pairs if data.draw(st.booleans())}
+    letters = display(k, *apart)
+    assert all(letters)
+    for i, j in pairs:
+        assert bool(shared_letters(letters, i, j)) == ((i, j) not in apart)
+    assert letters[0].startswith("a")
+
+
+def test_letters_go_on_after_z() -> None:
+    k = 60
+    letters = display(k, *combinations(range(k), 2))
+    assert letters[:2] + letters[25:28] + letters[52:53] == ["a", "b", "z", "a1", "b1", "a2"]
+    assert len(set(letters)) == k
+
+
+def test_letters_of_many_unrelated_pairs_take_no_exponential_time() -> None:
+    k = 80
+    begun = time.perf_counter()
+    display(k, *((2 * i, 2 * i + 1) for i in range(k // 2)))  # 2^40 largest groups
+    assert time.perf_counter() - begun < 5
+
+
+# --- ranks ----------------------------------------------------------------------------------------
+
+
+def test_rank_ranges_by_hand() -> None:
+    # sd of a difference is .014; .9 and .89 are alike, .8 is worse than both, .79 is like .8
+    found = ranked(["w", "x", "y", "z"], np.array([0.8, 0.9, 0.79, 0.89]), 1e-4 * np.eye(4), 1e9)
+    assert found == {
+        "x": Standing(low=1, high=2, letters="a", ties_best=True),
+        "z": Standing(low=1, high=2, letters="a", ties_best=True),
+        "w": Standing(low=3, high=4, letters="b", ties_best=False),
+        "y": Standing(low=3, high=4, letters="b", ties_best=False),
+    }
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(2, 9), st.integers(0, 10**6))
+def test_a_rank_is_within_its_range(k: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, root = rng.random(k), rng.normal(size=(k, k)) / 10
+    names = [f"m{i}" for i in range(k)]
+    found = ranked(names, scores, root @ root.T, 1e9)
+    for rank, i in enumerate(np.argsort(-scores), start=1):
+        its = found[f"m{i}"]
+        assert 1 <= its.low <= rank <= its.high <= k
+    assert found[f"m{np.argmax(scores)}"].ties_best
+
+
+def test_pairwise_p_are_those_of_the_differences() -> None:
+    items = many()
+    distances = {f"m{k}": noisy(items, 0.3 + 0.1 * k, k) for k in range(4)}
+    found = joint(TWO_AFC, MAIN, items, distances, HOW)
+    i = found.at("macro")
+    z, p = pairwise(found.values[:, i], found.covariance[i], found.freedom[i])
+    for a, b in combinations(range(4), 2):
+        one = difference(found, f"m{a}", f"m{b}")
+        assert (z[a, b], p[a, b]) == (pytest.approx(one.z), pytest.approx(one.p))
+
+
+# --- of runs --------------------------------------------------------------------------------------
+
+
+def saved(
+    results: Path, name: str, items: Items, d: Array, protocol: Protocol = TWO_AFC, **how: Any
+) -> Run:
+    """Save a run, with draws if ``how`` says how, and as one of a way to measure."""
+    undefined = "too small" if np.isnan(d).any() else ""
+    made = score(protocol, name, items, d, undefined=undefined, how=how.get("how", HOW))
+    info = {
+        "signature": f"{how.get('way', 'pmbench:0.1|toy:9#01|none|soft|macro|fp32')} || {name}#1",
+        "metric": {"name": name},
+        "dataset": {"name": "toy", "title": "Toy", "protocol": protocol.name},
+    }
+    draws = made.draws if how.get("draws", True) else None
+    return save(results / "toy" / name, info, items, d, made.table, draws)
+
+
+def jnd_items(n: int = 120, seed: int = 0) -> Items:
+    rng = np.random.default_rng(seed)
+    return items_of((np.arange(n) % 2).tolist(), rng.integers(0, 4, n) / 3)
+
+
+def jnd_distances(items: Items, noise: float, seed: int) -> Array:
+    return (1 - items.p + noise * np.random.default_rng(seed).normal(size=len(items)))[:, None]
+
+
+def test_standings_are_those_of_the_joint_scores(tmp_path: Path) -> None:
+    items = many()
+    distances = {f"m{k}": noisy(items, 0.2 + 0.3 * k, k) for k in range(6)}
+    runs = [saved(tmp_path, name, items, d) for name, d in distances.items()]
+    for name in ("2afc", "hard_majority", "srcc", "plcc"):
+        statistic = TWO_AFC.statistic(name)
+        found = joint(TWO_AFC, statistic, items, distances, HOW)
+        i = found.at("macro")
+        expected = ranked(
+            list(distances), found.values[:, i], found.covariance[i], found.freedom[i]
+        )
+        assert standings(runs, statistic) == expected
+    assert len({its.letters for its in expected.values()}) > 1
+
+
+def test_jnd_standings_come_from_the_draws_beside_the_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = jnd_items()
+    runs = [
+        saved(tmp_path, f"m{k}", items, jnd_distances(items, 0.2 + 0.6 * k, k), JND, how=USUAL)
+        for k in range(4)
+    ]
+    asked: list[int] = []
+    whole = paired.estimates
+
+    def counting(items: Items, quantities: Any, how: Resampling) -> Any:
+        asked.append(how.count)
+        return whole(items, quantities, how)
+
+    monkeypatch.setattr(paired, "estimates", counting)
+    stored = standings(runs, JND.statistics[0])
+    assert set(asked) == {1}  # values alone
+    assert stored["m0"].letters == "a"
+    assert stored["m3"].low > 1
+    for run in runs:
+        (run.folder / "draws.npz").unlink()
+    assert standings(runs, JND.statistics[0]) == stored  # drawn anew, by as many as ever
+    assert asked[-1] == 1000
+
+
+def test_draws_made_in_different_ways_are_not_mixed(tmp_path: Path) -> None:
+    items = jnd_items()
+    a, b = jnd_distances(items, 0.5, 1), jnd_distances(items, 0.6, 2)
+    runs = [
+        saved(tmp_path, "a", items, a, JND, how=Resampling(200, 0)),
+        saved(tmp_path, "b", items, b, JND, how=Resampling(200, 1)),
+    ]
+    found = joint(JND, JND.statistics[0], items, {"a": a, "b": b})
+    i = found.at("macro")
+    assert macro_scores(runs, JND.statistics[0]).covariance[0] == pytest.approx(
+        found.covariance[i], found.freedom[i]
+    )
+    # those of the first run alone would do for itself
+    assert macro_scores(runs[:1], JND.statistics[0]).draws.shape == (1, 1, 200)
+
+
+def test_items_in_another_order_are_matched_by_their_ids(tmp_path: Path) -> None:
+    items = many()
+    a, b = noisy(items, 0.3, 1), noisy(items, 0.9, 2)
+    straight = [saved(tmp_path / "1", "a", items, a), saved(tmp_path / "1", "b", items, b)]
+    order = np.random.default_rng(0).permutation(len(items))
+    turned = saved(tmp_path / "2", "b", items.take(order), b[order])
+    assert standings([straight[0], turned], MAIN) == standings(straight, MAIN)
+    assert standings([turned, straight[0]], MAIN) == standings(straight, MAIN)
+
+
+def test_metrics_without_a_whole_score_are_left_out(tmp_path: Path) -> None:
+    items = many()
+    part, still = noisy(items, 0.3, 3), noisy(items, 0.3, 4)
+    part[:5] = np.nan
+    still[items.sub == 2] = 0.5
+    runs = [
+        saved(tmp_path, "a", items, noisy(items, 0.3, 1)),
+        saved(tmp_path, "b", items, noisy(items, 0.3, 2)),
+        saved(tmp_path, "part", items, part),
+        saved(tmp_path, "still", items, still),
+    ]
+    assert set(standings(runs, MAIN)) == {"a", "b", "still"}
+    assert set(standings(runs, TWO_AFC.statistic("srcc"))) == {"a", "b"}  # no ranks to correlate
+    assert standings(runs[1:3], MAIN) == {}
+    assert standings(runs[:1], MAIN) == {}
+    assert standings([], MAIN) == {}
+    assert standings(runs, replace(MAIN, interval=False)) == {}
+
+
+def test_runs_of_different_ways_are_refused(tmp_path: Path) -> None:
+    items = many()
+    d = noisy(items, 0.3, 1)
+    runs = [
+        saved(tmp_path, "a", items, d),
+        saved(tmp_path, "b", items, d, way="pmbench:0.1|toy:9#02|exact4|soft|macro|fp32"),
+    ]
+    with pytest.raises(PmbenchError) as caught:
+        standings(runs, MAIN)
+    assert str(caught.value) == (
+        "toy/a and toy/b cannot be compared: they differ in items (toy:9#01 and toy:9#02), resize "
+        "mode (none and exact4); run `pmbench eval` again for the older one, with the same options"
+    )
+
+
+def test_runs_of_one_signature_and_other_items_are_refused(tmp_path: Path) -> None:
+    items = many()
+    d = noisy(items, 0.3, 1)
+    runs = [saved(tmp_path, "a", items, d)]
+    fewer = np.arange(len(items) - 1)
+    runs.append(saved(tmp_path, "b", items.take(fewer), d[fewer]))
+    with pytest.raises(PmbenchError) as caught:
+        standings(runs, MAIN)
+    assert str(caught.value) == (
+        f"{tmp_path}/toy/a and {tmp_path}/toy/b have the same signature but not the same items; "
+        "one of them was changed by hand; delete it and run `pmbench eval` again"
+    )
+
+
+def test_sixty_runs_of_the_whole_of_bapps_are_ranked_in_a_moment(tmp_path: Path) -> None:
+    items = many(36344 // 6, subs=6)
+    scores = pd.DataFrame()
+    runs = []
+    for k in range(60):
+        run = saved(tmp_path, f"m{k}", items.take(np.arange(9)), np.zeros((9, 2)))
+        info = {key: value for key, value in run.info.items() if key != "bootstrap"}
+        runs.append(save(run.folder, info, items, noisy(items, 0.5 + 0.01 * k, k), scores))
+    begun = time.process_time()
+    found = standings(runs, MAIN)
+    assert time.process_time() - begun < 3  # 0.4 s where nothing else runs
+    assert len(found) == 60
+    assert found["m0"].ties_best
+    assert not found["m59"].ties_best
