@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pmbench.protocols import Statistic
+
+if TYPE_CHECKING:
+    from pmbench.ranking import Standing
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,9 @@ class Cell:
     high: float = math.nan
     note: str = ""
     part: bool = False  # it covers less than it seems to; the note says why
+    unreliable: bool = False  # the interval rests on too few independent items
+    difference: float = math.nan  # of a published number: measured here minus published
+    off: bool = False  # by more than the published number's tolerance
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,16 @@ class Row:
     speed: float | None = None  # items/s
     family: str = ""  # what it is grouped with
     other_protocol: bool = False  # measured in another way than most rows
+    standing: Standing | None = None  # by macro, among the rows measured in the usual way
+    peak_memory_mb: float | None = None  # of the process, which may have measured several metrics
+    parameters_count: int | None = None
+    weights_mb: float | None = None
+    beside: str = ""  # of a published row: the measured one that it stands below
 
 
 @dataclass(frozen=True)
 class Board:
-    """One table. ``columns`` are "macro", perhaps "pooled", and the sub-datasets."""
+    """One table. ``columns`` are "macro", perhaps "pooled", the sub-datasets, perhaps "a+b"."""
 
     dataset: str
     title: str
@@ -48,6 +60,8 @@ class Board:
     legend: list[str] = field(default_factory=list)
     signature: str = ""  # the protocol part, which most rows share
     grouped: bool = False  # rows of one family stand together, under its name
+    intervals: bool | None = None  # of all columns, or of none; None: of those that have room
+    cost: bool = False  # with columns for memory and weights
 
 
 @dataclass(frozen=True)
@@ -61,3 +75,6 @@ class View:
     sort: str = "macro"
     grouped: bool | None = None  # by family; None: where there are many metrics
     variants: bool = True  # a dataset's name stands for its variants, such as …@exact4, too
+    intervals: bool | None = None
+    cost: bool = False
+    strict: bool = False  # rows measured in different ways are refused

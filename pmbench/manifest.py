@@ -93,14 +93,25 @@ class Enlargement(_Entry):
 
 
 class Published(_Entry):
-    """One row of somebody's table: scores of one system on this dataset, in percent."""
+    """One row of somebody's table: scores of one system on this dataset, in percent.
+
+    ``scores`` is by place: a sub-dataset, "macro", "pooled", or sub-datasets joined by +, such as
+    "traditional+cnn": pooled over the items of those.
+    """
 
     label: str
     source: str
     metric: Name | None = None  # the registered metric that computes the same thing
+    human: Name | None = None  # or the row about people that is the same thing
     scores: dict[str, Annotated[float, Field(strict=False)]]
     tolerance: Annotated[float, Field(strict=False, ge=0)] = 0.2  # percentage points
-    note: str = ""
+    note: str = ""  # among others, why the tolerance is what it is
+
+    @model_validator(mode="after")
+    def _one_counterpart(self) -> Published:
+        if self.metric is not None and self.human is not None:
+            raise ValueError("a published row is the same as a 'metric' or a 'human' row, not both")
+        return self
 
 
 class Manifest(_Entry):
@@ -141,20 +152,33 @@ class Manifest(_Entry):
                 f"got {', '.join(sorted(layout.roles)) or 'none'}"
             )
         for row in self.published:
-            strange = set(row.scores) - {*self.sub_datasets, "macro", "pooled"}
+            strange = {place for place in row.scores if not self._is_place(place)}
             if self.sub_datasets and strange:
                 raise ValueError(
                     f"the published row '{row.label}' has a score for '{min(strange)}'; "
-                    f"expected {', '.join(self.sub_datasets)}, macro or pooled"
+                    f"expected {', '.join(self.sub_datasets)}, several of them joined by + "
+                    "(pooled), macro or pooled"
                 )
         if self.enlarged is not None and self.size is not None:
             raise ValueError("'enlarged' and 'size' exclude each other")
         return self
 
+    def _is_place(self, name: str) -> bool:
+        """Say whether there is a score of that name: of a sub-dataset, or of several together."""
+        if name in {*self.sub_datasets, "macro", "pooled"}:
+            return True
+        parts = name.split("+")
+        return len(set(parts)) == len(parts) > 1 and set(parts) <= set(self.sub_datasets)
+
     @property
     def expected(self) -> int | None:
         """How many items the whole dataset has, or None where the manifest names no counts."""
         return sum(self.sub_datasets.values()) or None
+
+    @property
+    def comes_with_pmbench(self) -> bool:
+        """Whether it is one of pmbench's own datasets."""
+        return self.file.parent == (builtin_folder() / "datasets").resolve()
 
     @property
     def local_source(self) -> Path | None:
@@ -246,7 +270,7 @@ def resolve(names: list[str]) -> list[Manifest]:
 def weight_files() -> dict[str, WeightFile]:
     """Return every known weight file by name, from ``weights.toml``."""
     path = builtin_folder() / "weights.toml"
-    return {name: _checked(WeightFile, table, path, name) for name, table in _toml(path).items()}
+    return {name: checked(WeightFile, table, path, name) for name, table in _toml(path).items()}
 
 
 def load(path: Path) -> Manifest:
@@ -257,7 +281,7 @@ def load(path: Path) -> Manifest:
     content = _toml(path)
     if "file" in content:
         raise PmbenchError(f"{path}: key 'file': not a key of a manifest; remove it")
-    return _checked(Manifest, {**content, "file": path.resolve()}, path)
+    return checked(Manifest, {**content, "file": path.resolve()}, path)
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -280,10 +304,14 @@ def _shown(value: object) -> str:
         return f"a {type(value).__name__} too long to print"
 
 
-_Model = TypeVar("_Model", bound=_Entry)
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
-def _checked(model: type[_Model], content: object, path: Path, prefix: str = "") -> _Model:
+def checked(model: type[_Model], content: object, path: Path, prefix: str = "") -> _Model:
+    """Return the content of a file as a checked value.
+
+    Raises PmbenchError, naming the file and the key, which ``prefix`` stands before.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:

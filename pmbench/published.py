@@ -1,55 +1,99 @@
-"""What papers report, as rows beside measured ones."""
+"""What papers report, as rows below the measured ones that they are the same as."""
 
 from __future__ import annotations
 
-import pandas as pd
+import math
+from collections.abc import Sequence
 
 from pmbench import manifest
 from pmbench.board import Cell, Row
-from pmbench.protocols import PROTOCOLS
+from pmbench.manifest import Published
 from pmbench.runs import Run
 
+Entries = tuple[Published, ...]
 
-def published_rows(runs: list[Run], columns: list[str], main: bool) -> tuple[list[Row], str]:
-    """Return the dataset's published rows, or why they are not shown."""
+
+def reported(runs: Sequence[Run], main: bool) -> tuple[Entries, str]:
+    """Return what papers report on the runs' dataset, or why that is not shown.
+
+    ``main``: the statistic is the protocol's main one.
+    """
     entry = manifest.datasets().get(str(runs[0].info["dataset"]["name"]))
     if entry is None or not entry.published:
-        return [], "published: nobody has published scores on this dataset, as far as known here"
+        return (), "published: nobody has published scores on this dataset, as far as known here"
     if not main:
-        return [], "published: not shown, since papers report no other statistic than the main one"
+        return (), "published: not shown, since papers report no other statistic than the main one"
     if runs[0].dataset != entry.name or any(run.info["dataset"]["partial"] for run in runs):
-        return [], "published: not shown beside a partial dataset or another resize mode"
+        return (), "published: not shown beside a partial dataset or another resize mode"
+    return entry.published, ""
+
+
+def unions(entries: Entries) -> list[str]:
+    """Return the places that pool several sub-datasets, such as "traditional+cnn"."""
+    return list(dict.fromkeys(place for e in entries for place in e.scores if "+" in place))
+
+
+def published_rows(entries: Entries, measured: Sequence[Row], columns: Sequence[str]) -> list[Row]:
+    """Return a row for each entry that has a score in one of ``columns``.
+
+    Where its counterpart is among the ``measured`` rows it belongs to that, and each of its numbers
+    says how far the measured one is above it.
+    """
+    usual = {row.name: row for row in measured if not row.other_protocol}
+    number = {source: i for i, source in enumerate(sources(entries), start=1)}
     rows = []
-    for published in entry.published:
-        name = " ".join(filter(None, [published.metric, f"[{published.label}]"]))
-        cells = {c: Cell(v / 100) for c, v in published.scores.items() if c in columns}
-        rows.append(Row(name=name, kind="published", cells=cells, family="published"))
-    return rows, ""
+    for entry in entries:
+        ours = usual.get(entry.metric or entry.human or "")
+        cells = {
+            place: _cell(entry, score / 100, ours.cells.get(place) if ours else None)
+            for place, score in entry.scores.items()
+            if place in columns
+        }
+        if cells:
+            rows.append(
+                Row(
+                    name=f"{entry.label} [{number[entry.source]}]",
+                    kind="published",
+                    cells=cells,
+                    family=ours.family if ours else "published",
+                    beside=ours.name if ours else "",
+                )
+            )
+    return rows
 
 
-def published_table(runs: list[Run]) -> pd.DataFrame:
-    """Return the published scores of the runs' datasets as tidy rows; their source is the note."""
-    records = []
-    for name in dict.fromkeys(run.dataset for run in runs):
-        its_runs = [run for run in runs if run.dataset == name]
-        main = PROTOCOLS[str(its_runs[0].info["dataset"]["protocol"])].statistics[0].name
-        subs = [str(sub) for sub in its_runs[0].info["dataset"]["sub_datasets"]]
-        rows, _ = published_rows(its_runs, ["macro", *subs], main=True)
-        entry = manifest.datasets().get(name)
-        sources = [published.source for published in entry.published] if entry else []
-        for row, source in zip(rows, sources, strict=False):
-            records += [
-                {
-                    "dataset": name, "kind": "published", "name": row.name, "statistic": main,
-                    "sub_dataset": place, "value": cell.value, "note": source,
-                    "partial": False, "human_votes": True, "signature": "",
-                }
-                for place, cell in row.cells.items()
-            ]  # fmt: skip
-    return pd.DataFrame(records)
+def _cell(entry: Published, score: float, ours: Cell | None) -> Cell:
+    note = "; ".join(filter(None, [entry.source, entry.note]))
+    if ours is None or math.isnan(ours.value):
+        return Cell(score, note=note)
+    difference = ours.value - score
+    return Cell(score, note=note, difference=difference, off=is_off(entry, difference))
 
 
-def published_legend(rows: list[Row], runs: list[Run]) -> list[str]:
-    entry = manifest.datasets()[str(runs[0].info["dataset"]["name"])]
-    sources = dict.fromkeys(published.source for published in entry.published)
-    return [f"[…]: published, {'; '.join(sources)}"] if rows else []
+def is_off(entry: Published, difference: float) -> bool:
+    """Say whether a difference, a share, is beyond the entry's tolerance, in percentage points."""
+    return abs(difference) * 100 > entry.tolerance + 1e-9
+
+
+def sources(entries: Entries) -> list[str]:
+    """Return where the entries are from, each once."""
+    return list(dict.fromkeys(entry.source for entry in entries))
+
+
+def published_legend(entries: Entries, rows: Sequence[Row]) -> list[str]:
+    """Return what the rows' marks mean, and why those that are off may be so."""
+    lines = [f"[{i}] published: {source}" for i, source in enumerate(sources(entries), start=1)]
+    if any(row.beside for row in rows):
+        lines.append(
+            "↳ published for the row above, and how far the number measured here is above it"
+        )
+    off = {row.name for row in rows for cell in row.cells.values() if cell.off}
+    if off:
+        lines[-1] += "; ! farther apart than expected"
+    number = {source: i for i, source in enumerate(sources(entries), start=1)}
+    by_note: dict[str, list[str]] = {}
+    for entry in entries:
+        name = f"{entry.label} [{number[entry.source]}]"
+        if entry.note and name in off:
+            by_note.setdefault(entry.note, []).append(name)
+    return lines + [f"{', '.join(names)}: {note}" for note, names in by_note.items()]

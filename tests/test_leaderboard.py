@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pmbench import bootstrap
+from pmbench import manifest
 from pmbench.board import Board, Cell, Row, View
+from pmbench.bootstrap import Resampling
 from pmbench.errors import PmbenchError
-from pmbench.leaderboard import boards, tidy
+from pmbench.leaderboard import boards, relations
+from pmbench.legends import legend
 from pmbench.pack import Items
 from pmbench.protocols import JND, TWO_AFC
+from pmbench.published import published_rows
 from pmbench.runs import Run, save
 from pmbench.scores import COLUMNS, human_rows, score
+from pmbench.tidy import tidy
 
 # --- toy runs, of which every score is known beforehand -------------------------------------------
 
@@ -29,10 +32,7 @@ SHORT = {"traditional": "trad", "superres": "superr", "frameinterp": "interp"}
 WAY = "pmbench:0.1|bapps-2afc-val:24#d3b01234|legacy64|soft|macro|fp32"
 
 
-@pytest.fixture(autouse=True)
-def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Intervals need not be good here."""
-    monkeypatch.setattr(bootstrap, "resamples", partial(bootstrap.resamples, count=20))
+FEW = Resampling(20)  # intervals need not be good here
 
 
 def items_of(counts: dict[str, int], p: float, votes: int = 5) -> Items:
@@ -78,7 +78,8 @@ def run_2afc(
     gone = np.isin(np.array(items.sub_names, object)[items.sub], undefined_on)
     distances[gone] = np.nan
     why = "63×63: needs at least 64 pixels a side" if undefined_on else ""
-    tables = [score(TWO_AFC, metric, items, distances, undefined=why), human_rows(TWO_AFC, items)]
+    scores = score(TWO_AFC, metric, items, distances, undefined=why, how=FEW)
+    tables = [scores.table, human_rows(TWO_AFC, items, FEW)]
     dataset = {
         "name": "bapps-2afc-val",
         "title": "BAPPS 2AFC, validation",
@@ -104,7 +105,7 @@ def run_jnd(results: Path, metric: str, d: list[float], **facts: Any) -> Run:
     """Save a run on pairs of a synthetic dataset: two sub-datasets of two, the first one "same"."""
     items = replace(items_of({"noise": 2, "blur": 2}, 0, votes=1), p=np.array([1, 0, 1, 0.0]))
     distances = np.array(d)[:, None]
-    tables = [score(JND, metric, items, distances), human_rows(JND, items)]
+    tables = [score(JND, metric, items, distances, how=FEW).table, human_rows(JND, items, FEW)]
     dataset = {
         "name": "ladder-jnd",
         "title": "Ladder JND",
@@ -220,7 +221,10 @@ def test_scores_stand_in_their_columns_with_their_intervals(tmp_path: Path) -> N
     )
     table = run.scores()
     macro = table[(table["statistic"] == "2afc") & (table["sub_dataset"] == "macro")].iloc[0]
-    assert row_of(board, "l2").cells["macro"] == Cell(macro.value, macro.low, macro.high, "", False)
+    cell = row_of(board, "l2").cells["macro"]
+    assert (cell.value, cell.low, cell.high) == (macro.value, macro.low, macro.high)
+    assert (cell.note, cell.part, cell.unreliable) == ("", False, True)  # of 4 items each
+    assert math.isnan(cell.difference)
     assert row_of(board, "l2").cells["macro"].low < macro.value
     assert (row_of(board, "l2").n, row_of(board, "l2").of, row_of(board, "l2").speed) == (
         24,
@@ -285,6 +289,9 @@ def test_human_rows_say_what_people_would_score(results: Path) -> None:
 def test_the_legend_says_which_human_row_is_the_ceiling(results: Path) -> None:
     assert boards(results, View())[0].legend == [
         "macro: plain mean of the sub-datasets; 95 % bootstrap intervals",
+        "~ interval of fewer than 30 independent items: unreliable",
+        "rank: places it may have, by paired tests (Holm-corrected, 5 %); those from 1 on cannot "
+        "be told apart from the best",
         "human-paper: Human, the paper's row: p²+(1-p)²",
         "human-fresh: Human, one person against the others",
         "human-majority: Upper bound: always with the majority",
@@ -340,8 +347,10 @@ def test_pooled_is_shown_where_rows_are_sorted_by_it(tmp_path: Path) -> None:
 
 def test_people_and_published_scores_are_sorted_among_the_metrics(four: Path) -> None:
     board = the_board(four, published=True)
-    values = [row.cells["macro"].value for row in board.rows]
+    sorted_in = [row for row in board.rows if not row.beside]
+    values = [row.cells["macro"].value for row in sorted_in if "macro" in row.cells]
     assert values == sorted(values, reverse=True)
+    assert all("macro" not in row.cells for row in sorted_in[len(values) :])  # others come last
     kinds = [row.kind for row in board.rows]
     assert kinds.index("metric") < len(kinds) - 1 - kinds[::-1].index("human")
 
@@ -392,7 +401,7 @@ def test_a_macro_without_a_sub_dataset_is_marked_and_its_reason_told(tmp_path: P
     run = run_jnd(tmp_path, "l2", [1, 2, 1, 2])
     items, distances = run.distances()
     nobody = replace(items, p=np.array([1, 0, 0, 0.0]))
-    save(run.folder, run.info, nobody, distances, score(JND, "l2", nobody, distances))
+    save(run.folder, run.info, nobody, distances, score(JND, "l2", nobody, distances).table)
     board = the_board(tmp_path)
     assert row_of(board, "l2").cells["macro"].part
     assert math.isnan(value(board, "l2", "blur"))
@@ -404,7 +413,7 @@ def test_no_interval_where_nothing_can_be_drawn_is_said(tmp_path: Path) -> None:
     board = the_board(tmp_path)
     assert math.isnan(row_of(board, "l2").cells["one"].low)
     told = "no interval where all items are of one cluster: there is nothing to draw"
-    assert board.legend[1] == told
+    assert told in board.legend
     run_2afc(tmp_path / "other", "l2", {"one": 1}, {"one": 4, "two": 4}, name="mine")
     assert told not in the_board(tmp_path / "other").legend
 
@@ -412,7 +421,9 @@ def test_no_interval_where_nothing_can_be_drawn_is_said(tmp_path: Path) -> None:
 def test_a_statistic_without_intervals_promises_none(results: Path) -> None:
     board = boards(results, View(statistic="krcc"))[1]
     assert value(board, "mmdpp") == pytest.approx(1)
-    assert board.legend == ["macro: plain mean of the sub-datasets; has no intervals"]
+    bare = [replace(row, standing=None, cells={"macro": Cell(1.0)}) for row in board.rows]
+    told = legend(JND, bare, replace(board.statistic, interval=False))
+    assert told == ["macro: plain mean of the sub-datasets; has no intervals"]
 
 
 # --- rows that are not comparable -----------------------------------------------------------------
@@ -448,6 +459,23 @@ def test_rows_of_items_that_have_changed_since_are_the_marked_ones(tmp_path: Pat
     }
 
 
+def test_strict_refuses_to_mix_and_names_the_rows(tmp_path: Path) -> None:
+    for metric in ("a", "b"):
+        run_2afc(tmp_path, metric, everywhere(2))
+    assert names(the_board(tmp_path, strict=True)) == ["a", "b"]
+    other = WAY.replace("d3b01234", "ffffffff")
+    run_2afc(tmp_path, "c", everywhere(3), way=other)
+    sentence = (
+        "bapps-2afc-val mixes rows that were measured in different ways "
+        f"(a, b: {WAY}; c: {other}); measure the older ones again with `pmbench eval`, or leave "
+        "--strict out to have them marked"
+    )
+    for show in (boards, tidy):
+        with pytest.raises(PmbenchError) as error:
+            show(tmp_path, View(strict=True))
+        assert str(error.value) == sentence
+
+
 def test_rows_measured_in_one_way_are_not_marked(results: Path) -> None:
     for board in boards(results, View()):
         assert not any(row.other_protocol for row in board.rows)
@@ -479,23 +507,97 @@ def test_the_mark_of_partial_runs_names_the_smallest(tmp_path: Path) -> None:
 # --- published scores -----------------------------------------------------------------------------
 
 
-def test_published_scores_stand_beside_a_whole_dataset_labelled(tmp_path: Path) -> None:
-    run_2afc(tmp_path, "lpips-alex", everywhere(3))
+def rows_of(board: Board, kind: str) -> dict[str, Row]:
+    return {row.name: row for row in board.rows if row.kind == kind}
+
+
+def test_published_scores_stand_below_the_measured_ones_with_the_difference(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "lpips-alex", everywhere(3) | {"cnn": 4})
     board = the_board(tmp_path, published=True)
-    published = {row.name: row for row in board.rows if row.kind == "published"}
-    assert len(published) == 23
-    assert set(names(board)) == {"lpips-alex"}
-    alex = published["lpips-alex [Alex-lin]"]
+    published = rows_of(board, "published")
+    assert len(published) == 23 + 19 + 33
+    alex = published["Alex-lin [1]"]
+    assert alex.beside == "lpips-alex"
+    names = [row.name for row in board.rows]
+    assert names.index("Alex-lin [1]") == names.index("lpips-alex") + 1
     assert {c: cell.value for c, cell in alex.cells.items()} == pytest.approx(
         {
             "traditional": 0.739, "cnn": 0.834, "superres": 0.715, "deblur": 0.612,
             "color": 0.653, "frameinterp": 0.632, "macro": 0.698,
         }
     )  # fmt: skip
-    assert (alex.n, alex.of, alex.speed) == (None, None, None)
+    # measured here: 65 everywhere and 80 in cnn
+    assert {c: cell.difference for c, cell in alex.cells.items()} == pytest.approx(
+        {
+            "traditional": -0.089, "cnn": -0.034, "superres": -0.065, "deblur": 0.038,
+            "color": -0.003, "frameinterp": 0.018, "macro": 0.675 - 0.698,
+        }
+    )  # fmt: skip
+    assert all(cell.off for cell in alex.cells.values())  # it may be 0.2 points off
+    assert (alex.n, alex.of, alex.speed, alex.standing) == (None, None, None, None)
     assert math.isnan(alex.cells["macro"].low)
-    assert {"[Human]", "[HDR-VDP]", "dssim [SSIM]"} <= set(published)
-    assert board.legend[-1] == "[…]: published, Zhang et al. 2018, arXiv 1801.03924v2, Table 5"
+    others = [row for row in published.values() if row.name not in ("Alex-lin [1]",)]
+    assert {row.beside for row in others} == {"", "human-paper"}
+
+
+def test_what_papers_report_of_people_stands_below_the_same_people(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "l2", everywhere(3))
+    board = the_board(tmp_path, published=True)
+    names = [row.name for row in board.rows]
+    first = names.index("human-paper")
+    assert names[first + 1 : first + 3] == ["Human [1]", "Human [2]"]
+    assert row_of(board, "Human [1]").family == "people"
+    # 0.8² + 0.2² here
+    assert row_of(board, "Human [2]").cells["cnn"].difference == pytest.approx(0.68 - 0.8435)
+
+
+def test_sub_datasets_that_a_paper_pools_are_pooled_for_comparison(tmp_path: Path) -> None:
+    counts = {"traditional": 4, "cnn": 8, "superres": 4}
+    run_2afc(tmp_path, "mmdpp", {"traditional": 4, "cnn": 2}, counts)
+    run_2afc(tmp_path, "l2", {"cnn": 8}, counts, undefined_on=("traditional",))
+    board = the_board(tmp_path, published=True)
+    assert board.columns[-1] == "traditional+cnn"
+    # (4·0.8 + 2·0.8 + 6·0.2)/12, not the mean of the two; l2 has the items of cnn only
+    assert value(board, "mmdpp", "traditional+cnn") == pytest.approx(6 / 12)
+    assert value(board, "l2", "traditional+cnn") == pytest.approx(0.8)
+    cell = row_of(board, "MMD++ [3]").cells["traditional+cnn"]
+    assert (cell.value, cell.difference) == pytest.approx((0.74, 0.5 - 0.74))
+    assert [r.name for r in board.rows if r.beside == "l2"] == ["L2 [2]", "L2 [3]"]
+    assert "traditional+cnn" not in the_board(tmp_path).columns
+
+
+def test_a_difference_within_the_tolerance_is_not_off(tmp_path: Path) -> None:
+    ours = Row("l2-lab", "metric", {"macro": Cell(0.634), "cnn": Cell(0.7801), "deblur": Cell(0.5)})
+    (entry,) = (e for e in manifest.datasets()["bapps-2afc-val"].published if e.metric == "l2-lab")
+    (row,) = published_rows((entry,), [ours], ["macro", "cnn", "deblur"])
+    # the paper says 63.2, 77.8 and 58.2, and is the same to 0.2 points
+    assert {c: cell.off for c, cell in row.cells.items()} == {
+        "macro": False, "cnn": True, "deblur": True,
+    }  # fmt: skip
+    assert published_rows((entry,), [ours], ["color+cnn"]) == []
+
+
+def test_a_row_that_is_not_comparable_has_no_published_one_below(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "l2", everywhere(3))
+    run_2afc(tmp_path, "mmdpp", everywhere(3))
+    run_2afc(tmp_path, "lpips-alex", everywhere(3), way="other")
+    board = the_board(tmp_path, published=True)
+    assert row_of(board, "lpips-alex").other_protocol
+    assert row_of(board, "Alex-lin [1]").beside == ""
+
+
+def test_the_legend_names_the_sources_and_why_a_number_may_be_off(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "dssim", everywhere(3))
+    told = the_board(tmp_path, published=True).legend
+    start = told.index("[1] published: Zhang et al. 2018, arXiv 1801.03924v2, Table 5")
+    assert told[start + 1].startswith("[2] published: Czolbe et al. 2020")
+    assert told[start + 2].startswith("[3] published: PerceptualLossExperiments")
+    assert told[start + 3] == (
+        "↳ published for the row above, and how far the number measured here is above it; "
+        "! farther apart than expected"
+    )
+    assert "SSIM [1]: the paper does not say which colour space its SSIM works in" in told
+    assert not any("mixed input ranges" in line for line in told)  # of none that is shown
 
 
 def test_published_scores_are_shown_on_request_only(tmp_path: Path) -> None:
@@ -547,6 +649,126 @@ def test_where_nobody_published_scores_that_is_said(tmp_path: Path, name: str) -
     )
 
 
+# --- ranks ----------------------------------------------------------------------------------------
+
+
+def test_rows_have_the_places_they_may_have(tmp_path: Path) -> None:
+    counts = dict.fromkeys(BAPPS, 100)
+    for metric, right in (("a", {}), ("b", {"cnn": 89}), ("c", everywhere(20))):
+        run_2afc(tmp_path, metric, everywhere(90) | right, counts)
+    run_2afc(tmp_path, "part", everywhere(90), counts, undefined_on=("cnn",))
+    run_2afc(tmp_path, "odd", everywhere(90), counts, way="other")
+    board = the_board(tmp_path)
+    places = {row.name: row.standing for row in board.rows}
+    # a and b differ in one item (z = 1), both from c in hundreds
+    assert {n: (s.low, s.high) for n, s in places.items() if s} == {
+        "a": (1, 2), "b": (1, 2), "c": (3, 3),
+    }  # fmt: skip
+    table = tidy(tmp_path, View())
+    table = table[table["kind"] == "metric"]
+    ranked = table[table["rank_low"].notna()]
+    assert set(zip(ranked["name"], ranked["statistic"], ranked["sub_dataset"], strict=True)) == {
+        (name, "2afc", "macro") for name in "abc"
+    }
+    assert ranked.set_index("name")[["rank_low", "rank_high"]].loc["c"].tolist() == [3, 3]
+    assert ranked.set_index("name")["letters"].to_dict() == {"a": "a", "b": "a", "c": "b"}
+
+
+def test_a_single_metric_has_no_rank(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "a", everywhere(2))
+    board = the_board(tmp_path)
+    assert row_of(board, "a").standing is None
+    assert not any(line.startswith("rank") for line in board.legend)
+
+
+def test_what_has_no_score_has_no_rank(tmp_path: Path) -> None:
+    for metric in "ab":  # all votes are alike, so correlations with them are undefined
+        run_2afc(tmp_path, metric, everywhere(2))
+    board = the_board(tmp_path, statistic="srcc")
+    assert all(row.standing is None for row in board.rows)
+
+
+# --- cost -----------------------------------------------------------------------------------------
+
+
+def test_a_row_has_the_cost_that_its_run_says(tmp_path: Path) -> None:
+    run = run_2afc(tmp_path, "new", everywhere(2))
+    run_2afc(tmp_path, "old", everywhere(2))  # an older run says nothing
+    path = run.folder / "run.json"
+    info = json.loads(path.read_text()) | {"peak_memory_mb": 812.5}
+    info["metric"] |= {"parameters_count": 2_469_696, "weights_mb": 9.9}
+    path.write_text(json.dumps(info))
+    board = the_board(tmp_path, cost=True)
+    new, old = row_of(board, "new"), row_of(board, "old")
+    assert (new.peak_memory_mb, new.parameters_count, new.weights_mb) == (812.5, 2_469_696, 9.9)
+    assert (old.peak_memory_mb, old.parameters_count, old.weights_mb) == (None, None, None)
+    assert (
+        "peak MB: most memory of the process that measured it, which may have measured other "
+        "metrics too; params, weights: of the metric alone" in board.legend
+    )
+    assert not any("peak MB" in line for line in the_board(tmp_path).legend)
+    table = tidy(tmp_path, View()).set_index("name")
+    assert set(table.loc["new", "parameters_count"]) == {2_469_696}
+    assert table.loc[["old", "human-paper"], "weights_mb"].isna().all()
+
+
+def test_where_no_run_says_its_cost_that_is_said(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "old", everywhere(2))
+    assert (
+        "memory, parameters and weights: older runs do not say; measure them again"
+        in the_board(tmp_path, cost=True).legend
+    )
+
+
+# --- unreliable intervals -------------------------------------------------------------------------
+
+
+def test_intervals_of_few_items_are_unreliable(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "a", everywhere(9), {"traditional": 40, "cnn": 20})
+    board = the_board(tmp_path)
+    cells = row_of(board, "a").cells
+    assert {c: cell.unreliable for c, cell in cells.items()} == {
+        "macro": True, "traditional": False, "cnn": True,
+    }  # fmt: skip
+    assert board.legend[1] == "~ interval of fewer than 30 independent items: unreliable"
+
+
+def test_older_runs_do_not_say_what_is_unreliable(tmp_path: Path) -> None:
+    run = run_2afc(tmp_path, "a", everywhere(3))
+    path = run.folder / "scores.csv"
+    pd.read_csv(path).drop(columns="unreliable").to_csv(path, index=False, na_rep="nan")
+    board = the_board(tmp_path)
+    assert not any(cell.unreliable for row in board.rows for cell in row.cells.values())
+    assert not any("unreliable" in line for line in board.legend)
+    assert not tidy(tmp_path, View())["unreliable"].any()
+
+
+# --- 2AFC and JND ---------------------------------------------------------------------------------
+
+
+def test_how_2afc_and_jnd_go_together_is_told_where_both_are_shown(tmp_path: Path) -> None:
+    for k, metric in enumerate("abcd"):
+        run_2afc(
+            tmp_path, metric, {"noise": k, "blur": k}, {"noise": 4, "blur": 4}, name="ladder-2afc"
+        )
+        run_jnd(tmp_path, metric, [1, 2, 1, 2] if k else [2, 1, 2, 1])
+    (line,) = relations(tmp_path, View())
+    # 2AFC 0.2, 0.35, 0.5, 0.65; JND 0.5, 1, 1, 1
+    r = np.corrcoef([0, 1, 2, 3], [0.5, 1, 1, 1])[0, 1]
+    assert line.startswith(f"2AFC and JND over 4 metrics of ladder: Pearson {r:.3f} (")
+    assert line.endswith(f"), Spearman {3 / math.sqrt(15):.3f}")
+    assert relations(tmp_path, View("ladder")) == [line]
+    assert relations(tmp_path, View("ladder-jnd")) == []
+    assert relations(tmp_path, View(statistic="srcc")) == []
+    assert relations(tmp_path, View("ladder-jnd", statistic="map")) == []
+
+
+def test_too_few_metrics_say_nothing_of_how_protocols_go_together(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "a", {"noise": 1}, {"noise": 4}, name="ladder-2afc")
+    run_jnd(tmp_path, "a", [1, 2, 1, 2])
+    assert relations(tmp_path, View()) == []
+
+
 # --- choosing -------------------------------------------------------------------------------------
 
 
@@ -584,9 +806,7 @@ def test_unknown_names_are_answered_with_close_ones(results: Path) -> None:
     assert str(error.value) == "unknown dataset 'bap'; did you mean bapps?"
     with pytest.raises(PmbenchError) as error:
         boards(results, View(statistic="mAP"))
-    assert str(error.value) == (
-        "unknown statistic 'mAP'; known are: 2afc, hard_majority, krcc, map, plcc, srcc."
-    )
+    assert str(error.value) == "unknown statistic 'mAP'; did you mean map?"
     with pytest.raises(PmbenchError) as error:
         boards(results, View(dataset="ladder", statistic="2afc"))  # not one of JND
     assert str(error.value) == "unknown statistic '2afc'; known are: krcc, map, plcc, srcc."
@@ -598,7 +818,9 @@ def test_unknown_names_are_answered_with_close_ones(results: Path) -> None:
 def test_tidy_has_every_score_once_and_says_where_it_is_from(results: Path) -> None:
     table = tidy(results, View())
     assert list(table.columns) == [
-        "dataset", *COLUMNS, "family", "partial", "human_votes", "items_per_second", "signature",
+        "dataset", *COLUMNS, "family", "partial", "human_votes", "items_per_second",
+        "peak_memory_mb", "parameters_count", "weights_mb", "signature",
+        "rank_low", "rank_high", "letters",
     ]  # fmt: skip
     # 5 statistics × 8 places × 3 metrics and 3 human rows × 8 places; 4 × 4 × 2, and no people
     counts = table.groupby(["dataset", "kind"]).size().to_dict()
@@ -638,6 +860,37 @@ def test_tidy_of_one_dataset_and_of_none(results: Path) -> None:
     assert set(tidy(results, View("ladder"))["dataset"]) == {"ladder-jnd"}
     assert tidy(results / "nowhere", View()).empty
     assert tidy(results / "nowhere", View(published=True)).empty
+
+
+@pytest.mark.parametrize(("sort", "order"), [("macro", "dcab"), ("cnn", "acdb"), ("name", "abcd")])
+def test_tidy_rows_come_in_the_order_of_the_board(four: Path, sort: str, order: str) -> None:
+    table = tidy(four, View(sort=sort))
+    metrics = table[table["kind"] == "metric"]
+    assert "".join(dict.fromkeys(metrics["name"])) == order
+    everything = list(dict.fromkeys(zip(table["kind"], table["name"], strict=True)))
+    board = the_board(four, sort=sort)
+    assert everything == [(row.kind, row.name) for row in board.rows]
+
+
+def test_tidy_refuses_what_a_board_refuses(four: Path) -> None:
+    with pytest.raises(PmbenchError, match="unknown column to sort by 'colour'; did you mean"):
+        tidy(four, View(sort="colour"))
+
+
+def test_tidy_published_rows_say_what_they_are_the_same_as(tmp_path: Path) -> None:
+    run_2afc(tmp_path, "l2", everywhere(3))
+    table = tidy(tmp_path, View(published=True))
+    rows = table[table["kind"] == "published"]
+    assert set(rows["family"]) == {"published"}
+    mine = rows[rows["same_as"] == "l2"].set_index(["name", "sub_dataset"])
+    assert set(mine.index.get_level_values("name")) == {"L2 [2]", "L2 [3]"}
+    row = mine.loc[("L2 [2]", "cnn")]
+    assert (row["value"], row["measured_minus_published"]) == pytest.approx((0.7949, 0.65 - 0.7949))
+    assert row["note"].startswith("Czolbe et al. 2020, NeurIPS, ")
+    assert "mixed input ranges" in row["note"]
+    assert rows["n"].isna().all()
+    assert str(table["n"].dtype) == "Int64"  # 24, not 24.0
+    assert "same_as" not in tidy(tmp_path, View())
 
 
 def test_a_whole_number_of_items_per_second_is_fine(tmp_path: Path) -> None:

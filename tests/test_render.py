@@ -6,7 +6,7 @@ import io
 import json
 import math
 import re
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console, RenderableType
 from test_leaderboard import (
     BAPPS,
@@ -25,9 +26,9 @@ from test_leaderboard import (
     the_board,
 )
 
-from pmbench import bootstrap, exchange
+from pmbench import exchange
 from pmbench.board import Board, Cell, Row, View
-from pmbench.leaderboard import boards, tidy
+from pmbench.leaderboard import boards
 from pmbench.protocols import JND, TWO_AFC
 from pmbench.render import (
     forecast_to_rich,
@@ -38,13 +39,8 @@ from pmbench.render import (
     to_plain,
     to_rich,
 )
-
-
-@pytest.fixture(autouse=True)
-def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Intervals need not be good here."""
-    monkeypatch.setattr(bootstrap, "resamples", partial(bootstrap.resamples, count=20))
-
+from pmbench.render.cells import in_lines
+from pmbench.tidy import tidy
 
 WIDTHS = pytest.mark.parametrize("width", [80, 120])
 
@@ -70,16 +66,14 @@ def heads(lines: list[str]) -> list[list[str]]:
 
 
 def has_name(lines: list[str], name: str) -> bool:
-    """Say whether a name stands complete at the beginning of a line, or of two, broken."""
-    places = [len(name), *(i + 1 for i, c in enumerate(name) if c in "- ")]
-    for first, second in zip(lines, [*lines[1:], ""], strict=True):
-        for cut in places:
-            head, tail = name[:cut].rstrip(), name[cut:]
-            if re.match(re.escape(head) + r"(\s|$)", first) and re.match(
-                re.escape(tail) + r"(\s|$)", second if tail else ""
-            ):
-                return True
-    return False
+    """Say whether a name stands complete at the beginning of a line, or of several, broken."""
+    parts = in_lines(name, 13)
+    wholes = [[name], parts, ["↳ " + name], in_lines("↳ " + name, 13)]
+    return any(
+        all(line.startswith(part) for line, part in zip(lines[i:], whole, strict=False))
+        for whole in wholes
+        for i in range(len(lines) - len(whole) + 1)
+    )
 
 
 def table_row(lines: list[str], name: str) -> list[str]:
@@ -108,6 +102,8 @@ def bapps(tmp_path: Path) -> Path:
     "view",
     [
         {},
+        {"cost": True, "intervals": True, "published": True},
+        {"intervals": False},
         {"pooled": True},
         {"published": True},
         {"pooled": True, "published": True},
@@ -125,8 +121,13 @@ def test_a_board_fits_and_nothing_is_cut_off(bapps: Path, view: dict[str, Any], 
         assert has_name(lines, row.name), row.name
     shown = {word for head in heads(lines) for word in head}
     for column in board.columns:
-        assert {column, board.headers.get(column, column)} & shown, column
-    assert {"metric", "n", "items/s"} <= shown
+        parts = column.split("+")  # "traditional+" stands above "cnn"
+        parts = [part + "+" for part in parts[:-1]] + parts[-1:]
+        assert {column, board.headers.get(column, column)} & shown or all(
+            {part, part.replace("traditional", "trad")} & shown for part in parts
+        ), column
+    assert {"metric", "n"} <= shown
+    assert {"items/s"} <= shown or {"items", "/s"} <= shown
     for line in board.legend:  # wrapped, perhaps
         assert re.sub(r"\s", "", line) in re.sub(r"\s", "", "".join(lines))
 
@@ -143,19 +144,59 @@ def test_every_board_begins_with_its_name_and_marks(tmp_path: Path, width: int) 
 
 
 def test_a_wide_terminal_shows_full_names_and_all_intervals(bapps: Path) -> None:
-    lines = drawn(to_rich(the_board(bapps), 120), 120)
+    lines = drawn(to_rich(the_board(bapps), 150), 150)
     (head,) = heads(lines)
     assert {"traditional", "superres", "frameinterp"} <= set(head)
-    below = lines[[line.startswith("lpips-squeeze") for line in lines].index(True) + 1]
-    assert len(re.findall(r"\d+\.\d–\d+\.\d", below)) == 7
+    assert below_of(lines, "lpips-squeeze") == 7
+    assert any(line.startswith("watson-dft-color-deviance ") for line in lines)
+
+
+def below_of(lines: list[str], name: str) -> int:
+    """Return how many intervals stand below a metric's numbers."""
+    below = lines[[line.startswith(name) for line in lines].index(True) + 1]
+    return len(re.findall(r"\d+\.\d–\d+\.\d", below))
+
+
+@pytest.mark.parametrize(
+    ("intervals", "width", "shown"),
+    [(None, 80, 1), (None, 110, 1), (None, 120, 7), (False, 150, 0), (True, 150, 7)],
+)
+def test_intervals_are_shown_where_there_is_room_or_as_is_asked(
+    bapps: Path, intervals: bool | None, width: int, shown: int
+) -> None:
+    lines = drawn(to_rich(the_board(bapps, intervals=intervals), width), width)
+    assert below_of(lines, "lpips-squeeze") == shown
+
+
+def test_all_intervals_on_a_narrow_terminal_go_on_in_further_tables(bapps: Path) -> None:
+    lines = drawn(to_rich(the_board(bapps, intervals=True), 80), 80)
+    assert max(map(len, lines)) <= 80
+    rows = [i for i, line in enumerate(lines) if line.startswith("lpips-squeeze")]
+    assert len(rows) == 2
+    assert sum(len(re.findall(r"\d+\.\d–\d+\.\d", lines[i + 1])) for i in rows) == 7
+
+
+def test_what_has_nothing_to_show_in_a_further_table_is_not_in_it(bapps: Path) -> None:
+    board = the_board(bapps, cost=True)
+    costly = [
+        replace(row, weights_mb=9.87, parameters_count=2_469_696, peak_memory_mb=1234.5)
+        if row.name == "mmdpp"
+        else row
+        for row in board.rows
+    ]
+    lines = drawn(to_rich(replace(board, columns=["macro"], rows=costly), 44), 44)
+    assert len(heads(lines)) == 2
+    assert sum(line.startswith("human-paper ") for line in lines) == 1  # people have no cost
+    assert [line.split() for line in lines if line.startswith("mmdpp")][1][-2:] == ["2.47M", "9.9"]
+    # runs that do not say what they cost have no columns for it
+    assert "MB" not in {word for head in heads(drawn(to_rich(board, 80), 80)) for word in head}
 
 
 def test_a_narrow_terminal_shows_short_names_and_the_interval_of_the_macro(bapps: Path) -> None:
     lines = drawn(to_rich(the_board(bapps), 80), 80)
     (head,) = heads(lines)
     assert {"trad", "superr", "interp"} <= set(head)
-    below = lines[[line.startswith("lpips-squeeze") for line in lines].index(True) + 1]
-    assert len(re.findall(r"\d+\.\d–\d+\.\d", below)) == 1
+    assert below_of(lines, "lpips-squeeze") == 1
 
 
 @WIDTHS
@@ -205,7 +246,7 @@ def test_many_sub_datasets_go_on_in_further_tables(tmp_path: Path, width: int) -
     starts = [line for line in lines if line.startswith("mmdpp")]
     assert len(starts) == len(tables)
     numbers = [number for line in starts for number in line.split()[1:]]
-    assert numbers[:16] == ["50.0"] * 16  # the macro and fifteen sub-datasets
+    assert [n for n in numbers if "." in n][:16] == ["50.0"] * 16  # macro, fifteen sub-datasets
     assert lines.count(board.legend[0]) == 1
 
 
@@ -343,16 +384,26 @@ def test_markdown_is_a_well_formed_table(bapps: Path, view: dict[str, Any]) -> N
     assert lines[start - 1] == ""  # else it is no table
     table = [cells_of(line) for line in lines if line.startswith("|")]
     assert len(table) == 2 + len(board.rows)
-    assert {len(row) for row in table} == {1 + len(board.columns) + 2}
+    ranked = any(row.standing for row in board.rows)
+    assert {len(row) for row in table} == {1 + len(board.columns) + ranked + 2}
     assert table[1] == ["---"] + ["---:"] * (len(table[0]) - 1)
     end = start + len(table)
     assert all(line.startswith("|") for line in lines[start:end])
     assert lines[end] == ""
-    assert lines[end + 1 :] == [
-        *("- " + line.replace("*", r"\*") for line in board.legend),
+    told = [unescaped(line) for line in lines[end + 1 :]]
+    bold = ["- bold: best of its column"] * any("**" in cell for row in table[2:] for cell in row)
+    assert told == [
+        f"- {board.legend[0]}",
+        *bold,
+        *(f"- {line}" for line in board.legend[1:]),
         f"- `signature: {board.signature}`",
         "",
     ]
+
+
+def unescaped(text: str) -> str:
+    """Return what a line of Markdown shows."""
+    return re.sub(r"\\(.)", r"\1", text)
 
 
 def test_markdown_says_what_the_board_says(tmp_path: Path) -> None:
@@ -361,16 +412,18 @@ def test_markdown_says_what_the_board_says(tmp_path: Path) -> None:
     board = the_board(tmp_path)
     head, _, *rows = (cells_of(x) for x in to_markdown(board).split("\n") if x.startswith("|"))
     assert head == [
-        "metric", "2AFC macro", "traditional", "cnn", "superres", "deblur", "color", "frameinterp",
-        "n triplets", "items/s",
+        "metric", "2AFC macro", "rank", "traditional", "cnn", "superres", "deblur", "color",
+        "frameinterp", "n triplets", "items/s",
     ]  # fmt: skip
     by_name = {row[0]: row[1:] for row in rows}
     # (5·80 + 65)/6 = 77.5 and (5·35 + 80)/6 = 42.5; the best in bold
-    assert re.fullmatch(r"\*\*77\.5 \(\d\d\.\d–\d\d\.\d\)\*\*", by_name["a"][0])
-    assert by_name["a"][1:] == ["**80.0**", "65.0", *["**80.0**"] * 4, "24", "12"]
-    assert re.fullmatch(r"42\.5 \(\d\d\.\d–\d\d\.\d\)", by_name["b"][0])
-    assert by_name["b"][1:] == ["35.0", "**80.0**", *["35.0"] * 4, "24", "0.5"]
-    assert by_name["*human-majority*"] == ["80.0 (80.0–80.0)", *["80.0"] * 6, "24", ""]
+    assert re.fullmatch(r"\*\*77\.5 \(\\~\d\d\.\d–\d\d\.\d\)\*\*", by_name["a"][0])
+    assert by_name["a"][1:] == ["**1**", "**80.0**", "65.0", *["**80.0**"] * 4, "24", "12"]
+    assert re.fullmatch(r"42\.5 \(\\~\d\d\.\d–\d\d\.\d\)", by_name["b"][0])
+    assert by_name["b"][1:] == ["2", "35.0", "**80.0**", *["35.0"] * 4, "24", "0.5"]
+    assert by_name["*human-majority*"] == [
+        r"80.0 (\~80.0–80.0)", "", *["80.0"] * 6, "24", "",
+    ]  # fmt: skip
 
 
 def test_markdown_has_the_marks(tmp_path: Path) -> None:
@@ -384,13 +437,27 @@ def test_markdown_has_the_marks(tmp_path: Path) -> None:
 def test_markdown_escapes_what_would_be_markup(tmp_path: Path) -> None:
     run_2afc(tmp_path, "part", everywhere(4), undefined_on=("cnn",))
     text = to_markdown(the_board(tmp_path, published=True))
-    assert r"| part | 80.0\* (80.0–80.0) | 80.0 | n/a |" in text
-    assert r"| *lpips-alex \[Alex-lin\]* | 69.8 | 73.9 |" in text
+    assert r"| part | 80.0\* (\~80.0–80.0) | 80.0 | n/a |" in text
+    assert r"| *Alex-lin \[1\]* | 69.8 | 73.9 |" in text
     assert r"- \* over a part of the items only; the reasons:" in text
     run_2afc(tmp_path / "pipes", "l2", {"a|b": 2}, {"a|b": 2, "c": 2}, name="mine")
     table = [x for x in to_markdown(the_board(tmp_path / "pipes")).split("\n") if x.startswith("|")]
     assert {len(cells_of(line)) for line in table} == {6}
     assert r"a\|b" in table[0]
+
+
+@pytest.mark.parametrize("name", ["a|b", "_x_ *y*", "[z](u)", "~~s~~", "<b>&amp;", "`c`", "↳ \\"])
+def test_markdown_shows_any_name_as_it_is(tmp_path: Path, name: str) -> None:
+    run_2afc(tmp_path, "plain", everywhere(2))
+    board = the_board(tmp_path)
+    rows = [replace(row, name=name) if row.name == "plain" else row for row in board.rows]
+    text = to_markdown(replace(board, rows=rows, title=name, marks=[name], legend=[name]))
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+    shown = ["".join(c.content for c in t.children or ()) for t in tokens if t.type == "inline"]
+    assert shown.count(name) == 3  # the mark, the row, the legend
+    assert f"bapps-2afc-val: {name}" in shown
+    table = [t.type for t in tokens if t.type in ("th_open", "td_open", "tr_open")]
+    assert len(table) == (len(board.rows) + 1) * (1 + 1 + len(board.columns) + 2)
 
 
 # --- CSV and JSON ---------------------------------------------------------------------------------
@@ -415,11 +482,18 @@ def test_json_is_the_tidy_table_with_null_for_no_number(tmp_path: Path) -> None:
         "n": 0,
         "of": 4,
         "note": "not defined on 4 items: 63×63: needs at least 64 pixels a side; no items left",
+        "unreliable": False,
         "family": "other",
         "partial": False,
         "human_votes": True,
         "items_per_second": 12.5,
+        "peak_memory_mb": None,
+        "parameters_count": None,
+        "weights_mb": None,
         "signature": f"{WAY} || big#1f9c0000",
+        "rank_low": None,
+        "rank_high": None,
+        "letters": "",
     }
     macro = next(r for r in found if r["sub_dataset"] == "macro")
     assert (macro["value"], macro["n"], macro["of"]) == (pytest.approx(0.8), 20, 24)
@@ -432,8 +506,11 @@ def test_csv_has_the_documented_columns_with_n_and_signature(tmp_path: Path) -> 
     table = pd.read_csv(io.StringIO(str(tidy(tmp_path, View()).to_csv(index=False))))
     assert list(table.columns) == [
         "dataset", "kind", "name", "statistic", "sub_dataset", "value", "low", "high", "n", "of",
-        "note", "family", "partial", "human_votes", "items_per_second", "signature",
+        "note", "unreliable", "family", "partial", "human_votes", "items_per_second",
+        "peak_memory_mb", "parameters_count", "weights_mb", "signature",
+        "rank_low", "rank_high", "letters",
     ]  # fmt: skip
+    table = table[table["kind"] == "metric"]
     row = table[(table["statistic"] == "2afc") & (table["sub_dataset"] == "macro")].iloc[0]
     assert (row["value"], row["n"]) == (pytest.approx(0.65), 24)
     assert row["signature"] == f"{WAY} || a#1f9c0000"
@@ -480,7 +557,8 @@ def test_the_scores_of_a_file_fit(width: int) -> None:
     value = cnn.loc[cnn["statistic"] == "2afc", "value"].iloc[0] * 100
     row = table_row(lines, "cnn")
     assert row[0] == f"{value:.1f}"
-    assert re.fullmatch(r"\(\d+\.\d–\d+\.\d\)", row[1])
+    assert re.fullmatch(r"\(~\d+\.\d–\d+\.\d\)", row[1])  # of four items
+    assert "~ interval of fewer than 30 independent items: unreliable" in lines
     # votes are the same everywhere, so correlations are undefined
     assert row[3:] == ["n/a", "n/a", "n/a", "68.0", "60.0", "80.0", "4"]
     assert "plcc: without traditional, cnn, " in "\n".join(lines)
@@ -494,7 +572,7 @@ def test_a_long_name_in_a_file_gives_way_to_the_numbers(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert "…" not in "".join(lines)
     assert table_row(lines, "b") == [
-        "100.0", "(100.0–100.0)", "100.0", "n/a", "n/a", "n/a", "100.0", "100.0", "100.0", "2",
+        "100.0", "(~100.0–100.0)", "100.0", "n/a", "n/a", "n/a", "100.0", "100.0", "100.0", "2",
     ]  # fmt: skip
 
 

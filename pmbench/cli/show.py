@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pmbench.cli.common import Manifests, Results, app, console, let_speak
+from pmbench.cli.common import Manifests, app, console, let_speak
 
 if TYPE_CHECKING:
     from pmbench.board import View
@@ -21,9 +22,19 @@ class Format(StrEnum):
     md = "md"
     csv = "csv"
     json = "json"
+    latex = "latex"
+    html = "html"
 
 
 Dataset = Annotated[str | None, typer.Option("--dataset", "-d", help="Dataset or group.")]
+Folders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--results",
+        "--merge",
+        help="Folder of the runs [default: results]; repeated, all are read as one.",
+    ),
+]
 
 
 @app.command()
@@ -41,13 +52,21 @@ def leaderboard(
     ] = None,
     pooled: Annotated[bool, typer.Option("--pooled", help="Also over all items.")] = False,
     published: Annotated[
-        bool, typer.Option("--published", help="Also what papers report, marked.")
+        bool, typer.Option("--published", help="Also what papers report, and how far it is off.")
     ] = False,
     grouped: Annotated[
         bool | None,
         typer.Option("--group/--flat", help="By family; by default where there are many metrics."),
     ] = None,
-    results: Results = Path("results"),
+    intervals: Annotated[
+        bool | None,
+        typer.Option(help="Of every score, or of none; by default where there is room."),
+    ] = None,
+    cost: Annotated[bool, typer.Option("--cost", help="Also memory, parameters, weights.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse rows that were measured in different ways.")
+    ] = False,
+    results: Folders = None,
     manifests: Manifests = None,
 ) -> None:
     """Show the scores of all runs.
@@ -59,30 +78,54 @@ def leaderboard(
     `pmbench leaderboard -d bapps-2afc-val --published --sort cnn`
 
     `pmbench leaderboard --format md -o leaderboard.md`
+
+    `pmbench leaderboard --format latex --no-intervals -o table.tex`
+
+    `pmbench leaderboard --merge laptop/results --merge server/results --strict`
     """
     from pmbench.board import View
     from pmbench.files import write_text
 
     let_speak("PMBENCH_MANIFESTS", manifests)
-    view = View(dataset, statistic, pooled, published, sort, grouped)
+    folders = results or [Path("results")]
+    view = View(
+        dataset, statistic, pooled, published, sort, grouped,
+        intervals=intervals, cost=cost, strict=strict,
+    )  # fmt: skip
+    if output is None and form is Format.table:
+        print_boards(folders, view)
+        return
+    text = written(folders, view, form)
+    _tell(folders, view)
     if output is not None:
-        write_text(output, written(results, view, form))
-    elif form is Format.table:
-        print_boards(results, view)
+        write_text(output, text)
     else:
-        typer.echo(written(results, view, form), nl=False)
+        typer.echo(text, nl=False)
 
 
-def print_boards(results: Path, view: View) -> None:
+def print_boards(results: Path | Sequence[Path], view: View) -> None:
     """Print a board for each dataset, as wide as the terminal is."""
-    from pmbench.leaderboard import boards
+    from pmbench.leaderboard import boards, relations
     from pmbench.render import to_rich
 
     terminal = console()
-    tell_damaged(results)
-    for board in boards(results, view):
+    made = boards(results, view)
+    _tell(results, view)
+    for board in made:
         terminal.print(to_rich(board, terminal.width))
         terminal.print()
+    for line in relations(results, view):
+        terminal.print(line, markup=False)
+
+
+def _tell(results: Path | Sequence[Path], view: View) -> None:
+    """Say which runs are left out, since they cannot be read or are there twice."""
+    from pmbench.merging import folders, gather
+
+    for folder in folders(results):
+        tell_damaged(folder)
+    for sentence in gather(results, view.dataset, view.variants).told:
+        typer.secho(sentence, fg="yellow", err=True)
 
 
 def tell_damaged(results: Path) -> None:
@@ -93,15 +136,26 @@ def tell_damaged(results: Path) -> None:
         typer.secho(f"left out: {sentence}", fg="yellow", err=True)
 
 
-def written(results: Path, view: View, form: Format) -> str:
+def written(results: Path | Sequence[Path], view: View, form: Format) -> str:
     """Return the leaderboard as text for a file or a pipe."""
     from pmbench import render
-    from pmbench.leaderboard import boards, tidy
+    from pmbench.leaderboard import boards, relations
+    from pmbench.tidy import tidy
 
-    made = boards(results, view)  # also refuses what the view gets wrong
-    if form is Format.md:
-        return "\n".join(render.to_markdown(board) for board in made)
-    if form is Format.table:
-        return "\n".join(render.to_plain(board) for board in made)
-    table = tidy(results, view)
-    return str(table.to_csv(index=False)) if form is Format.csv else render.to_json(table) + "\n"
+    if form in (Format.csv, Format.json):
+        table = tidy(results, view)
+        if table.empty:
+            boards(results, view)  # says what is missing
+        return (
+            str(table.to_csv(index=False)) if form is Format.csv else render.to_json(table) + "\n"
+        )
+    made, notes = boards(results, view), relations(results, view)
+    if form is Format.html:
+        return render.to_html(made, notes)
+    draw = {
+        Format.md: render.to_markdown,
+        Format.table: render.to_plain,
+        Format.latex: render.to_latex,
+    }[form]
+    comment = {Format.md: "{}\n", Format.table: "{}\n", Format.latex: "% {}\n"}[form]
+    return "\n".join([*map(draw, made), *map(comment.format, notes)])

@@ -1,0 +1,172 @@
+"""Runs -> the rows of a board, and their order."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pmbench.agreement import ones
+from pmbench.board import Cell, Row
+from pmbench.protocols import PROTOCOLS, Statistic
+from pmbench.ranking import standings
+from pmbench.runs import Run
+from pmbench.together import way
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rows of metrics and people."""
+
+    rows: list[Row]
+    usual: str  # the protocol part of the latest signature, which rows are marked for not having
+
+
+def measured(runs: list[Run], statistic: Statistic, columns: list[str]) -> Measured:
+    """Return the rows of metrics and people, with their standings."""
+    usual = usual_way(runs)
+    rows: dict[tuple[str, str], Row] = {}
+    for run in runs:
+        for row in _rows(run, statistic, columns):
+            other = way(run) != usual
+            if other and row.kind == "human":  # other items, perhaps: not the people of this table
+                continue
+            rows[row.name, way(run)] = replace(row, other_protocol=other)
+    if not runs[0].info["dataset"]["human_votes"]:
+        rows = {key: row for key, row in rows.items() if row.kind != "human"}
+    places = standings([run for run in runs if way(run) == usual], statistic)
+    ranked = [
+        replace(
+            row, standing=None if row.other_protocol or _unscored(row) else places.get(row.name)
+        )
+        for row in rows.values()
+    ]
+    return Measured(ranked, usual)
+
+
+def _unscored(row: Row) -> bool:
+    """Say whether a row has no macro score."""
+    return math.isnan(row.cells["macro"].value)
+
+
+def usual_way(runs: Sequence[Run]) -> str:
+    """Return the protocol part of the latest signature.
+
+    What was measured last is what there is now; older runs may be of items that have changed.
+    """
+    ways = Counter(way(run) for run in runs)
+    last: dict[str, str] = {}
+    for run in runs:
+        last[way(run)] = max(last.get(way(run), ""), str(run.info.get("finished", "")))
+    return max(ways, key=lambda one: (last[one], ways[one]))
+
+
+def _rows(run: Run, statistic: Statistic, columns: list[str]) -> list[Row]:
+    """Return the rows that a run holds: of its metric and, for the main statistic, of people."""
+    table = run.scores()
+    table = table[table["statistic"] == statistic.name]
+    rows = []
+    for (kind, name), part in table.groupby(["kind", "name"], sort=False):
+        places = {str(record["sub_dataset"]): record for record in part.to_dict("records")}
+        cells = {column: _cell(places[column]) for column in columns if column in places}
+        n, of = int(places["macro"]["n"]), int(run.info["dataset"]["of"])
+        if kind == "human":
+            rows.append(Row(str(name), "human", cells, n, of, family="people"))
+            continue
+        cells |= {
+            column: Cell(pooled_over(run, statistic, column.split("+")))
+            for column in columns
+            if column not in places and "+" in column
+        }
+        facts = run.info["metric"]
+        rows.append(
+            Row(
+                run.metric,
+                "metric",
+                cells,
+                n,
+                of,
+                speed=run.info["items_per_second"],
+                family=family(run),
+                peak_memory_mb=run.info.get("peak_memory_mb"),
+                parameters_count=facts.get("parameters_count"),
+                weights_mb=facts.get("weights_mb"),
+            )
+        )
+    return rows
+
+
+def _cell(record: dict[Hashable, Any]) -> Cell:
+    return Cell(
+        value=float(record["value"]),
+        low=float(record["low"]),
+        high=float(record["high"]),
+        note=str(record["note"]),
+        part=_in_part(record),
+        unreliable=bool(record.get("unreliable", False)),  # older runs do not say
+    )
+
+
+def _in_part(record: dict[Hashable, Any]) -> bool:
+    """Say whether a score lacks items, or a macro score sub-datasets, that others may have."""
+    fewer = record["n"] < record["of"] or record["sub_dataset"] == "macro"
+    return bool(record["note"]) and fewer and not math.isnan(record["value"])
+
+
+def pooled_over(run: Run, statistic: Statistic, subs: Sequence[str]) -> float:
+    """Return a statistic over the items of several sub-datasets at once, NaN where there are none.
+
+    Items on which the metric is not defined are left out.
+    """
+    items, distances = run.distances()
+    here = np.isin(np.array(items.sub_names, object)[items.sub], list(subs))
+    here &= np.isfinite(distances).all(axis=1)
+    if not here.any():
+        return math.nan
+    return float(statistic.value(distances[here], items.p[here], ones(int(here.sum())))[0])
+
+
+def family(run: Run) -> str:
+    """Return what a run's metric is grouped with."""
+    return str(run.info["metric"].get("family", "other"))
+
+
+def unit(protocol: str) -> str:
+    """Return what the items of a protocol are called: "triplets" or "pairs"."""
+    return "triplets" if len(PROTOCOLS[protocol].pairs) == 2 else "pairs"
+
+
+def in_order(rows: list[Row], sort: str, columns: list[str], grouped: bool) -> list[Row]:
+    """Return the rows by falling score (n/a last), rising name, or falling speed.
+
+    Grouped, a family stands where its first row would; people and papers come first and last. A
+    published row stands below the measured one that it belongs to.
+    """
+    column = sort if sort in columns else "macro"  # a sub-dataset of another board
+
+    def place(row: Row) -> tuple[float, str]:
+        if sort == "name":
+            return 0.0, row.name
+        if sort in ("speed", "items/s"):
+            return -(row.speed or 0), ""
+        value = row.cells.get(column, Cell(math.nan)).value
+        return (math.inf if math.isnan(value) else -value), ""
+
+    flat = sorted((row for row in rows if not row.beside), key=place)
+    if grouped:
+        ends = {"people": -1, "published": len(flat)}
+        first = {row.family: i for i, row in reversed(list(enumerate(flat)))} | ends
+        flat = sorted(flat, key=lambda row: first[row.family])
+    below: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.beside:
+            below.setdefault(row.beside, []).append(row)
+    return [
+        one
+        for row in flat
+        for one in (row, *(() if row.other_protocol else below.get(row.name, ())))
+    ]
