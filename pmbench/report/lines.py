@@ -1,0 +1,193 @@
+"""The chart of agreement against how unanimous people were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from pmbench import agreement
+from pmbench.agreement import Array
+from pmbench.report import unanimity
+from pmbench.report.charts import (
+    HEIGHT,
+    LABEL,
+    WIDTH,
+    Axis,
+    Figure,
+    Layers,
+    apart,
+    around,
+    drawn,
+    framed,
+    known,
+    upright,
+)  # fmt: skip
+from pmbench.report.content import FRESH, MAJORITY, Section, page_of, varied
+from pmbench.report.svg import TOP
+from pmbench.report.unanimity import Bin, Mean
+
+_LINES = 5  # metrics
+_BUILT = {"0 of 1": "different", "1 of 1": "the same"}  # where nobody was asked
+_ROOM = 110  # pixels to the right of the frame, for names
+Lines = dict[str, list[Mean | None]]
+
+
+def against_unanimity(section: Section) -> Figure | str:
+    """Return agreement by unanimity: 2AFC scores, or how far apart JND pairs are put.
+
+    Or why it is not drawn.
+    """
+    items, distances = section.measured
+    two = len(section.protocol.pairs) == 2
+    bins = unanimity.majorities(items) if two else unanimity.agreements(items)
+    if not section.judged:
+        bins = [replace(group, label=_BUILT.get(group.label, group.label)) for group in bins]
+    if len(bins) < 2:
+        return _all_alike(section)
+    lines: Lines = {}
+    for row in varied(section, _LINES):
+        d = distances[row.name]
+        values = _agreement(d, items.p) if two else unanimity.farness(d[:, 0])
+        lines[row.name] = unanimity.over(bins, items, values)
+    if two and section.judged:
+        fresh = agreement.human_fresh(items.p, items.votes.astype(float))
+        lines[FRESH] = unanimity.over(bins, items, fresh)
+        lines[MAJORITY] = unanimity.over(bins, items, agreement.human_majority(items.p))
+    lines = {name: means for name, means in lines.items() if any(means)}
+    title = "Where people agree with one another" if two else "How far apart pairs are put"
+    return Figure(
+        title=title,
+        svg=drawn(
+            _chart(bins, lines, two, _asked(two, section.judged)), _alternative(bins, lines, two)
+        ),
+        caption=_caption(two, section),
+    )
+
+
+def _all_alike(section: Section) -> str:
+    what = "Agreement against how unanimous people were is not shown"
+    if not section.judged:
+        return f"{what}: nobody was asked."
+    return f"{what}: they were equally unanimous on all of the {section.board.unit}."
+
+
+def _agreement(d: Array, p: Array) -> Array:
+    scores = agreement.two_afc_items(d[:, 0], d[:, 1], p)
+    return np.where(np.isfinite(d).all(axis=1), scores, np.nan)
+
+
+def _asked(two: bool, judged: bool) -> str:
+    if not judged:
+        return "by construction"
+    return "people in the majority" if two else 'people who said "same"'
+
+
+def _chart(bins: list[Bin], lines: Lines, two: bool, asked: str) -> Layers:
+    points = _points(bins, lines)
+    what = "agreement, %" if two else "% of all pairs that are nearer"
+    y = around(f"{what} →", [*points["low"].clip(lower=0), *points["high"].clip(upper=100)])
+    across = alt.X(
+        "x:N",
+        title=f"{asked} →",
+        sort=[_label(group) for group in bins],
+        axis=alt.Axis(labelAngle=0, grid=False, labelExpr="split(datum.label, '|')"),
+        scale=alt.Scale(type="point", padding=0.3),
+    )
+    up = upright(y, "y:Q")
+    colour = alt.Color("colour:N", scale=None)
+    base = alt.Chart(points)
+    layers: list[alt.Chart] = [
+        base.transform_filter(alt.datum.metric == name)
+        .mark_line(strokeWidth=1.5, strokeDash=[2, 3] if name == MAJORITY else [1, 0], aria=False)
+        .encode(x=across, y=up, color=colour)
+        for name in lines
+    ]
+    metrics = base.transform_filter("datum.page != ''")
+    layers += [
+        metrics.mark_rule(strokeWidth=1, opacity=0.45, aria=False).encode(
+            x=across, y=upright(y, "low:Q"), y2="high:Q", color=colour
+        ),
+        metrics.mark_point(filled=True, size=36, opacity=1).encode(
+            x=across, y=up, color=colour, href="page:N", description="said:N"
+        ),
+        _ends(points, _label(bins[-1]), across, y),
+    ]
+    return framed(layers, WIDTH - _ROOM)
+
+
+def _points(bins: list[Bin], lines: Lines) -> pd.DataFrame:
+    metrics = [name for name in lines if name not in (FRESH, MAJORITY)]
+    return pd.DataFrame(
+        [
+            {
+                "metric": name,
+                "x": _label(group),
+                "y": 100 * one.value,
+                "low": 100 * known(one.low, one.value),
+                "high": 100 * known(one.high, one.value),
+                "said": f"{name}, {group.label}: {100 * one.value:.1f} %, n = {one.n:,}",
+                "colour": f"var(--line-{metrics.index(name) + 1})"
+                if name in metrics
+                else "var(--people)",
+                "page": TOP + page_of(name) if name in metrics else "",
+            }
+            for name, means in lines.items()
+            for group, one in zip(bins, means, strict=True)
+            if one is not None
+        ]
+    )
+
+
+def _label(group: Bin) -> str:
+    return f"{group.label}|n = {len(group):,}"
+
+
+def _ends(points: pd.DataFrame, last_bin: str, across: alt.X, y: Axis) -> alt.Chart:
+    """Return the names of lines at their right ends, apart from one another."""
+    last = points[points["x"] == last_bin].copy()
+    last["at"] = apart(last["y"].tolist(), LABEL * (y.high - y.low) / HEIGHT)
+    drawn_names: alt.Chart = (
+        alt.Chart(last)
+        .mark_text(align="left", dx=9, fontSize=11, aria=False)
+        .encode(
+            x=across,
+            y=upright(y, "at:Q"),
+            text="metric:N",
+            color=alt.Color("colour:N", scale=None),
+        )
+    )
+    return drawn_names
+
+
+def _alternative(bins: list[Bin], lines: Lines, two: bool) -> str:
+    name, means = next(iter(lines.items()))
+    what = "agreement with people" if two else "distances"
+    said = f"Line chart of the {what} of {', '.join(lines)}, by how people voted."
+    if means[0] is None or means[-1] is None:
+        return said
+    return (
+        f"{said} Of {name} it goes from {100 * means[0].value:.0f} % at {bins[0].label} "
+        f"to {100 * means[-1].value:.0f} % at {bins[-1].label}."
+    )
+
+
+def _caption(two: bool, section: Section) -> str:
+    which = "Good metrics of different families, over all sub-datasets at once. "
+    if not two:
+        what = "people tell apart" if section.judged else "differs"
+        return (
+            f"{which}Distances have no common unit, so a pair stands where the share of all pairs "
+            f"puts it that are nearer. The steeper the fall, the better a metric tells apart what "
+            f"{what}."
+        )
+    people = (
+        " One person agrees with the others as human-fresh does (100 % on the right, where "
+        "all did); nobody can be above human-majority."
+    )
+    return (
+        f"{which}Where people are divided nobody can agree with all of them; it is the errors on "
+        f"the right that count against a metric.{people * section.judged}"
+    )
