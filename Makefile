@@ -6,10 +6,15 @@ VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
 SOURCES := pmbench tests tools benchmarks
+# metrics that need no download and are quick: those of tests/baselines/ladder.json
+REGRESSED := l1,l2,l2-lab,psnr,grad,grad-rgb,lap1,ssim,dssim-lab,patch-rbf-3,patch-rbf-11,mmdpp,$\
+watson-dct-initial,net-alex-random,net-squeeze-random,alex-loss-1-random
+# of `pmbench check`, such as --summary FILE
+CHECK_OPTIONS ?=
 # a missing reference file fails where the reference material is there at all
 export PMBENCH_REQUIRE_SHARED := $(if $(wildcard ../shared),1,$(PMBENCH_REQUIRE_SHARED))
 
-.PHONY: help demo test check slow bench clean
+.PHONY: help demo test check regress slow bench clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -17,7 +22,7 @@ help:  ## say what there is
 demo: $(VENV)/.installed  ## install, run MMD++ on the built-in data, show the leaderboard
 	$(BIN)/pmbench eval --metric mmdpp
 
-test: check  ## install and run everything that must pass: lint, types, contracts, tests
+test: check regress  ## install and run everything that must pass: lint, types, contracts, scores, tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not slow"
 
 check: $(VENV)/.installed-dev  ## lint, format, types, import contracts
@@ -25,6 +30,11 @@ check: $(VENV)/.installed-dev  ## lint, format, types, import contracts
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+regress: $(VENV)/.installed-dev  ## are scores on the built-in data those of the committed baseline?
+	rm -rf build/regress
+	$(BIN)/pmbench eval -m $(REGRESSED) -d ladder --fresh --results build/regress >/dev/null
+	$(BIN)/pmbench check --baseline tests/baselines/ladder.json --results build/regress $(CHECK_OPTIONS)
 
 slow: $(VENV)/.installed-dev  ## the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -1,0 +1,251 @@
+"""``pmbench baseline`` and ``pmbench check``: were scores or distances moved, and by how much?"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pmbench.cli.common import (
+    CHECK_FAILED,
+    AsJson,
+    Datasets,
+    Manifests,
+    Results,
+    app,
+    console,
+    let_speak,
+    split,
+)  # fmt: skip
+from pmbench.cli.show import tell_damaged
+from pmbench.errors import PmbenchError, unknown
+
+if TYPE_CHECKING:
+    from pmbench.findings import Findings
+    from pmbench.regress import Rules
+    from pmbench.runs import Run
+
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", "-m", help="Only these; repeat, or separate by commas."),
+]
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What --metric and --dataset ask for; empty: everything."""
+
+    metrics: tuple[str, ...]
+    datasets: tuple[str, ...]
+
+    def holds(self, dataset: str, metric: str) -> bool:
+        plain = dataset.partition("@")[0]  # a dataset's name stands for its variants too
+        of_dataset = not self.datasets or dataset in self.datasets or plain in self.datasets
+        return of_dataset and (not self.metrics or metric in self.metrics)
+
+
+def _chosen(
+    metric: list[str] | None,
+    dataset: list[str] | None,
+    metrics: Collection[str],
+    datasets: Collection[str],
+) -> _Chosen:
+    """Return what was asked for, groups resolved. Raises PmbenchError for what is not known."""
+    from pmbench import manifest
+
+    groups = manifest.groups()
+    plain = {name.partition("@")[0] for name in datasets}
+    wanted: list[str] = []
+    for name in split(dataset):
+        if name in groups:
+            wanted += [member.name for member in groups[name]]
+        elif name in datasets or name in plain:
+            wanted.append(name)
+        else:
+            raise unknown("dataset", name, [*datasets, *groups])
+    for name in (names := split(metric)):
+        if name not in metrics:
+            raise unknown("metric", name, metrics)
+    return _Chosen(tuple(names), tuple(wanted))
+
+
+def _runs(results: Path) -> list[Run]:
+    """Return all runs. Raises PmbenchError where there are none."""
+    from pmbench.runs import find
+
+    tell_damaged(results)
+    if not (runs := find(results)):
+        raise PmbenchError(
+            f"no runs in {results}; make some with `pmbench eval`, or name another folder with "
+            "--results"
+        )
+    return runs
+
+
+@app.command()
+def baseline(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write (JSON).")],
+    metric: Metrics = None,
+    dataset: Datasets = None,
+    results: Results = Path("results"),
+) -> None:
+    """Write the scores and distances of runs into a file, for `pmbench check --baseline`.
+
+    It is text, made to be committed: what a change of the code does to a score is then seen in
+    its diff. A file that is there is replaced.
+
+    Examples:
+
+    `pmbench baseline -o baseline.json`
+
+    `pmbench baseline -o tests/ladder.json -d ladder -m mmdpp,ssim`
+    """
+    from pmbench.baseline import write
+
+    runs = _runs(results)
+    chosen = _chosen(metric, dataset, {run.metric for run in runs}, {run.dataset for run in runs})
+    kept = [run for run in runs if chosen.holds(run.dataset, run.metric)]
+    if not kept:
+        raise PmbenchError(
+            f"no run in {results} is of these metrics on these datasets; there are "
+            + ", ".join(f"{run.dataset}/{run.metric}" for run in runs)
+        )
+    before = _stands_in(output)
+    write(output, kept)
+    if gone := sorted(before - {(run.dataset, run.metric) for run in kept}):
+        names = ", ".join(f"{name} on {where}" for where, name in gone)
+        typer.secho(f"no longer in {output}: {names}", fg="yellow", err=True)
+    size = output.stat().st_size / 1000
+    typer.echo(f"{output}: {len(kept):,} run{'s' * (len(kept) != 1)}, {size:,.0f} kB")
+
+
+def _stands_in(path: Path) -> set[tuple[str, str]]:
+    """Return what a baseline that is to be replaced holds; nothing where it cannot be read."""
+    from pmbench.baseline import read
+
+    try:
+        return {(entry.dataset, entry.metric) for entry in read(path).runs}
+    except PmbenchError:  # what is damaged, or not there, is replaced
+        return set()
+
+
+@app.command()
+def check(
+    against: Annotated[
+        Path | None,
+        typer.Option("--baseline", help="Compare with this file (see `pmbench baseline`)."),
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Compare with what papers report.")
+    ] = False,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Points by which a score may change; 0.1 by default.", metavar="POINTS"),
+    ] = None,
+    allow_changed: Annotated[
+        bool, typer.Option("--allow-changed", help="Distances may change, if scores are no worse.")
+    ] = False,
+    metric: Metrics = None,
+    dataset: Datasets = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML.")] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(help='Also append Markdown, as to "$GITHUB_STEP_SUMMARY".'),
+    ] = None,
+    as_json: AsJson = False,
+    results: Results = Path("results"),
+    manifests: Manifests = None,
+) -> None:
+    """Compare the runs there are with a baseline, or with published scores.
+
+    A metric is *worse* or *better* if its score changed by more than the tolerance and the paired
+    95 % interval of the change excludes zero; *changed* if a distance moved by more than another
+    machine may cause; *missing* if there is no run of it; *not comparable* if it was measured on
+    other items or in another way. *Better*, *new* and *same* pass, and the others exit with 1.
+
+    With --published, a row of a paper is *reproduced* if all its scores are within the tolerance
+    that the dataset's manifest states. That says whether an installation gives the papers' numbers.
+
+    Examples:
+
+    `pmbench check --baseline baseline.json`
+
+    `pmbench check --baseline baseline.json --junit check.xml --summary "$GITHUB_STEP_SUMMARY"`
+
+    `pmbench check --published --metric lpips-alex,net-vgg`
+    """
+    from pmbench.files import write_text
+    from pmbench.findings_text import to_json, to_junit, to_markdown, to_rich
+    from pmbench.regress import TOLERANCE, Rules
+
+    let_speak("PMBENCH_MANIFESTS", manifests)
+    if (against is None) == (not published):
+        raise PmbenchError(
+            "pmbench check needs one thing to compare with: --baseline FILE, or --published"
+        )
+    if published and (tolerance is not None or allow_changed):
+        raise PmbenchError(
+            "--tolerance and --allow-changed go with --baseline; published scores have tolerances "
+            "of their own, in the dataset's manifest"
+        )
+    if against is None:
+        found = _against_papers(metric, dataset, results)
+    else:
+        rules = Rules(TOLERANCE if tolerance is None else tolerance, allow_changed)
+        found = _against_baseline(against, metric, dataset, results, rules)
+    if junit is not None:
+        write_text(junit, to_junit(found))
+    if summary is not None:
+        with summary.open("a", encoding="utf-8") as file:
+            file.write(to_markdown(found) + "\n")
+    if as_json:
+        typer.echo(to_json(found))
+    else:
+        console().print(to_rich(found))
+    if found.failed:
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _against_baseline(
+    path: Path, metric: list[str] | None, dataset: list[str] | None, results: Path, rules: Rules
+) -> Findings:
+    from pmbench.baseline import measured, read
+    from pmbench.regress import check as compare
+
+    known, runs = read(path).runs, _runs(results)
+    chosen = _chosen(
+        metric,
+        dataset,
+        {entry.metric for entry in known} | {run.metric for run in runs},
+        {entry.dataset for entry in known} | {run.dataset for run in runs},
+    )
+    entries = [entry for entry in known if chosen.holds(entry.dataset, entry.metric)]
+    current = [run for run in runs if chosen.holds(run.dataset, run.metric)]
+    if not (entries or current):
+        raise PmbenchError(
+            f"nothing to compare: neither {path} nor {results} holds these metrics on these "
+            "datasets; leave out --metric or --dataset to compare everything"
+        )
+    where = "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
+    accept = f"pmbench baseline -o {shlex.quote(str(path))}{where}"
+    return compare(str(path), entries, [measured(run) for run in current], rules, accept)
+
+
+def _against_papers(metric: list[str] | None, dataset: list[str] | None, results: Path) -> Findings:
+    from pmbench import manifest
+    from pmbench.reproduce import reproduce
+
+    entries, runs = list(manifest.datasets().values()), _runs(results)
+    in_papers = {row.metric or row.human or "" for entry in entries for row in entry.published}
+    chosen = _chosen(
+        metric,
+        dataset,
+        (in_papers | {run.metric for run in runs}) - {""},
+        [entry.name for entry in entries],
+    )
+    asked = [entry for entry in entries if entry.name in (chosen.datasets or [entry.name])]
+    return reproduce(asked, runs, chosen.metrics, results)

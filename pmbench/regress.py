@@ -1,0 +1,246 @@
+"""Runs against a baseline: which metrics are worse or better, changed, missing, new, or the same.
+
+A score that moved is called *worse* or *better* only where it moved by more than the tolerance and
+the paired bootstrap interval of the change excludes zero: a few items that tip over do neither.
+Short of that a metric has *changed* if a distance moved by more than another machine may cause.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pmbench.agreement import Array
+from pmbench.baseline import Entry, Measured
+from pmbench.errors import PmbenchError
+from pmbench.findings import Change, Findings, Verdict
+from pmbench.paired import difference, joint
+from pmbench.together import PARTS
+
+TOLERANCE = 0.1  # points: the last digit that papers print
+_USUAL = 1e-5  # relative move of a distance that another machine may cause, where nobody says
+# A distance below this share of the typical one is measured by that instead: what rounding leaves
+# of a difference of almost equal features does not shrink with it.
+_FLOOR = 0.1
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is let pass: a change of scores up to ``tolerance`` points, and perhaps of distances."""
+
+    tolerance: float = TOLERANCE
+    allow_changed: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < math.inf:
+            raise PmbenchError(
+                f"--tolerance {self.tolerance:g}: expected points of a percent score, 0 or more"
+            )
+
+    def fails(self, verdict: Verdict) -> bool:
+        """Say whether a verdict makes the check fail."""
+        always = verdict in ("worse", "missing", "not comparable")
+        return always or (verdict == "changed" and not self.allow_changed)
+
+
+def check(
+    against: str, known: Sequence[Entry], current: Sequence[Measured], rules: Rules, accept: str
+) -> Findings:
+    """Compare runs with the blocks of a baseline, which is called ``against``.
+
+    ``accept`` is the command that makes the runs the baseline.
+    """
+    by_key = {(its.dataset, its.metric): its for its in current}
+    found = [
+        compare(entry, now, rules)
+        if (now := by_key.pop((entry.dataset, entry.metric), None)) is not None
+        else _missing(entry, against)
+        for entry in known
+    ]
+    found += [_new(its, against) for its in by_key.values()]
+    found.sort(key=lambda one: (one.dataset, one.name))
+    return Findings(
+        against, tuple(found), _told(found, against, accept), any(f.fails for f in found)
+    )
+
+
+def compare(entry: Entry, now: Measured, rules: Rules) -> Change:
+    """Return how a metric does beside its block in a baseline."""
+    sign = _Sign(entry, now)
+    plain = Change(entry.dataset, entry.metric, "same", False, before=entry.scores.get("macro"))
+    if (why := sign.not_comparable()) is not None:
+        return replace(plain, verdict="not comparable", fails=True, told=why)
+    before = entry.distances.array()
+    allowed = next(t for t in (now.tolerance, entry.tolerance, _USUAL) if t is not None)
+    moves = relative_moves(before, now.distances)
+    moved = float(moves.max())
+    score = _Score.of(now, before)
+    # what no more than rounding did is no change, whichever way almost equal distances tip
+    stirred = moved > min(allowed, _USUAL)
+    verdict: Verdict = "changed" if moved > allowed else "same"
+    words = [_moves_in_words(moves, now, allowed)] if moved > allowed else []
+    if stirred and score.exceeds(rules.tolerance):
+        verdict = "worse" if score.change < 0 else "better"
+        words.insert(0, f"by {score}")
+    words += sign.remarks(changed=verdict != "same")
+    return replace(
+        plain,
+        verdict=verdict,
+        fails=rules.fails(verdict),
+        told="; ".join(words),
+        now=_number(score.now),
+        change=_number(score.change),
+        low=_number(score.low),
+        high=_number(score.high),
+        moved=moved,
+        allowed=allowed,
+    )
+
+
+def relative_moves(before: Array, now: Array) -> Array:
+    """Return how far each distance (n, pairs) moved, relative to what it was; ∞ where it is new.
+
+    Distances below a tenth of the typical (median) one are measured by that tenth.
+    """
+    gone, come = np.isnan(before), np.isnan(now)
+    sizes = np.abs(before[~gone])
+    floor = _FLOOR * float(np.median(sizes)) if len(sizes) else 0.0
+    step = np.abs(now - before)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moves = step / np.maximum(np.abs(before), floor)
+    moves[step == 0] = 0.0  # also of distances that are all zero
+    moves[gone & come] = 0.0
+    moves[gone != come] = np.inf
+    return moves
+
+
+@dataclass(frozen=True)
+class _Score:
+    """The main score's change, now minus before, in points; NaN where one is undefined."""
+
+    now: float
+    change: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, its: Measured, before: Array) -> _Score:
+        statistic = its.protocol.statistics[0]
+        both = np.isfinite(before).all(axis=1) & np.isfinite(its.distances).all(axis=1)
+        now = 100 * its.scores().get("macro", math.nan)
+        if np.array_equal(before, its.distances, equal_nan=True) or not both.any():
+            still = math.nan if math.isnan(now) else 0.0
+            return cls(now, still, still, still)
+        sides = {"before": before, "now": its.distances}
+        found = difference(joint(its.protocol, statistic, its.items, sides), "now", "before")
+        return cls(now, 100 * found.value, 100 * found.low, 100 * found.high)
+
+    def exceeds(self, tolerance: float) -> bool:
+        """Say whether it is beyond the tolerance, and its interval excludes zero."""
+        return abs(self.change) > tolerance and (self.low > 0 or self.high < 0)
+
+    def __str__(self) -> str:
+        return f"{abs(self.change):.2f} points (95 % interval {self.low:+.2f} to {self.high:+.2f})"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _moves_in_words(moves: Array, now: Measured, allowed: float) -> str:
+    """Say which distances moved."""
+    beyond = moves > allowed
+    if np.isinf(moves).any():
+        rows = int(np.isinf(moves).any(axis=1).sum())
+        return f"the metric is now defined on other items than before ({rows:,} differ)"
+    row = int(np.unravel_index(int(moves.argmax()), moves.shape)[0])
+    return (
+        f"{int(beyond.sum()):,} of {moves.size:,} distances moved by more than {allowed:g}, "
+        f"by up to {moves.max():.1e} (item {now.items.id[row]})"
+    )
+
+
+@dataclass(frozen=True)
+class _Sign:
+    """The signatures of a block and of a run, side by side."""
+
+    entry: Entry
+    now: Measured
+
+    def not_comparable(self) -> str | None:
+        """Return why the distances are not of the same items in the same form, or None."""
+        then, today = self.entry.way.split("|"), self.now.signature.partition(" || ")[0].split("|")
+        parts = zip(PARTS, then, today, strict=False)
+        # which version it was is no matter here: distances of both are scored by this one
+        differing = [
+            f"{part} ({a}, now {b})" for part, a, b in parts if a != b and part != PARTS[0]
+        ]
+        if len(then) != len(today):
+            differing = [f"signature ({self.entry.way})"]
+        if not differing and self.entry.ids != self.now.ids:
+            differing = ["items (their ids)"]
+        if not differing and self.entry.distances.shape != self.now.distances.shape:
+            differing = [f"shape of distances {self.entry.distances.shape}"]
+        if not differing:
+            return None
+        return (
+            f"the baseline differs in {', '.join(differing)}; measure on the same data in the same "
+            "way, or accept what is new with `pmbench baseline`"
+        )
+
+    def remarks(self, changed: bool) -> list[str]:
+        """Return what else is not as it was, as far as it may explain something."""
+        (theirs, its), (ours, our) = (s.partition(" || ")[::2] for s in self._both())
+        said = []
+        if its != our:
+            said.append(f"another signature of the metric: {its}, now {our}")
+        if changed and theirs.split("|")[0] != ours.split("|")[0]:
+            said.append(f"the baseline was made by {theirs.split('|')[0]}")
+        if changed and self.entry.made_with != self.now.made_with:
+            said.append(
+                f"the baseline was made with {self.entry.made_with}; now {self.now.made_with}"
+            )
+        return said
+
+    def _both(self) -> tuple[str, str]:
+        return self.entry.signature, self.now.signature
+
+
+def _missing(entry: Entry, against: str) -> Change:
+    return Change(
+        entry.dataset,
+        entry.metric,
+        "missing",
+        True,
+        f"it is in {against}, and there is no run of it; did it fail, or was it left out?",
+        before=entry.scores.get("macro"),
+    )
+
+
+def _new(its: Measured, against: str) -> Change:
+    score = its.scores().get("macro")
+    now = None if score is None else 100 * score
+    return Change(its.dataset, its.metric, "new", False, f"it is not in {against} yet", now=now)
+
+
+def _told(found: Sequence[Change], against: str, accept: str) -> tuple[str, ...]:
+    """Return what it all comes to, and what to do."""
+    counts = Counter(one.verdict for one in found)
+    failing = Counter(one.verdict for one in found if one.fails)
+    each = ", ".join(f"{n:,} {verdict}" for verdict, n in counts.items())
+    if failing:
+        why = ", ".join(f"{n:,} {verdict}" for verdict, n in failing.items())
+        lines = [f"failed: {why}, of {len(found):,} compared with {against}"]
+        if set(failing) == {"changed"}:
+            lines.append("no score is worse for it; --allow-changed lets that pass")
+        return (*lines, f"if that is as intended, accept it: `{accept}`")
+    lines = [f"passed: {each}"]
+    if counts["changed"]:
+        lines.append("changed distances pass, as --allow-changed says")
+    if counts["new"] or counts["better"] or counts["changed"]:
+        lines.append(f"`{accept}` makes that the baseline")
+    return tuple(lines)
