@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
 
 from pmbench import weights
 from pmbench.choosing import catalogue
-from pmbench.errors import PmbenchError
-from pmbench.loading import load_metric
+from pmbench.errors import PmbenchError, closest
+from pmbench.loading import held_by, load_metric
 from pmbench.manifest import weight_files
-from pmbench.metrics import Distance, Metric
+from pmbench.metrics import Metric
 from pmbench.reporting import Silent
+from pmbench.runs import Run
 
 Card = dict[str, Any]
 
@@ -33,7 +31,7 @@ def cards(text: str = "") -> list[Card]:
     known = catalogue()
     found = [metric for metric in known.values() if text.casefold() in _words(metric)]
     if not found:
-        close = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
+        close = closest(text, known)
         hint = f"did you mean {' or '.join(close)}?" if close else "try fewer letters"
         raise PmbenchError(f"no metric has '{text}' in its name, family, title or paper; {hint}")
     families = list(dict.fromkeys(metric.family for metric in found))
@@ -98,13 +96,15 @@ def short_paper(paper: str) -> str:
     return f"{who} {year[0]}"
 
 
-def whole_card(metric: Metric) -> Card:
+def whole_card(metric: Metric, runs: Sequence[Run] = ()) -> Card:
     """Return a metric's card, with what is known only once it is loaded.
 
     Nothing is fetched: ``numbers`` (in its networks and filters) and ``signature`` are None where
-    something would have to be, and ``not_loaded`` says what.
+    something would have to be, and ``not_loaded`` says what. Of ``runs``, those of a metric of that
+    name are listed, as DATASET/METRIC.
     """
     facts: Card = {"numbers": None, "signature": None, "not_loaded": None}
+    facts["runs"] = [f"{run.dataset}/{run.metric}" for run in runs if run.metric == metric.name]
     absent = [name for name in metric.weights if weights.find(name) is None]
     if absent and not metric.not_installed():
         facts["not_loaded"] = (
@@ -118,16 +118,10 @@ def whole_card(metric: Metric) -> Card:
     except PmbenchError as error:
         facts["not_loaded"] = str(error)
     else:
-        facts["numbers"] = _numbers(loaded.distance)
+        held = held_by(loaded.distance)
+        facts["numbers"] = None if held is None else held.numbers
         facts["signature"] = loaded.signature
     return card(metric) | facts
-
-
-def _numbers(distance: Distance) -> int:
-    """Return how many numbers the networks and filters of a metric hold."""
-    if not isinstance(distance, nn.Module):
-        return 0
-    return sum(tensor.numel() for tensor in chain(distance.parameters(), distance.buffers()))
 
 
 @contextmanager

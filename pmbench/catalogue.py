@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
@@ -37,7 +38,7 @@ _COLUMNS = [
     _Column("paper", "paper", lambda card: str(card["short_paper"]) or "–", 110, 24),
     _Column("symmetry", "symmetric", lambda card: "yes" if card["symmetric"] else "no", 160),
     _Column("licence", "licence", lambda card: str(card["licence"]) or "–", 160, 20),
-    _Column("parameters", "parameters", lambda card: _parameters(card) or "–", 160, 32),
+    _Column("parameters", "parameters", lambda card: parameters_text(card) or "–", 160, 32),
 ]
 _NARROWEST_TITLE = 16
 
@@ -101,7 +102,8 @@ def _weights(card: Card) -> str:
     return f"{sum(sizes):,.0f} MB" if sum(sizes) >= 1 else "under 1 MB"
 
 
-def _parameters(card: Card) -> str:
+def parameters_text(card: Mapping[str, Any]) -> str:
+    """Return a metric's parameters in a line, "" where it has none."""
     return ", ".join(
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in card["parameters"].items()
@@ -125,11 +127,12 @@ def card_to_rich(card: Card) -> RenderableType:
         ("smallest side", smallest),
         ("tolerance", f"{card['tolerance']:g}, relative, between machines"),
         ("version", card["version"]),
-        ("parameters", _parameters(card)),
+        ("parameters", parameters_text(card)),
         ("install", card["install"]),
-        ("numbers", None if card["numbers"] is None else _numbers(card["numbers"])),
+        ("numbers", None if card["numbers"] is None else numbers_text(card["numbers"])),
         ("signature", card["signature"]),
         ("not loaded", card["not_loaded"]),
+        ("runs", _runs(card["runs"])),
     ]
     grid = _grid()
     for label, value in lines:
@@ -147,19 +150,26 @@ def card_to_rich(card: Card) -> RenderableType:
             ("licence", file["licence"]),
         ]:
             if value:  # on one line, since places are copied whole
-                parts.append(Text.assemble((f"  {label:<{_LABEL - 2}}  ", "dim"), value))
+                parts.append(Text.assemble((f"  {label:<{LABEL - 2}}  ", "dim"), value))
     return Group(*parts)
 
 
-_LABEL = 14  # columns
+def _runs(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f"{', '.join(names)}; how to repeat one: pmbench show {shlex.quote(names[0])}"
+
+
+LABEL = 14  # columns
 
 
 def _grid() -> Table:
     grid = Table.grid(padding=(0, GAP))
-    grid.add_column(no_wrap=True, min_width=_LABEL)
+    grid.add_column(no_wrap=True, min_width=LABEL)
     grid.add_column(overflow="fold")
     return grid
 
 
-def _numbers(count: int) -> str:
+def numbers_text(count: int) -> str:
+    """Return how many numbers a metric holds."""
     return f"{count:,} in its networks and filters" if count else "none but its parameters"

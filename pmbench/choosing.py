@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pmbench.doors.foreign import RESERVED
 from pmbench.errors import PmbenchError, unknown
@@ -71,6 +71,13 @@ def choose(names: list[str]) -> Choice:
     return Choice(list(chosen.values()), {k: v for k, v in left_out.items() if k not in chosen})
 
 
+def is_address(text: str) -> bool:
+    """Return whether a text has the form of an address, with or without a name in front."""
+    named = _NAMED.fullmatch(text)
+    address = named[2] if named else text
+    return bool(_ADDRESS.fullmatch(address) or _PYTHON.fullmatch(address))
+
+
 def check_name(name: str, known: Collection[str]) -> None:
     """Raise PmbenchError for a name that a user may not give to a metric."""
     if not _NAME.fullmatch(name):
@@ -115,6 +122,8 @@ def _enter(text: str, known: Mapping[str, Metric]) -> list[Metric]:
         found = python.enter(name, place, _options(query or "", text))
     else:
         raise unknown("metric", address, known)
+    several = len(found) > 1  # the metrics of a file, of which each has an address of its own
+    found = [replace(one, address=f"{text}:{one.name}" if several else text) for one in found]
     for entry in found:
         if known.get(entry.name, entry) != entry:
             raise PmbenchError(

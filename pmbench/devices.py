@@ -23,7 +23,7 @@ def choose_device(name: str) -> torch.device:
     if kind not in there:
         raise PmbenchError(f"unknown device '{name}'; expected auto, cpu, cuda, cuda:N or mps")
     if not there[kind]:
-        raise PmbenchError(f"torch finds no {kind} on this machine; use --device cpu")
+        raise PmbenchError(f"torch finds no {kind} on this machine; choose the device cpu or auto")
     try:
         torch.zeros(1, device=name)
     except RuntimeError as error:

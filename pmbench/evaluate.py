@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from pmbench.batches import Batch
-from pmbench.errors import PmbenchError
+from pmbench.errors import PmbenchError, told
 from pmbench.images import Images
 from pmbench.loading import Loaded, by_trunk, wrong_output
 from pmbench.metrics import Metric
@@ -128,9 +128,7 @@ def _column(
     except PmbenchError as error:
         raise PmbenchError(f"{name}: {error}") from error
     except (Exception, SystemExit) as error:  # a metric is foreign code and fails alone
-        raise PmbenchError(
-            f"{name} failed on the batch of item {ids[0]}: {type(error).__name__}: {error}"
-        ) from error
+        raise PmbenchError(f"{name} failed on the batch of item {ids[0]}: {told(error)}") from error
     if (wrong := wrong_output(value, len(ids))) is not None:
         raise PmbenchError(f"{name}: {wrong}")
     column: NDArray[np.float64] = value.detach().cpu().double().numpy()

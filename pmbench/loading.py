@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pmbench import weights
 from pmbench.backbones import Trunk
-from pmbench.errors import PmbenchError
+from pmbench.errors import PmbenchError, told
 from pmbench.files import sha256_of
 from pmbench.metrics import EXTRAS, Distance, Metric, OnPixels
 from pmbench.networks.hooked import Hooked
@@ -76,7 +76,7 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
             "install it beside pmbench"
         ) from error
     except (Exception, SystemExit) as error:
-        raise PmbenchError(f"cannot be loaded: {type(error).__name__}: {error}") from error
+        raise PmbenchError(f"cannot be loaded: {told(error)}") from error
     return Loaded(metric, distance, digest, source_of(metric, distance))
 
 
@@ -105,16 +105,52 @@ def by_trunk(metrics: list[Loaded]) -> list[Loaded]:
 
 def digest_of(metric: Metric, distance: Distance) -> str:
     """Return a digest of a metric's name, version, parameters, package and tensors."""
-    state = distance.state_dict() if isinstance(distance, nn.Module) else {}
-    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    tensors |= _around(_formula(distance))
+    state, tensors = _state(distance), _tensors(distance)
     facts = f"{metric.name}\0{metric.version}\0{sorted(metric.parameters.items())}\0"
-    facts += _package(metric)
+    facts += package_of(metric)
     facts += "".join(f"\0{name}={state[name]!r}" for name in sorted(state.keys() - tensors.keys()))
     return weights.digest({facts: torch.zeros(0), **tensors})
 
 
-def _package(metric: Metric) -> str:
+@dataclass(frozen=True)
+class Held:
+    """What a metric holds in its networks and filters: how many numbers, and their bytes."""
+
+    numbers: int
+    bytes: int
+
+
+def held_by(distance: Distance) -> Held | None:
+    """Return what a metric holds, a tensor that has two names once; None where nobody can tell.
+
+    Counted are the tensors that its digest is made of. Those of a program, or of an object that is
+    neither a network nor a function, are not to be seen.
+    """
+    formula = _formula(distance)
+    if not (isinstance(formula, nn.Module) or inspect.isroutine(formula)):
+        return None
+    tensors = {
+        (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype): tensor
+        for tensor in _tensors(distance).values()
+    }.values()
+    return Held(
+        numbers=sum(tensor.numel() for tensor in tensors),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+    )
+
+
+def _state(distance: Distance) -> dict[str, object]:
+    return distance.state_dict() if isinstance(distance, nn.Module) else {}
+
+
+def _tensors(distance: Distance) -> dict[str, Tensor]:
+    """Return the tensors that a metric computes with, by name, a trunk's among them."""
+    state = _state(distance).items()
+    tensors = {name: value for name, value in state if isinstance(value, Tensor)}
+    return tensors | _around(_formula(distance))
+
+
+def package_of(metric: Metric) -> str:
     """Return name and version of the optional package that computes it, "" where there is none."""
     if not metric.extra:
         return ""

@@ -15,7 +15,7 @@ import torchvision
 
 from pmbench import weights
 from pmbench.files import sha256_of
-from pmbench.loading import Loaded
+from pmbench.loading import Loaded, held_by, package_of
 from pmbench.manifest import Manifest
 from pmbench.metrics import Metric
 from pmbench.pack import Pack
@@ -34,17 +34,25 @@ def of_dataset(manifest: Manifest, pack: Pack, selection: Selection, items: int)
         "items": items,
         "of": len(pack) if pack.expected is None else pack.expected,
         "partial": pack.partial or items < len(pack),
+        "pack_partial": pack.partial,
         "source": pack.attributes["source"],
         "source_sha256": pack.attributes["sha256"],
         "pack_digest": pack.digest,
         "sub_datasets": list(pack.items.sub_names),
         "short_names": dict(manifest.short_names),
+        "manifest": "" if manifest.comes_with_pmbench else str(manifest.file),
+        "citation": manifest.citation,
     }
 
 
 def of_metric(loaded: Loaded, pack: Pack) -> dict[str, Any]:
-    """Return what it was measured with."""
-    metric = loaded.metric
+    """Return what it was measured with.
+
+    ``parameters_count`` (numbers in its networks and filters) and ``weights_mb`` (10⁶ bytes in
+    memory) are None where nobody can tell; ``address`` is what it was asked for by where that is
+    no registered name.
+    """
+    metric, held = loaded.metric, held_by(loaded.distance)
     return {
         "name": metric.name,
         "title": metric.title,
@@ -59,6 +67,11 @@ def of_metric(loaded: Loaded, pack: Pack) -> dict[str, Any]:
         "digest": loaded.digest,
         "source": loaded.source,
         "weights": {name: _file_digest(name) for name in metric.weights},
+        "parameters_count": None if held is None else held.numbers,
+        "weights_mb": None if held is None else round(held.bytes / 1e6, 3),
+        "tolerance": metric.tolerance,
+        "address": metric.address,
+        "package": metric.package or package_of(metric),
         "undefined_on": refused_sizes(metric, pack),
     }
 

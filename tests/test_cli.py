@@ -80,6 +80,29 @@ def test_a_second_eval_keeps_what_is_there() -> None:
     assert "kept" not in fresh.stderr
 
 
+def test_resamples_and_seed_are_the_users_choice(here: Path) -> None:
+    pmbench("eval", "-m", "l2", "-d", "ladder-2afc", "--resamples", "200", "--seed", "3")
+    info = json.loads((here / "results" / "ladder-2afc" / "l2" / "run.json").read_text())
+    assert info["bootstrap"] == {"resamples": 200, "seed": 3}
+    pmbench("export", "l2", "-o", "d.csv")
+
+    def macro(table: pd.DataFrame) -> list[float]:
+        row = table[(table["statistic"] == "plcc") & (table["sub_dataset"] == "macro")].iloc[0]
+        return [row["value"], row["low"], row["high"]]
+
+    def scored(*options: str) -> list[float]:
+        words = ("score", "d.csv", "--protocol", "2afc", "--json", *options)
+        return macro(pd.DataFrame(json.loads(pmbench(*words).stdout)))
+
+    same = scored("--resamples", "200", "--seed", "3")
+    board = pd.read_csv(here / "results" / "leaderboard.csv")
+    assert macro(board) == pytest.approx(same, rel=1e-12)
+    for options in ([], ["--resamples", "200"], ["--seed", "3"]):
+        value, low, high = scored(*options)
+        assert value == same[0]
+        assert (low, high) != tuple(same[1:])
+
+
 def test_a_metric_without_its_weights_does_not_stop_the_others() -> None:
     result = pmbench("eval", "-m", "lpips-alex,net-alex,l2", "-d", "ladder-jnd", code=1)
     assert "l2" in result.stdout
@@ -104,6 +127,18 @@ def test_a_plan_runs_nothing(here: Path) -> None:
         (["eval", "-m", "lpips-alexx"], "unknown metric 'lpips-alexx'; did you mean lpips-alex"),
         (["eval", "-m", "l2", "-d", "bapps-2afc-vall"], "unknown dataset 'bapps-2afc-vall'; did"),
         (["eval", "-m", "l2", "-d", "bapps"], "not on this machine; get it with `pmbench download"),
+        (
+            ["eval", "-m", "l2", "--resamples", "99"],
+            "--resamples 99: expected 100 to 10,000; an end of a 95 % interval rests on the "
+            "outermost 2.5 % of the resamples, and more than 10,000 hardly move it",
+        ),
+        (["eval", "-m", "l2", "--resamples", "10001"], "--resamples 10001: expected 100 to 10,000"),
+        (
+            ["eval", "-m", "l2", "--seed", "-1"],
+            "--seed -1: expected a whole number from 0 to 4,294,967,295",
+        ),
+        (["score", "x.csv", "--protocol", "2afc", "--resamples", "0"], "--resamples 0: expected"),
+        (["score", "x.csv", "--protocol", "2afc", "--seed", "4294967296"], "--seed 4294967296: ex"),
         (["eval", "-m", "l2", "--batch-size", "0"], "--batch-size 0: expected auto or a whole"),
         (["eval", "-m", "l2", "--device", "gpu"], "unknown device 'gpu'; expected auto, cpu"),
         (
@@ -230,10 +265,12 @@ def test_published_rows_are_in_every_format(shared: Path, here: Path) -> None:
     records = json.loads(pmbench("leaderboard", "--published", "--format", "json").stdout)
     published = [r for r in records if r["kind"] == "published"]
     assert {(r["name"], r["sub_dataset"]): r["value"] for r in published}[
-        "lpips-alex [Alex-lin]", "macro"
+        "Alex-lin [1]", "macro"
     ] == pytest.approx(0.698)
-    assert all("Table 5" in r["note"] for r in published)
-    assert "[Alex-lin]" in pmbench("leaderboard", "--published").stdout
+    assert {r["same_as"] for r in published if r["name"] == "L2 [1]"} == {"l2-lab"}
+    assert all("Table 5" in r["note"] for r in published if r["name"].endswith("[1]"))
+    for form in ("table", "md", "latex", "html"):
+        assert "Alex-lin" in pmbench("leaderboard", "--published", "--format", form).stdout
 
 
 def test_a_damaged_run_is_told_and_left_out(here: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import signal
@@ -413,14 +414,17 @@ def test_installed_plug_ins_at_the_terminal(tmp_path: Path) -> None:
     assert {path.parent.name for path in results.glob("*/run.json")} == {
         "l2", "plain", "net", "mean-color",
     }  # fmt: skip
+    about = json.loads((results / "plain/run.json").read_text())["metric"]
+    assert f" (from the package {about['package']})" == FROM
     item = "noise/astronaut-03-below"
     assert not_run(stdout) == {
-        "raises": f"failed on the batch of item {item}: ZeroDivisionError: division by zero",
+        "raises": f"failed on the batch of item {item}: ZeroDivisionError: division by zero "
+        "(in good.py, line 46)",
         "shape": "expected floating-point numbers of shape (6,), one a pair, got torch.float32 of "
         "shape (6, 3, 64, 64)",
         "nan": f"the distance of p0 and p1 of item {item} is nan; expected a finite number; mend "
         "the metric, or say in its `min_size` where it is not defined",
-        "leaves": f"failed on the batch of item {item}: SystemExit: 3",
+        "leaves": f"failed on the batch of item {item}: SystemExit: 3 (in good.py, line 55)",
         "lacking": BROKEN["lacking"][1] + FROM,
         "syntax": BROKEN["syntax"][1].replace("{site}", str(site)) + FROM,
     }

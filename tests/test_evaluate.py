@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from pmbench import weights
 from pmbench.backbones import Trunk
 from pmbench.batches import Batch, Bounds, plan
+from pmbench.bootstrap import Resampling
 from pmbench.devices import be_exact, choose_device
 from pmbench.download import Choices, download, pack_for
 from pmbench.errors import PmbenchError
@@ -335,6 +336,42 @@ def test_a_kept_run_tells_what_the_manifest_says_now(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.distances()[1], before.distances()[1])
 
 
+def test_another_number_of_resamples_or_seed_scores_anew_without_measuring(tmp_path: Path) -> None:
+    a_job, metrics = job("ladder-2afc", tmp_path), ready("l2")
+    before = run(a_job, metrics).runs[0]
+    assert before.info["bootstrap"] == {"resamples": 1000, "seed": 0}
+    lows = [before.scores()["low"]]
+    for how in (Resampling(200), Resampling(200, seed=5)):
+        outcome = run(replace(a_job, how=how), metrics)
+        assert outcome.reused == ["l2"]
+        (after,) = outcome.runs
+        assert after.info["bootstrap"] == {"resamples": how.count, "seed": how.seed}
+        assert after.info["finished"] == before.info["finished"]
+        assert (draws := after.draws()) is not None
+        assert draws.how == how
+        np.testing.assert_array_equal(after.scores()["value"], before.scores()["value"])
+        np.testing.assert_array_equal(after.distances()[1], before.distances()[1])
+        lows.append(after.scores()["low"])
+    assert not lows[0].equals(lows[1])
+    assert not lows[1].equals(lows[2])
+
+
+def test_a_run_without_its_draws_gets_them_and_one_with_damaged_ones_says_so(
+    tmp_path: Path,
+) -> None:
+    a_job, metrics = job("ladder-2afc", tmp_path, limit=3), ready("l2")
+    before = run(a_job, metrics).runs[0]
+    path = before.folder / "draws.npz"
+    path.write_bytes(b"damaged")
+    failures = run(a_job, metrics).failures
+    assert failures["l2"].startswith(f"{path}: expected the resampled scores of a run, got a file")
+    path.unlink()
+    outcome = run(a_job, metrics)
+    assert outcome.reused == ["l2"]
+    assert outcome.runs[0].draws() is not None
+    assert outcome.runs[0].info == before.info
+
+
 def test_an_interrupted_run_of_another_kind_is_told_before_it_is_lost(tmp_path: Path) -> None:
     a_job, (l2,) = job("ladder-2afc", tmp_path), ready("l2")
     with pytest.raises(KeyboardInterrupt):
@@ -582,8 +619,9 @@ def test_a_metric_that_fails_on_a_portion_names_its_first_item(tmp_path: Path) -
     )
     fifth = a_job.pack.items.id[only_batch(a_job).items[4]]
     assert calls == [4, 4, 4, 4]
-    assert str(results["breaking"]) == (
-        f"breaking failed on the batch of item {fifth}: ZeroDivisionError: division by zero"
+    assert str(results["breaking"]).startswith(
+        f"breaking failed on the batch of item {fifth}: ZeroDivisionError: division by zero "
+        "(in test_evaluate.py, line "
     )
     assert str(results["short"]) == (
         "short: expected floating-point numbers of shape (4,), one a pair, "
@@ -626,7 +664,7 @@ def _nan(x: Images, y: Images) -> Tensor:
             _nan,
             "nan: the distance of ref and p0 of item .+ is nan; expected a finite number",
         ),
-        ("exits", lambda x, y: sys.exit(2), "exits failed on the batch of item .*: SystemExit: 2$"),
+        ("exits", lambda x, y: sys.exit(2), "exits failed on the batch of item .*: SystemExit: 2 "),
         ("inf", lambda x, y: _difference(x, y) / 0, "of item .+ is inf; expected a finite number"),
         (
             "column",
@@ -656,7 +694,11 @@ def test_a_metric_that_cannot_be_loaded_fails_alone() -> None:
     broken = Metric(name="broken", load=load, title="broken")
     loaded, failures = load_metrics([broken, registered()["l2"]], CPU, Silent())
     assert [m.metric.name for m in loaded] == ["l2"]
-    assert failures == {"broken": "cannot be loaded: ImportError: no module named 'elsewhere'"}
+    line = load.__code__.co_firstlineno + 1
+    assert failures == {
+        "broken": "cannot be loaded: ImportError: no module named 'elsewhere' "
+        f"(in test_evaluate.py, line {line})"
+    }
 
 
 def _imports_what_is_not_there(device: torch.device) -> Distance:
@@ -681,7 +723,11 @@ def _tells(device: torch.device) -> Distance:
             "needs the module module_that_is_not_there, which is not installed; "
             "install it beside pmbench",
         ),
-        (_exits, "cannot be loaded: SystemExit: 3"),
+        (
+            _exits,
+            "cannot be loaded: SystemExit: 3 "
+            f"(in test_evaluate.py, line {_exits.__code__.co_firstlineno + 1})",
+        ),
         (_tells, "no licence file; put it beside the weights"),
     ],
 )

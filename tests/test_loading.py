@@ -17,7 +17,7 @@ from pmbench.batches import Bounds, plan
 from pmbench.errors import PmbenchError
 from pmbench.evaluate import Result, measure
 from pmbench.images import Images
-from pmbench.loading import Loaded, digest_of, load_metric, source_of
+from pmbench.loading import Held, Loaded, digest_of, held_by, load_metric, source_of
 from pmbench.manifest import datasets
 from pmbench.metrics import Metric, OnPixels, registered
 from pmbench.protocols import TWO_AFC
@@ -163,3 +163,49 @@ def test_a_user_s_network_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.Mon
 
     assert own_network.net.training
     assert own_network.net.conv.weight.requires_grad
+
+
+# --- what a metric holds --------------------------------------------------------------------------
+
+
+class Shared(nn.Module):
+    """Two names for one tensor of 6 numbers, and a whole number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Parameter(torch.zeros(2, 3))
+        self.other = self.one
+        self.register_buffer("count", torch.tensor(7))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return (x - y).mean((1, 2, 3))
+
+
+class Plain:
+    """A callable whose tensors nobody sees."""
+
+    def __init__(self) -> None:
+        self.hidden = torch.zeros(5)
+
+    def __call__(self, x: Images, y: Images) -> Tensor:
+        return (x.pixels - y.pixels).mean((1, 2, 3))
+
+
+def test_a_tensor_with_two_names_counts_once() -> None:
+    assert held_by(OnPixels(Shared())) == Held(numbers=7, bytes=6 * 4 + 8)
+
+
+def test_a_formula_holds_nothing_and_of_an_object_nobody_can_tell() -> None:
+    def formula(x: Images, y: Images) -> Tensor:
+        return (x.pixels - y.pixels).mean((1, 2, 3))
+
+    assert held_by(formula) == Held(0, 0)
+    # a network's three filters and bias, and one number beside it, a float64
+    assert held_by(uses_surroundings) == Held(5, 4 * 4 + 8)
+    assert held_by(Plain()) is None
+
+
+def test_a_trunk_counts_with_what_stands_on_it(reference_weights: Path) -> None:
+    loaded = load_metric(registered()["lpips-alex"], CPU, Silent())
+    # five convolutions with their biases, and a weight for each channel; see test_cards.py
+    assert held_by(loaded.distance) == Held(2_470_848, 4 * 2_470_848)

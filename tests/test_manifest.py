@@ -17,6 +17,7 @@ from making import manifest, toml
 from pmbench.errors import PmbenchError
 from pmbench.manifest import (
     Manifest,
+    Published,
     builtin_folder,
     datasets,
     groups,
@@ -99,12 +100,62 @@ def test_every_row_of_the_papers_table_5_is_there_with_its_numbers(published: An
     assert rows["Gaussian-random"].tolerance == 3.0
 
 
+def test_every_result_of_the_watson_repository_is_there_with_its_numbers(published: Any) -> None:
+    fractions = published["watson_neurips2020_repository"]["fraction"]
+    rows = {r.label: r for r in rows_from("Czolbe et al. 2020")}
+    assert set(rows) == set(fractions)
+    for label, row in rows.items():
+        scores = {name: 100 * share for name, share in fractions[label].items()}
+        scores["macro"] = sum(scores.values()) / 6
+        assert row.scores == pytest.approx(scores, abs=0.0051)
+        assert "mean of the six" in row.note
+        if row.metric is not None:  # "a clean implementation lands within about 2 points"
+            assert row.tolerance == 2.0
+            assert "mixed input ranges" in row.note
+    assert {label: row.metric for label, row in rows.items() if row.metric} == {
+        "L1": "l1", "L2": "l2", "SSIM": "ssim",
+        "Watson-vgg": "watson-vgg",
+        "Watson-dct": "watson-dct", "Watson-dct [LA]": "watson-dct-grey",
+        "Watson-fft": "watson-dft", "Watson-fft [LA]": "watson-dft-grey",
+        "Deeploss-vgg": "lpips-vgg-watson", "Deeploss-squeeze": "lpips-squeeze-watson",
+    }  # fmt: skip
+
+
+def test_every_result_of_perceptual_loss_experiments_is_there_pooled(published: Any) -> None:
+    fractions = published["perceptual_loss_experiments"]["fraction"]
+    rows = {r.label: r for r in rows_from("PerceptualLossExperiments")}
+    assert set(rows) == set(fractions)
+    for label, row in rows.items():
+        assert row.scores == pytest.approx({"traditional+cnn": 100 * fractions[label]})
+        assert (row.metric is None) or (row.note and row.tolerance >= 1)
+    assert rows["Lap1"].metric is None  # another loss of that name
+    assert rows["MMD++"].metric == "mmdpp"
+    assert rows["vgg conv4_3"].metric == "vgg-loss-conv4_3"
+
+
+def test_published_rows_name_metrics_and_human_rows_that_there_are() -> None:
+    from pmbench.choosing import catalogue
+
+    known = set(catalogue())
+    for entry in datasets().values():
+        humans = {human.name for human in PROTOCOLS[entry.protocol].humans}
+        assert {row.metric for row in entry.published if row.metric} <= known
+        assert {row.human for row in entry.published if row.human} <= humans
+    humans = [row.source for row in datasets()["bapps-2afc-val"].published if row.human]
+    assert len(humans) == 2
+
+
+def rows_from(source: str) -> list[Published]:
+    entry = datasets()["bapps-2afc-val"]
+    return [row for row in entry.published if row.source.startswith(source)]
+
+
 def test_no_built_in_manifest_publishes_a_row_twice_or_scores_of_unknown_sub_datasets() -> None:
     for entry in datasets().values():
         labels = [(row.label, row.source) for row in entry.published]
         assert len(labels) == len(set(labels))
         if entry.sub_datasets:
-            known = {*entry.sub_datasets, "macro", "pooled"}
+            known = {*entry.sub_datasets, "macro", "pooled", "traditional+cnn"}
             assert all(set(row.scores) <= known for row in entry.published)
 
 
@@ -426,6 +477,37 @@ def test_a_published_score_of_an_unknown_sub_dataset_is_named(tmp_path: Path) ->
         PmbenchError,
         match=r"typo\.toml: .*the published row 'L2' has a score for 'tradional'; expected tradit",
     ):
+        load(path)
+
+
+@pytest.mark.parametrize("place", ["easy+hard", "hard+easy"])
+def test_a_published_score_may_be_of_several_sub_datasets_together(
+    tmp_path: Path, place: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    rows = [{"label": "L2", "source": "we", "scores": {place: 60.5}}]
+    path.write_text(toml(VALID | {"published": rows}))
+    assert load(path).published[0].scores == {place: 60.5}
+
+
+@pytest.mark.parametrize("place", ["easy+soft", "easy+easy", "easy+", "+", "macro+easy"])
+def test_a_published_score_of_what_cannot_be_pooled_is_named(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "mine.toml"
+    rows = [{"label": "L2", "source": "we", "scores": {place: 60.5}}]
+    path.write_text(toml(VALID | {"published": rows}))
+    with pytest.raises(PmbenchError) as error:
+        load(path)
+    assert (
+        f"the published row 'L2' has a score for '{place}'; expected easy, hard, several of them "
+        "joined by + (pooled), macro or pooled" in str(error.value)
+    )
+
+
+def test_a_published_row_is_the_same_as_one_thing_only(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    row = {"label": "x", "source": "we", "metric": "l2", "human": "human-paper", "scores": {}}
+    path.write_text(toml(VALID | {"published": [row]}))
+    with pytest.raises(PmbenchError, match="the same as a 'metric' or a 'human' row, not both"):
         load(path)
 
 

@@ -166,6 +166,7 @@ def test_a_metric_that_fails_has_failed(
 def test_without_the_triplets_it_says_how_to_get_them() -> None:
     result = pmbench("verify", "l1", "--json", code=1)  # nothing was compared
     (record,) = json.loads(result.stdout)
+    assert re.fullmatch("l1#[0-9a-f]{8}", record.pop("signature"))
     assert record == {
         "metric": "l1", "referee": "authors", "version": "ariel/L1", "verdict": "not run", "n": 0,
         "largest": None, "reason": WAY, "tolerance": [[1.0, 5e-6]],

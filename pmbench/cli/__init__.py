@@ -6,17 +6,33 @@ Heavy imports happen inside them, so that ``pmbench --help`` answers at once.
 
 from __future__ import annotations
 
-from pmbench.cli import cards, data, distance, exchange, measure, show, verify
+from pmbench.cli import (
+    cards,
+    check,
+    cite,
+    compare,
+    data,
+    distance,
+    exchange,
+    measure,
+    report,
+    show,
+    verify,
+)
 from pmbench.cli.common import app
 
 __all__ = [
     "app",
     "cards",
+    "check",
+    "cite",
+    "compare",
     "data",
     "distance",
     "exchange",
     "main",
     "measure",
+    "report",
     "show",
     "verify",
 ]

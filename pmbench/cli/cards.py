@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pmbench.cli.common import AsJson, Manifests, Results, Weights, app, console, let_speak
-from pmbench.errors import PmbenchError
+from pmbench.cli.show import tell_damaged
+from pmbench.errors import PmbenchError, unknown
+
+if TYPE_CHECKING:
+    from pmbench.metrics import Metric
+    from pmbench.runs import Run
 
 
 class What(StrEnum):
@@ -83,26 +88,83 @@ def _list_metrics(text: str, as_json: bool) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A metric: its name or address.", metavar="METRIC")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A metric: its name or address. A run: DATASET/METRIC.", metavar="NAME"
+        ),
+    ],
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Show the run on this dataset.")
+    ] = None,
     as_json: AsJson = False,
+    results: Results = Path("results"),
+    manifests: Manifests = None,
     weights: Weights = None,
 ) -> None:
-    """Show all that is known about one metric. Nothing is fetched.
+    """Show all that is known about one metric, or about one run and how to repeat it.
+
+    A name alone is the metric's; its card lists the runs there are. Nothing is fetched.
 
     Examples:
 
     `pmbench show lpips-vgg`
 
     `pmbench show ./mine.py:distance --json`
-    """
-    from pmbench.cards import whole_card
-    from pmbench.catalogue import card_to_rich
-    from pmbench.choosing import choose
 
+    `pmbench show bapps-2afc-val/lpips-vgg` (a run; or: `show lpips-vgg -d bapps-2afc-val`)
+    """
+    from pmbench.runs import find, pick
+
+    let_speak("PMBENCH_MANIFESTS", manifests)
     let_speak("PMBENCH_WEIGHTS", weights)
     if name == "all":
         raise PmbenchError("'all' is every metric; name one, or see `pmbench list metrics`")
-    found = [whole_card(metric) for metric in choose([name]).metrics]
+    runs = find(results)
+    if dataset is not None or _begins_with_a_dataset(name, runs):
+        tell_damaged(results)
+        _show_run(pick(results, name, dataset), as_json)
+        return
+    metrics = _metrics(name, runs)
+    if not metrics:
+        _show_run(pick(results, name, None), as_json)
+        return
+    _show_cards(metrics, runs, as_json)
+
+
+def _begins_with_a_dataset(name: str, runs: list[Run]) -> bool:
+    from pmbench import manifest
+
+    first, slash, _ = name.partition("/")
+    there = {run.dataset for run in runs} | {run.dataset.partition("@")[0] for run in runs}
+    return bool(slash) and (first in there or first.partition("@")[0] in manifest.datasets())
+
+
+def _metrics(name: str, runs: list[Run]) -> list[Metric]:
+    """Return the metrics of a name or address; none where only runs are called so.
+
+    Raises PmbenchError where nothing is called so.
+    """
+    from pmbench.choosing import catalogue, choose, is_address
+    from pmbench.metrics import registered
+
+    measured = {run.metric for run in runs}
+    if name in registered() or is_address(name) or name in (known := catalogue()):
+        found = choose([name]).metrics
+        # what a run is called may look like an address that leads nowhere from here
+        gone = name in measured and all(metric.family == "broken" for metric in found)
+        return [] if gone else found
+    if name in measured:
+        return []
+    places = {f"{run.dataset}/{run.metric}" for run in runs}
+    raise unknown("metric or run", name, [*known, *measured, *places])
+
+
+def _show_cards(metrics: list[Metric], runs: list[Run], as_json: bool) -> None:
+    from pmbench.cards import whole_card
+    from pmbench.catalogue import card_to_rich
+
+    found = [whole_card(metric, runs) for metric in metrics]
     if as_json:
         typer.echo(_json(found[0] if len(found) == 1 else found))
         return
@@ -111,6 +173,16 @@ def show(
         if i:
             terminal.print()
         terminal.print(card_to_rich(card), soft_wrap=True)
+
+
+def _show_run(run: Run, as_json: bool) -> None:
+    from pmbench.repeating import recipe
+    from pmbench.runcard import run_to_rich
+
+    if as_json:
+        typer.echo(_json(run.info))
+    else:
+        console().print(run_to_rich(run.info, recipe(run)), soft_wrap=True)
 
 
 def _json(value: object) -> str:

@@ -17,6 +17,7 @@ from pmbench.errors import PmbenchError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pmbench.bootstrap import Resampling
     from pmbench.progress import RichReporter
 
 CHECK_FAILED, USERS_MISTAKE, INTERRUPTED = 1, 2, 130
@@ -81,6 +82,10 @@ Manifests = Annotated[
 Weights = Annotated[
     Path | None, typer.Option(help="Folder with local copies of weights (PMBENCH_WEIGHTS).")
 ]
+Resamples = Annotated[
+    int, typer.Option("--resamples", help="Bootstrap resamples of an interval: 100 to 10,000.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Random stream that resamples are drawn from.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For a machine.")]
 
 
@@ -99,6 +104,20 @@ def split(values: list[str] | None) -> list[str]:
         names = value[: command.start()] if command else value
         parts += [*names.split(","), *([command[1]] if command else [])]
     return [part.strip() for part in parts if part.strip()]
+
+
+def resampling(count: int, seed: int) -> Resampling:
+    """Return how intervals are to be drawn. Raises PmbenchError where that makes no sense."""
+    from pmbench.bootstrap import Resampling
+
+    if not 100 <= count <= 10_000:
+        raise PmbenchError(
+            f"--resamples {count}: expected 100 to 10,000; an end of a 95 % interval rests on the "
+            "outermost 2.5 % of the resamples, and more than 10,000 hardly move it"
+        )
+    if not 0 <= seed < 2**32:
+        raise PmbenchError(f"--seed {seed}: expected a whole number from 0 to {2**32 - 1:,}")
+    return Resampling(count, seed)
 
 
 def let_speak(variable: str, value: object) -> None:

@@ -81,12 +81,13 @@ def distance(
         loaded, not_run = load_metrics(choice.metrics, where, reporter)
         compared = compare(found.pairs, how, loaded, where, reporter)
     higher = [one.metric.name for one in loaded if one.metric.higher_is_better]
+    signatures = {one.metric.name: one.signature for one in loaded}
     if as_json:
-        typer.echo(_json(compared, higher, not_run, found.left_out))
+        typer.echo(_json(compared, higher, signatures, not_run, found.left_out))
     elif as_csv:
         typer.echo(_csv(compared), nl=False)
     elif loaded:
-        _print_table(compared, higher)
+        _print_table(compared, higher, signatures)
     absent = {**choice.left_out, **not_run}
     remarks = [f"not run: {name}: {why}" for name, why in absent.items()]
     for line in [*_reasons(compared), *remarks]:
@@ -95,13 +96,14 @@ def distance(
         raise typer.Exit(CHECK_FAILED)
 
 
-def _print_table(compared: Compared, higher: Sequence[str]) -> None:
+def _print_table(compared: Compared, higher: Sequence[str], signatures: Mapping[str, str]) -> None:
     from pmbench.tables import distances_to_rich
 
     terminal = console()
     columns = {name: column.values.tolist() for name, column in compared.columns.items()}
     names = [pair.name for pair in compared.pairs]
     terminal.print(distances_to_rich(names, columns, higher, terminal.width))
+    terminal.print(f"signatures: {', '.join(signatures.values())}", style="dim", markup=False)
 
 
 def _csv(compared: Compared) -> str:
@@ -121,6 +123,7 @@ def _csv(compared: Compared) -> str:
 def _json(
     compared: Compared,
     higher: Sequence[str],
+    signatures: Mapping[str, str],
     not_run: Mapping[str, str],
     left_out: Sequence[str],
 ) -> str:
@@ -138,7 +141,8 @@ def _json(
         record |= {"width": size[0], "height": size[1]} if size else {}
         pairs.append(record | {"distances": known, "not_available": why})
     better = {name: "higher" if name in higher else "lower" for name in compared.columns}
-    whole = {"better": better, "pairs": pairs, "not_run": dict(not_run), "left_out": list(left_out)}
+    whole: dict[str, object] = {"better": better, "signatures": dict(signatures), "pairs": pairs}
+    whole |= {"not_run": dict(not_run), "left_out": list(left_out)}
     return json.dumps(whole, indent=1, ensure_ascii=False)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, reduce
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -39,10 +39,12 @@ def installed(taken: Collection[str]) -> list[Metric]:
     One that is broken, or brings a name that is taken, is a metric that says so when it is loaded.
     """
     admitted: dict[str, Metric] = {}
+    package: dict[str, str] = {}
     for plugin in _plugins():
         new = [m for m in plugin.metrics if admitted.get(m.name) is not m]  # else brought before
         free = [m for m in new if m.name not in taken and m.name not in admitted]
         admitted |= {m.name: m for m in free}
+        package |= {m.name: f"{plugin.package} {plugin.version}" for m in free}
         why = plugin.why_not
         if len(free) < len(new):
             names = ", ".join(f"'{m.name}'" for m in new if admitted.get(m.name) is not m)
@@ -52,7 +54,7 @@ def installed(taken: Collection[str]) -> list[Metric]:
             name = f"{plugin.package}:{plugin.name}" if plugin.name in known else plugin.name
             told = f"{why} (from the package {plugin.package} {plugin.version})"
             admitted[name] = broken(name, told)
-    return list(admitted.values())
+    return [replace(m, package=package.get(name, "")) for name, m in admitted.items()]
 
 
 @cache

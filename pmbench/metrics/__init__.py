@@ -61,6 +61,10 @@ class Metric:
     parameters: Mapping[str, float | int | str] = field(default_factory=dict)
     extra: str = ""  # of EXTRAS: the optional package that it needs
     seconds: float = 0.0  # of a 64×64 pair on two CPU cores, where it is worth a warning
+    # who brought it, which changes nothing about what it is: the address that it was asked for by,
+    # and the package of a plug-in, "name version"
+    address: str = field(default="", compare=False)
+    package: str = field(default="", compare=False)
     # pixels of a role's images in one call, where intermediates are many times larger; None: any
     pixels_at_once: int | None = None
 

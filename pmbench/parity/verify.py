@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +55,7 @@ class Comparison:
     n: int = 0
     largest: float = float("nan")
     reason: str = ""  # of "failed" and "not run"
+    signature: str = ""  # of the metric, where it could be loaded
 
 
 def has_referee(metric: Metric) -> bool:
@@ -73,8 +75,12 @@ def verify(
     given = None if triplets is None else read_triplets(triplets)
     judged = [metric for metric in metrics if has_referee(metric)]
     loaded, failures = load_metrics(judged, device, reporter)
-    yield from _beside_authors(judged, loaded, failures, given, device, reporter)
-    yield from _beside_packages(judged, loaded, failures, device, reporter)
+    signatures = {one.metric.name: one.signature for one in loaded}
+    for found in chain(
+        _beside_authors(judged, loaded, failures, given, device, reporter),
+        _beside_packages(judged, loaded, failures, device, reporter),
+    ):
+        yield replace(found, signature=signatures.get(found.metric, ""))
 
 
 # --- the authors' numbers -------------------------------------------------------------------------

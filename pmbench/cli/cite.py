@@ -1,0 +1,87 @@
+"""``pmbench cite``: the papers behind a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pmbench.cli.common import Datasets, Manifests, Results, app, let_speak, split
+from pmbench.cli.show import tell_damaged
+from pmbench.errors import PmbenchError
+
+if TYPE_CHECKING:
+    from pmbench.citing import Used
+    from pmbench.runs import Run
+
+
+@app.command()
+def cite(
+    metrics: Annotated[
+        list[str] | None, typer.Argument(help="Metrics; without any, those of all runs.")
+    ] = None,
+    dataset: Datasets = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to a file, such as CITATION.bib.")
+    ] = None,
+    results: Results = Path("results"),
+    manifests: Manifests = None,
+) -> None:
+    """Write BibTeX for the metrics and datasets of a table, and for pmbench.
+
+    Of metrics that are named, and of datasets, no run need be there. What nobody has written a
+    paper about, or pmbench knows no entry for, is named in a comment.
+
+    Examples:
+
+    `pmbench cite -o CITATION.bib` (everything in results/)
+
+    `pmbench cite --dataset bapps-2afc-val`
+
+    `pmbench cite lpips-alex mmdpp`
+    """
+    from pmbench.citing import cited, not_known, to_bibtex, used_in, used_of
+    from pmbench.files import write_text
+    from pmbench.manifest import resolve
+    from pmbench.runs import find
+
+    let_speak("PMBENCH_MANIFESTS", manifests)
+    asked, datasets = split(metrics), resolve(split(dataset))
+    names = {entry.name for entry in datasets}
+    tell_damaged(results)
+    runs = find(results)
+    if asked:
+        runs = [run for run in runs if run.metric in asked]
+        used = used_of(datasets) + _metrics(asked, runs)
+    else:
+        runs = [run for run in runs if not names or run.info["dataset"]["name"] in names]
+        used = used_of(datasets) + used_in(runs)
+    if not used:
+        raise PmbenchError(
+            f"no runs in {results}; make some with `pmbench eval`, name another folder with "
+            "--results, or name metrics: pmbench cite lpips-alex"
+        )
+    found = cited(used, [str(run.info["pmbench"]) for run in runs])
+    if output is None:
+        typer.echo(to_bibtex(found), nl=False)
+        return
+    write_text(output, to_bibtex(found))
+    typer.echo(f"{output}: {', '.join(['pmbench', *found.entries])}")
+    for sentence in not_known(found):
+        typer.echo(sentence)
+
+
+def _metrics(names: list[str], runs: list[Run]) -> list[Used]:
+    """Return the metrics of those names, of which no run need be there."""
+    from pmbench.citing import Used
+
+    measured = {run.metric: str(run.info["metric"]["paper"]) for run in runs}
+    used = [Used(name, measured[name]) for name in names if name in measured]
+    if others := [name for name in names if name not in measured]:
+        from pmbench.choosing import catalogue, choose
+
+        chosen = choose([name for name in others if name != "all"]).metrics
+        every = list(catalogue().values()) if "all" in others else []  # also what is not installed
+        used += [Used(metric.name, metric.paper) for metric in [*chosen, *every]]
+    return used
