@@ -70,6 +70,11 @@ class Protocol:
         """The names of the distances in files: d0, d1, … or d where there is one."""
         return ("d",) if len(self.pairs) == 1 else tuple(f"d{i}" for i in range(len(self.pairs)))
 
+    @property
+    def unit(self) -> str:
+        """What its items are called."""
+        return "triplets" if len(self.pairs) == 2 else "pairs"
+
     def statistic(self, name: str) -> Statistic:
         """Return the statistic of that name."""
         return next(s for s in self.statistics if s.name == name)

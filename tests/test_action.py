@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from pmbench.baseline import read
+from pmbench.checking.baseline import read
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = Path(__file__).parent / "example_project"

@@ -18,14 +18,14 @@ import pytest
 from numpy.typing import NDArray
 from test_cli import one_line, pmbench
 
-from pmbench.baseline import Measured, Stored, entry_of, measured, read, write
 from pmbench.bootstrap import Resampling
+from pmbench.checking.baseline import Measured, Stored, entry_of, measured, read, write
+from pmbench.checking.findings import Change, Findings
+from pmbench.checking.regress import Rules, check, compare, relative_moves
+from pmbench.checking.text import to_junit, to_markdown
 from pmbench.errors import PmbenchError
-from pmbench.findings import Change, Findings
-from pmbench.findings_text import to_junit, to_markdown
 from pmbench.pack import Items
 from pmbench.protocols import JND, TWO_AFC, Protocol
-from pmbench.regress import Rules, check, compare, relative_moves
 from pmbench.runs import Run, save
 from pmbench.scores import human_rows, score
 

@@ -31,8 +31,9 @@ from pmbench.backbones import (
     features_of,
     frozen,
 )
-from pmbench.baseline import Measured, entry_of
 from pmbench.batches import Bounds, plan
+from pmbench.checking.baseline import Measured, entry_of
+from pmbench.checking.regress import Rules, compare
 from pmbench.download import pack_for
 from pmbench.errors import PmbenchError
 from pmbench.evaluate import Result, measure
@@ -40,7 +41,6 @@ from pmbench.loading import Loaded, load_metric, load_metrics
 from pmbench.manifest import datasets
 from pmbench.metrics import Distance, mmd, registered, ssim
 from pmbench.metrics.lpips import FeatureDistance
-from pmbench.regress import Rules, compare
 from pmbench.reporting import Silent
 from pmbench.resize import resize_for
 from pmbench.runs import Selection, find

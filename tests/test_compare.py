@@ -20,8 +20,8 @@ from test_ranking import jnd_items
 
 from pmbench.agreement import Array
 from pmbench.bootstrap import Resampling
-from pmbench.comparison import Duel, Field, compared, drift, duel
-from pmbench.comparison_text import to_markdown
+from pmbench.comparing.comparison import Duel, Field, compared, drift, duel
+from pmbench.comparing.text import to_markdown
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
 from pmbench.protocols import JND, TWO_AFC, Protocol

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from test_leaderboard import everywhere, run_2afc, run_jnd, the_board
 
-from pmbench.board import Board, Cell, Row, View
-from pmbench.leaderboard import boards
+from pmbench.boards.board import Board, Cell, Row, View
+from pmbench.boards.leaderboard import boards
 from pmbench.protocols import TWO_AFC
 from pmbench.render import to_html, to_latex
 from pmbench.render.latex import escaped

@@ -13,17 +13,17 @@ import pandas as pd
 import pytest
 
 from pmbench import manifest
-from pmbench.board import Board, Cell, Row, View
+from pmbench.boards.board import Board, Cell, Row, View
+from pmbench.boards.leaderboard import boards, relations
+from pmbench.boards.legends import legend
+from pmbench.boards.published import published_rows
+from pmbench.boards.tidy import tidy
 from pmbench.bootstrap import Resampling
 from pmbench.errors import PmbenchError
-from pmbench.leaderboard import boards, relations
-from pmbench.legends import legend
 from pmbench.pack import Items
 from pmbench.protocols import JND, TWO_AFC
-from pmbench.published import published_rows
 from pmbench.runs import Run, save
 from pmbench.scores import COLUMNS, human_rows, score
-from pmbench.tidy import tidy
 
 # --- toy runs, of which every score is known beforehand -------------------------------------------
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from test_leaderboard import BAPPS, WAY, everywhere, names, row_of, run_2afc, value
 
-from pmbench.board import View
+from pmbench.boards.board import View
+from pmbench.boards.leaderboard import boards
+from pmbench.boards.merging import gather
+from pmbench.boards.tidy import tidy
 from pmbench.errors import PmbenchError
-from pmbench.leaderboard import boards
-from pmbench.merging import gather
 from pmbench.runs import Run
-from pmbench.tidy import tidy
 
 
 def finished(run: Run, day: int, **facts: Any) -> Run:

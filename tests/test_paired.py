@@ -14,9 +14,10 @@ from scipy import stats
 from pmbench import exchange
 from pmbench.agreement import Array
 from pmbench.bootstrap import Resampling
+from pmbench.comparing.joint import joint, moments, of_means
+from pmbench.comparing.paired import difference, two_sided, z_test
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
-from pmbench.paired import difference, joint, moments, of_means, two_sided, z_test
 from pmbench.protocols import JND, TWO_AFC, Statistic
 from pmbench.quantities import places
 from pmbench.scores import score

@@ -16,15 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_paired import items_of, many, noisy
 
-from pmbench import paired
 from pmbench.agreement import Array
 from pmbench.bootstrap import USUAL, Resampling
+from pmbench.comparing import joint as joint_module
+from pmbench.comparing.joint import joint
+from pmbench.comparing.many import macro_scores
+from pmbench.comparing.paired import difference
+from pmbench.comparing.ranking import Standing, holm, letter_display, pairwise, ranked, standings
 from pmbench.errors import PmbenchError
-from pmbench.many import macro_scores
 from pmbench.pack import Items
-from pmbench.paired import difference, joint
 from pmbench.protocols import JND, TWO_AFC, Protocol
-from pmbench.ranking import Standing, holm, letter_display, pairwise, ranked, standings
 from pmbench.runs import Run, save
 from pmbench.scores import score
 
@@ -212,13 +213,13 @@ def test_jnd_standings_come_from_the_draws_beside_the_scores(
         for k in range(4)
     ]
     asked: list[int] = []
-    whole = paired.estimates
+    whole = joint_module.estimates
 
     def counting(items: Items, quantities: Any, how: Resampling) -> Any:
         asked.append(how.count)
         return whole(items, quantities, how)
 
-    monkeypatch.setattr(paired, "estimates", counting)
+    monkeypatch.setattr(joint_module, "estimates", counting)
     stored = standings(runs, JND.statistics[0])
     assert set(asked) == {1}  # values alone
     assert stored["m0"].letters == "a"

@@ -11,9 +11,9 @@ from scipy import stats
 from test_paired import many, noisy
 from test_ranking import jnd_distances, jnd_items
 
+from pmbench.comparing.relation import Relation, relation, relation_of
 from pmbench.errors import PmbenchError
 from pmbench.protocols import JND, TWO_AFC
-from pmbench.relation import Relation, relation, relation_of
 from pmbench.runs import Run, save
 from pmbench.scores import score
 

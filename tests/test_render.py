@@ -27,8 +27,9 @@ from test_leaderboard import (
 )
 
 from pmbench import exchange
-from pmbench.board import Board, Cell, Row, View
-from pmbench.leaderboard import boards
+from pmbench.boards.board import Board, Cell, Row, View
+from pmbench.boards.leaderboard import boards
+from pmbench.boards.tidy import tidy
 from pmbench.protocols import JND, TWO_AFC
 from pmbench.render import (
     forecast_to_rich,
@@ -40,7 +41,6 @@ from pmbench.render import (
     to_rich,
 )
 from pmbench.render.cells import in_lines
-from pmbench.tidy import tidy
 
 WIDTHS = pytest.mark.parametrize("width", [80, 120])
 

@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from pmbench.board import Board, Cell, Row
+from pmbench.boards.board import Board, Cell, Row
 from pmbench.bootstrap import Resampling
 from pmbench.cli import app
+from pmbench.comparing.ranking import Standing
 from pmbench.download import pack_path
 from pmbench.errors import PmbenchError
 from pmbench.manifest import datasets
 from pmbench.pack import Items, Pack
 from pmbench.protocols import JND, TWO_AFC
-from pmbench.ranking import Standing
 from pmbench.report import gallery, unanimity
 from pmbench.report.album import pack_of
 from pmbench.report.charts import Figure, apart

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from pmbench.paired import Difference
+from pmbench.comparing.paired import Difference
+from pmbench.comparing.relation import relation
+from pmbench.comparing.verdicts import number, p_number, relation_in_words, verdict
 from pmbench.protocols import TWO_AFC
-from pmbench.relation import relation
-from pmbench.verdicts import number, p_number, relation_in_words, verdict
 
 MAIN, SRCC = TWO_AFC.statistics[0], TWO_AFC.statistic("srcc")
 BETTER = Difference(

@@ -25,8 +25,8 @@ from pmbench.cli.show import tell_damaged
 from pmbench.errors import PmbenchError, unknown
 
 if TYPE_CHECKING:
-    from pmbench.findings import Findings
-    from pmbench.regress import Rules
+    from pmbench.checking.findings import Findings
+    from pmbench.checking.regress import Rules
     from pmbench.runs import Run
 
 Metrics = Annotated[
@@ -104,7 +104,7 @@ def baseline(
 
     `pmbench baseline -o tests/ladder.json -d ladder -m mmdpp,ssim`
     """
-    from pmbench.baseline import write
+    from pmbench.checking.baseline import write
 
     runs = _runs(results)
     chosen = _chosen(metric, dataset, {run.metric for run in runs}, {run.dataset for run in runs})
@@ -125,7 +125,7 @@ def baseline(
 
 def _stands_in(path: Path) -> set[tuple[str, str]]:
     """Return what a baseline that is to be replaced holds; nothing where it cannot be read."""
-    from pmbench.baseline import read
+    from pmbench.checking.baseline import read
 
     try:
         return {(entry.dataset, entry.metric) for entry in read(path).runs}
@@ -178,9 +178,9 @@ def check(
 
     `pmbench check --published --metric lpips-alex,net-vgg`
     """
+    from pmbench.checking.regress import TOLERANCE, Rules
+    from pmbench.checking.text import to_json, to_junit, to_markdown, to_rich
     from pmbench.files import write_text
-    from pmbench.findings_text import to_json, to_junit, to_markdown, to_rich
-    from pmbench.regress import TOLERANCE, Rules
 
     let_speak("PMBENCH_MANIFESTS", manifests)
     if (against is None) == (not published):
@@ -213,8 +213,8 @@ def check(
 def _against_baseline(
     path: Path, metric: list[str] | None, dataset: list[str] | None, results: Path, rules: Rules
 ) -> Findings:
-    from pmbench.baseline import measured, read
-    from pmbench.regress import check as compare
+    from pmbench.checking.baseline import measured, read
+    from pmbench.checking.regress import check as compare
 
     known, runs = read(path).runs, _runs(results)
     chosen = _chosen(
@@ -237,7 +237,7 @@ def _against_baseline(
 
 def _against_papers(metric: list[str] | None, dataset: list[str] | None, results: Path) -> Findings:
     from pmbench import manifest
-    from pmbench.reproduce import reproduce
+    from pmbench.checking.reproduce import reproduce
 
     entries, runs = list(manifest.datasets().values()), _runs(results)
     in_papers = {row.metric or row.human or "" for entry in entries for row in entry.published}

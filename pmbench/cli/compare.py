@@ -14,8 +14,8 @@ from pmbench.cli.show import Dataset, tell_damaged
 from pmbench.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.comparison_text import Comparison
-    from pmbench.relation import Relation
+    from pmbench.comparing.relation import Relation
+    from pmbench.comparing.text import Comparison
 
 
 class Form(StrEnum):
@@ -65,11 +65,11 @@ def compare(
 
     `pmbench compare lpips-alex --against results-of-last-year`
     """
-    from pmbench.board import View
+    from pmbench.boards.board import View
+    from pmbench.boards.leaderboard import chosen
     from pmbench.bootstrap import Resampling
-    from pmbench.comparison import compared, compared_with, related
-    from pmbench.leaderboard import chosen
-    from pmbench.opponents import opponents, with_statistic
+    from pmbench.comparing.comparison import compared, compared_with, related
+    from pmbench.comparing.opponents import opponents, with_statistic
 
     let_speak("PMBENCH_MANIFESTS", manifests)
     tell_damaged(results)
@@ -101,8 +101,8 @@ def _show(found: Sequence[Comparison], related: dict[str, Relation | str], form:
 
     import pandas as pd
 
-    from pmbench.comparison_text import documents, records, to_markdown, to_rich
-    from pmbench.verdicts import relation_in_words
+    from pmbench.comparing.text import documents, records, to_markdown, to_rich
+    from pmbench.comparing.verdicts import relation_in_words
 
     words = [f"{group}: {relation_in_words(one)}" for group, one in related.items()]
     if form is Form.csv:

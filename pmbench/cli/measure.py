@@ -197,7 +197,7 @@ def _tell(job: Job, outcome: Outcome, reporter: Reporter) -> None:
 
 def show_results(results: Path, jobs: list[Job]) -> None:
     """Bring ``leaderboard.csv`` and ``.md`` up to date, and print the boards of this evaluation."""
-    from pmbench.board import View
+    from pmbench.boards.board import View
     from pmbench.files import write_text
     from pmbench.runs import find
 

@@ -12,7 +12,7 @@ import typer
 from pmbench.cli.common import Manifests, app, console, let_speak
 
 if TYPE_CHECKING:
-    from pmbench.board import View
+    from pmbench.boards.board import View
 
 
 class Format(StrEnum):
@@ -83,7 +83,7 @@ def leaderboard(
 
     `pmbench leaderboard --merge laptop/results --merge server/results --strict`
     """
-    from pmbench.board import View
+    from pmbench.boards.board import View
     from pmbench.files import write_text
 
     let_speak("PMBENCH_MANIFESTS", manifests)
@@ -105,7 +105,7 @@ def leaderboard(
 
 def print_boards(results: Path | Sequence[Path], view: View) -> None:
     """Print a board for each dataset, as wide as the terminal is."""
-    from pmbench.leaderboard import boards, relations
+    from pmbench.boards.leaderboard import boards, relations
     from pmbench.render import to_rich
 
     terminal = console()
@@ -120,7 +120,7 @@ def print_boards(results: Path | Sequence[Path], view: View) -> None:
 
 def _tell(results: Path | Sequence[Path], view: View) -> None:
     """Say which runs are left out, since they cannot be read or are there twice."""
-    from pmbench.merging import folders, gather
+    from pmbench.boards.merging import folders, gather
 
     for folder in folders(results):
         tell_damaged(folder)
@@ -139,8 +139,8 @@ def tell_damaged(results: Path) -> None:
 def written(results: Path | Sequence[Path], view: View, form: Format) -> str:
     """Return the leaderboard as text for a file or a pipe."""
     from pmbench import render
-    from pmbench.leaderboard import boards, relations
-    from pmbench.tidy import tidy
+    from pmbench.boards.leaderboard import boards, relations
+    from pmbench.boards.tidy import tidy
 
     if form in (Format.csv, Format.json):
         table = tidy(results, view)

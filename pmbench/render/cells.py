@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pmbench.board import Board, Cell, Row
+from pmbench.boards.board import Board, Cell, Row
 
 SCORES, SUBS, COUNT, COST = "scores", "by sub-dataset", "", "cost"  # groups of columns
 BEST = "bold: best of its column"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from pmbench.board import Board, Row
+from pmbench.boards.board import Board, Row
 from pmbench.render.cells import (
     SCORES,
     Column,

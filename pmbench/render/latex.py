@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from pmbench import __version__
-from pmbench.board import Board
+from pmbench.boards.board import Board
 from pmbench.render.cells import (
     COST,
     SCORES,

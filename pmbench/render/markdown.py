@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pmbench.board import Board
+from pmbench.boards.board import Board
 from pmbench.render.cells import Column, Text, begins_family, columns_of, legend_of, name_of
 
 

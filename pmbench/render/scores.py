@@ -6,8 +6,8 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pmbench.board import Cell
-from pmbench.legends import UNRELIABLE
+from pmbench.boards.board import Cell
+from pmbench.boards.legends import UNRELIABLE
 from pmbench.protocols import Protocol
 from pmbench.render.cells import interval, number
 from pmbench.tables import bare_table

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pmbench.board import Board
+from pmbench.boards.board import Board
 from pmbench.render.cells import Column, columns_of, in_lines, name_of
 from pmbench.tables import bare_table
 

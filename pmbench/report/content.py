@@ -11,12 +11,12 @@ from typing import Any
 
 from pmbench import manifest
 from pmbench.agreement import Array
-from pmbench.board import Board, Cell, Row, View
-from pmbench.leaderboard import boards
+from pmbench.boards.board import Board, Cell, Row, View
+from pmbench.boards.leaderboard import boards
+from pmbench.comparing.together import aligned
 from pmbench.pack import Items
 from pmbench.protocols import PROTOCOLS, Protocol
 from pmbench.runs import Run, find, metric_folder
-from pmbench.together import aligned
 
 FRESH, MAJORITY = "human-fresh", "human-majority"
 

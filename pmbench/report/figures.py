@@ -10,8 +10,8 @@ import math
 import altair as alt
 import pandas as pd
 
-from pmbench.board import Cell, Row
-from pmbench.relation import Relation
+from pmbench.boards.board import Cell, Row
+from pmbench.comparing.relation import Relation
 from pmbench.report.charts import (
     DIGITS,
     Figure,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pmbench.board import Cell
+from pmbench.boards.board import Cell
 from pmbench.render.cells import interval, number
 from pmbench.repeating import Recipe, recipe
 from pmbench.report.content import FRESH, Section, macro

@@ -12,8 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from pmbench import __version__
+from pmbench.comparing.relation import relation
 from pmbench.errors import PmbenchError
-from pmbench.relation import relation
 from pmbench.report import figures, lines, metric, pages, summary
 from pmbench.report.album import Album, pack_of
 from pmbench.report.charts import Figure

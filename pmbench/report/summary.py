@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from pmbench.board import Cell, Row
+from pmbench.boards.board import Cell, Row
 from pmbench.render.cells import number
 from pmbench.report.content import FRESH, MAJORITY, Section, macro
 from pmbench.report.front import front

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from pmbench.board import Cell, Row
+from pmbench.boards.board import Cell, Row
 from pmbench.render.cells import Column, Text, columns_of
 from pmbench.report.content import FRESH, MAJORITY, Section, macro, page_of
 

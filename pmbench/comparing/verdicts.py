@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from pmbench.paired import ALPHA, Difference
+from pmbench.comparing.paired import ALPHA, Difference
+from pmbench.comparing.relation import Relation
 from pmbench.protocols import Statistic
 from pmbench.quantities import RELIABLE
-from pmbench.relation import Relation
 
 _MILLIONS = 10_000_000  # more items than anybody will judge
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pmbench import manifest
-from pmbench.board import Cell, Row
+from pmbench.boards.board import Cell, Row
 from pmbench.manifest import Published
 from pmbench.runs import Run
 

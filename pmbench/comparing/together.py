@@ -8,17 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmbench.agreement import Array
+from pmbench.comparing.way import PARTS, way
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
 from pmbench.runs import Run
-
-# the parts of a signature that all runs of one table share, in their order
-PARTS = ("version of pmbench", "items", "resize mode", "scoring", "overall score", "precision")
-
-
-def way(run: Run) -> str:
-    """Return how and on what a run was measured: the protocol part of its signature."""
-    return run.signature.partition(" || ")[0]
 
 
 def check_same_way(runs: Sequence[Run], but: Collection[str] = ()) -> None:

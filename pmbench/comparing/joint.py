@@ -1,40 +1,27 @@
-"""Several metrics on the same items: their scores, how these vary together, and differences.
+"""Several metrics on the same items: their scores, and how these vary together.
 
 What two metrics get right they mostly get right together, so the difference of their scores is
-known far better than either score. ``joint`` keeps what they share: the covariance of the scores
-and resamples drawn once for all. A difference then has a paired interval, by the bootstrap, and a
-paired, stratified z:
+known far better than either score. ``joint`` keeps what they share: the covariance of the scores,
+and resamples drawn once for all; ``paired`` says what follows for a difference.
 
-    z = (a - b) / √(var a + var b - 2 cov(a, b))
-
-referred to Student's t with as many degrees of freedom as there are clusters less urns (see
-``bootstrap``): the normal distribution for any but few items. Where a score is a mean over items the
-covariance is that of means in a stratified sample, formed over clusters of items that are not
-independent; other statistics take that of their resamples.
+Where a score is a mean over items the covariance is that of means in a stratified sample, formed
+over clusters of items that are not independent; other statistics take that of their resamples.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TypedDict
 
 import numpy as np
 
 from pmbench.agreement import Array, Index, Weights
-from pmbench.bootstrap import USUAL, Resampling, interval, resamples, urns
+from pmbench.bootstrap import USUAL, Resampling, resamples, urns
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
 from pmbench.protocols import Protocol, Statistic
 from pmbench.quantities import Quantity, estimates, places
-
-ALPHA = 0.05
-POWER = 0.8
-# |z| at which a true difference of its size is found at 5 % with 80 % power: 1.96 + 0.84
-_NEEDED = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(POWER)
-_ROUNDING = 1e-12  # what only rounding leaves of equal scores; relative, of equal variances
 
 
 @dataclass(frozen=True)
@@ -57,23 +44,6 @@ class Joint:
     def at(self, place: str) -> int:
         """Return where a place stands."""
         return self.places.index(place)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Metric a's score minus metric b's in one place, on the statistic's own scale."""
-
-    a: str
-    b: str
-    place: str
-    value: float
-    low: float  # 95 %, paired bootstrap; NaN where there is none
-    high: float
-    z: float
-    p: float  # two-sided; NaN where the variance is not known
-    n: int
-    more: int | None  # items to add to tell them apart; None: apart already, or no difference
-    independent: int  # what the interval rests on
 
 
 def joint(
@@ -110,49 +80,6 @@ def joint(
     if statistic.items is not None:
         return of_means(tuple(distances), statistic, items, stack, how, places(items))
     return _of_others(tuple(distances), statistic, items, stack, how)
-
-
-def difference(joint: Joint, a: str, b: str, place: str = "macro") -> Difference:
-    """Return how far a is above b. ``more`` is n·(2.80/|z|)² - n: see ``_NEEDED``."""
-    i, j, where = joint.names.index(a), joint.names.index(b), joint.at(place)
-    value = float(joint.values[i, where] - joint.values[j, where])
-    value = 0.0 if abs(value) <= _ROUNDING else value
-    cov = joint.covariance[where]
-    free = joint.freedom[where]
-    z, p = (float(x) for x in z_test(np.array(value), cov[i, i], cov[j, j], cov[i, j], free))
-    low, high = interval(joint.draws[i, where] - joint.draws[j, where])
-    n = joint.n[where]
-    unsettled = p >= ALPHA and z != 0
-    more = math.ceil(n * (_NEEDED / abs(z)) ** 2 - n) if unsettled else None
-    return Difference(a, b, place, value, low, high, z, p, n, more, joint.independent[where])
-
-
-def z_test(
-    value: Array, var_a: Array, var_b: Array, cov: Array, freedom: float
-) -> tuple[Array, Array]:
-    """Return z and the two-sided p of differences, elementwise.
-
-    Equal scores are z = 0, p = 1. Where nothing varies, others are z = ±∞, p = 0.
-    """
-    variance = var_a + var_b - 2 * cov
-    still = variance <= _ROUNDING * (var_a + var_b)
-    equal = (np.abs(value) <= _ROUNDING) & ~np.isnan(variance)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(still, np.sign(value) * np.inf, value / np.sqrt(variance))
-    z = np.where(equal, 0.0, z)
-    return z, two_sided(z, freedom)
-
-
-def two_sided(z: Array, freedom: float) -> Array:
-    """Return how often Student's t is at least |z| from 0, to the last digits also where tiny.
-
-    NaN without a degree of freedom: one cluster says nothing of how clusters vary.
-    """
-    from scipy.special import stdtr  # a tenth of a second of import
-
-    if freedom < 1:
-        return np.full(np.shape(z), np.nan)
-    return np.asarray(2 * stdtr(freedom, -np.abs(z)), np.float64)
 
 
 # --- statistics that are means over items ---------------------------------------------------------

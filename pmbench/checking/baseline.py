@@ -23,11 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from pmbench import __version__
 from pmbench.agreement import Array
 from pmbench.bootstrap import Resampling
+from pmbench.comparing.joint import joint
 from pmbench.errors import PmbenchError
 from pmbench.files import write_text
 from pmbench.manifest import checked
 from pmbench.pack import Items
-from pmbench.paired import joint
 from pmbench.protocols import PROTOCOLS, Protocol
 from pmbench.runs import Run
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from pmbench.agreement import ones
+from pmbench.checking.findings import Findings, Reproduction
 from pmbench.errors import PmbenchError
-from pmbench.findings import Findings, Reproduction
 from pmbench.manifest import Manifest, Published
 from pmbench.protocols import PROTOCOLS
 from pmbench.runs import Run

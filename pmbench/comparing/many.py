@@ -12,11 +12,11 @@ import numpy as np
 
 from pmbench.agreement import Array
 from pmbench.bootstrap import USUAL, Resampling
+from pmbench.comparing.joint import Joint, covariance_of_draws, joint, of_means
+from pmbench.comparing.together import aligned, check_same_way, same_order
 from pmbench.pack import Items
-from pmbench.paired import Joint, covariance_of_draws, joint, of_means
 from pmbench.protocols import PROTOCOLS, Protocol, Statistic
 from pmbench.runs import Run
-from pmbench.together import aligned, check_same_way, same_order
 
 _VALUES_ONLY = Resampling(count=1)  # the rest would take time
 _MACRO = ("macro",)

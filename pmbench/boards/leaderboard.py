@@ -6,22 +6,22 @@ A board is plain values; ``render`` draws it.
 from __future__ import annotations
 
 from pmbench import manifest
-from pmbench.board import Board, View
-from pmbench.errors import PmbenchError, unknown
-from pmbench.legends import cost_legend, legend, marks
-from pmbench.merging import Results, called, gather
-from pmbench.protocols import PROTOCOLS, Protocol
-from pmbench.published import (
+from pmbench.boards.board import Board, View
+from pmbench.boards.legends import cost_legend, legend
+from pmbench.boards.merging import Results, called, gather
+from pmbench.boards.published import (
     Entries,
     published_legend,
     published_rows,
     reported,
     unions,
 )  # fmt: skip
-from pmbench.relation import Relation, relation_of
-from pmbench.rows import in_order, measured, unit, usual_way
+from pmbench.boards.rows import in_order, measured
+from pmbench.comparing.relation import Relation, relation_of
+from pmbench.comparing.way import marks, usual_way, way
+from pmbench.errors import PmbenchError, unknown
+from pmbench.protocols import PROTOCOLS, Protocol
 from pmbench.runs import Run
-from pmbench.together import way
 
 _MANY = 16  # with more metrics than this a board is grouped by family
 
@@ -130,9 +130,9 @@ def _board(runs: list[Run], view: View) -> Board | None:
     return Board(
         dataset=runs[0].dataset,
         title=str(facts["title"]),
-        marks=marks(runs, unit(protocol.name)),
+        marks=marks(runs, protocol.unit),
         statistic=statistic,
-        unit=unit(protocol.name),
+        unit=protocol.unit,
         columns=columns,
         headers={str(k): str(v) for k, v in dict(facts["short_names"]).items()},
         rows=in_order([*ours.rows, *published], view.sort, columns, grouped),

@@ -5,25 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pmbench.board import Row
+from pmbench.boards.board import Row
 from pmbench.protocols import Protocol, Statistic
 from pmbench.quantities import RELIABLE
-from pmbench.runs import Run
 
-SYNTHETIC = "synthetic, no human votes"
 UNRELIABLE = f"~ interval of fewer than {RELIABLE} independent items: unreliable"
-
-
-def marks(runs: Sequence[Run], unit: str) -> list[str]:
-    """Return what must be known before any number of the runs is believed."""
-    found = [] if runs[0].info["dataset"]["human_votes"] else [SYNTHETIC]
-    if partial := [run.info["dataset"] for run in runs if run.info["dataset"]["partial"]]:
-        least = min(partial, key=lambda its: int(its["items"]))
-        found.append(
-            f"partial: {least['items']:,} of {least['of']:,} {unit}, "
-            "not comparable with published scores"
-        )
-    return found
 
 
 def legend(protocol: Protocol, rows: Sequence[Row], statistic: Statistic) -> list[str]:

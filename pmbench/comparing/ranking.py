@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmbench.agreement import Array
-from pmbench.many import macro_scores
-from pmbench.paired import ALPHA, z_test
+from pmbench.comparing.many import macro_scores
+from pmbench.comparing.paired import ALPHA, z_test
 from pmbench.protocols import Statistic
 from pmbench.runs import Run
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pmbench.protocols import Statistic
 
 if TYPE_CHECKING:
-    from pmbench.ranking import Standing
+    from pmbench.comparing.ranking import Standing
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pmbench.comparison import About, Drift, Drifts, Duel, Field, Line
-from pmbench.paired import ALPHA, Difference
+from pmbench.comparing.comparison import About, Drift, Drifts, Duel, Field, Line
+from pmbench.comparing.paired import ALPHA, Difference
+from pmbench.comparing.relation import Relation
+from pmbench.comparing.verdicts import number, p_number, verdict
 from pmbench.quantities import RELIABLE
-from pmbench.relation import Relation
 from pmbench.tables import GAP, bare_table
-from pmbench.verdicts import number, p_number, verdict
 
 Comparison = Duel | Field | Drifts
 _STARS = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))

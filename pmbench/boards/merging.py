@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pmbench.comparing.way import way
 from pmbench.errors import PmbenchError
 from pmbench.runs import Run, find
-from pmbench.together import way
 
 Results = Path | Sequence[Path]  # one folder, or several that are read as one
 

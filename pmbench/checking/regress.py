@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pmbench.agreement import Array
-from pmbench.baseline import Entry, Measured
+from pmbench.checking.baseline import Entry, Measured
+from pmbench.checking.findings import Change, Findings, Verdict
+from pmbench.comparing.joint import joint
+from pmbench.comparing.paired import difference
+from pmbench.comparing.way import PARTS
 from pmbench.errors import PmbenchError
-from pmbench.findings import Change, Findings, Verdict
-from pmbench.paired import difference, joint
-from pmbench.together import PARTS
 
 TOLERANCE = 0.1  # points: the last digit that papers print
 _USUAL = 1e-5  # relative move of a distance that another machine may cause, where nobody says

@@ -14,17 +14,17 @@ import numpy as np
 
 from pmbench.agreement import Array
 from pmbench.bootstrap import USUAL, Resampling
+from pmbench.comparing.joint import Joint, joint
+from pmbench.comparing.many import macro_scores
+from pmbench.comparing.paired import Difference, difference
+from pmbench.comparing.ranking import Standing, holm, pairwise, ranked
+from pmbench.comparing.relation import Relation, relation_of
+from pmbench.comparing.together import aligned, check_same_way
+from pmbench.comparing.way import marks, usual_way, way
 from pmbench.errors import PmbenchError
-from pmbench.legends import marks
-from pmbench.many import macro_scores
 from pmbench.pack import Items
-from pmbench.paired import Difference, Joint, difference, joint
 from pmbench.protocols import PROTOCOLS, Mask, Protocol, Statistic
-from pmbench.ranking import Standing, holm, pairwise, ranked
-from pmbench.relation import Relation, relation_of
-from pmbench.rows import unit, usual_way
 from pmbench.runs import Run, find
-from pmbench.together import aligned, check_same_way, way
 
 
 @dataclass(frozen=True)
@@ -303,14 +303,13 @@ def _field(about: About, found: Joint, told: list[str]) -> Field:
 
 def _about(run: Run, statistic: Statistic, how: Resampling) -> About:
     protocol = PROTOCOLS[str(run.info["dataset"]["protocol"])]
-    counted = unit(protocol.name)
     return About(
         run.dataset,
         str(run.info["dataset"]["title"]),
-        marks([run], counted),
+        marks([run], protocol.unit),
         protocol,
         statistic,
-        counted,
+        protocol.unit,
         how,
         way(run),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from pmbench.agreement import ones
-from pmbench.board import Cell, Row
-from pmbench.protocols import PROTOCOLS, Statistic
-from pmbench.ranking import standings
+from pmbench.boards.board import Cell, Row
+from pmbench.comparing.ranking import standings
+from pmbench.comparing.way import usual_way, way
+from pmbench.protocols import Statistic
 from pmbench.runs import Run
-from pmbench.together import way
 
 
 @dataclass(frozen=True)
@@ -51,18 +50,6 @@ def measured(runs: list[Run], statistic: Statistic, columns: list[str]) -> Measu
 def _unscored(row: Row) -> bool:
     """Say whether a row has no macro score."""
     return math.isnan(row.cells["macro"].value)
-
-
-def usual_way(runs: Sequence[Run]) -> str:
-    """Return the protocol part of the latest signature.
-
-    What was measured last is what there is now; older runs may be of items that have changed.
-    """
-    ways = Counter(way(run) for run in runs)
-    last: dict[str, str] = {}
-    for run in runs:
-        last[way(run)] = max(last.get(way(run), ""), str(run.info.get("finished", "")))
-    return max(ways, key=lambda one: (last[one], ways[one]))
 
 
 def _rows(run: Run, statistic: Statistic, columns: list[str]) -> list[Row]:
@@ -133,11 +120,6 @@ def pooled_over(run: Run, statistic: Statistic, subs: Sequence[str]) -> float:
 def family(run: Run) -> str:
     """Return what a run's metric is grouped with."""
     return str(run.info["metric"].get("family", "other"))
-
-
-def unit(protocol: str) -> str:
-    """Return what the items of a protocol are called: "triplets" or "pairs"."""
-    return "triplets" if len(PROTOCOLS[protocol].pairs) == 2 else "pairs"
 
 
 def in_order(rows: list[Row], sort: str, columns: list[str], grouped: bool) -> list[Row]:

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pmbench.findings import Change, Finding, Findings, Reproduction
+from pmbench.checking.findings import Change, Finding, Findings, Reproduction
 from pmbench.tables import bare_table
 
 _STYLES = {

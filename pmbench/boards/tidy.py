@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from pmbench.board import Board, Row, View
-from pmbench.leaderboard import boards, chosen
-from pmbench.merging import Results, folders
-from pmbench.rows import family
+from pmbench.boards.board import Board, Row, View
+from pmbench.boards.leaderboard import boards, chosen
+from pmbench.boards.merging import Results, folders
+from pmbench.boards.rows import family
+from pmbench.comparing.way import way
 from pmbench.runs import Run
-from pmbench.together import way
 
 _OF_THE_METRIC = ("items_per_second", "peak_memory_mb", "parameters_count", "weights_mb")
 

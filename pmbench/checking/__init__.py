@@ -1,0 +1,1 @@
+"""Runs held against a baseline or published scores: did a score move?"""

@@ -1,0 +1,1 @@
+"""Metrics compared with one another on the same items: differences, ranks, letters, words."""
