@@ -115,7 +115,7 @@ def _safe(text: str) -> str:
 
 def _own(citations: Citations) -> str:
     return (
-        f"@software{{{OWN_KEY},\n"
+        f"@misc{{{OWN_KEY},\n"
         "  author    = {{The pmbench maintainers}},\n"
         "  title     = {pmbench: which perceptual image metric agrees with people},\n"
         f"  version   = {{{', '.join(citations.versions)}}}\n"

@@ -48,11 +48,12 @@ def runs(results: Path) -> pd.DataFrame:
                 "dataset": run.dataset,
                 "metric": run.metric,
                 "items": run.info["dataset"]["items"],
-                "finished": run.info["finished"],
-                "device": run.info["environment"]["device"],
+                "of": run.info["dataset"]["of"],
+                "finished": run.info.get("finished", ""),
+                "device": run.info.get("environment", {}).get("device", ""),
                 "signature": run.signature,
             }
             for run in find(results)
         ],
-        columns=["dataset", "metric", "items", "finished", "device", "signature"],
+        columns=["dataset", "metric", "items", "of", "finished", "device", "signature"],
     )

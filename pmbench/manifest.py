@@ -27,6 +27,8 @@ from pmbench.errors import PmbenchError, unknown
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+/\S+$")]
+ROUNDING = 0.05  # percentage points: papers print one decimal
+_EPSILON = 1e-9  # what adding up floats may cost
 
 
 class _Entry(BaseModel):
@@ -112,6 +114,10 @@ class Published(_Entry):
         if self.metric is not None and self.human is not None:
             raise ValueError("a published row is the same as a 'metric' or a 'human' row, not both")
         return self
+
+    def allows(self, points: float) -> bool:
+        """Say whether a score may be so many percentage points off: its tolerance, and rounding."""
+        return abs(points) <= self.tolerance + ROUNDING + _EPSILON
 
 
 class Manifest(_Entry):

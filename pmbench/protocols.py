@@ -33,7 +33,6 @@ class Statistic:
     title: str
     value: Callable[[Array, Array, Weights], Array]
     percent: bool  # shown times 100; correlations are not
-    interval: bool = True
     counts: Callable[[Array, Array], Mask] = lambda d, p: np.ones(len(p), dtype=bool)
     items: Callable[[Array, Array], Array] | None = None
 

@@ -7,8 +7,11 @@ resample is the mean of the same ones, and there is none where one of them is un
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +34,6 @@ class Quantity:
 
     at: Callable[[Index, Weights], Array]
     used: Mask  # which items it counts
-    interval: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Estimate:
     """A quantity in every place, as ``places`` orders them."""
 
     value: Array  # (places,), NaN where undefined
-    draws: Array  # (places, resamples), NaN where undefined; (places, 0) where there is no interval
+    draws: Array  # (places, resamples), NaN where undefined; of a single cluster NaN
     interval: Array  # (places, 2), NaN where there is none
     unreliable: Mask  # (places,): the interval may not cover what it says
     n: Index  # (places,), how many items it counts
@@ -53,16 +55,17 @@ def places(items: Items) -> tuple[str, ...]:
 def estimates(items: Items, quantities: list[Quantity], how: Resampling) -> list[Estimate]:
     """Return each quantity's values and intervals, all from the same resamples."""
     groups = [np.flatnonzero(items.sub == sub) for sub in range(len(items.sub_names))]
-    parts = [_parts(q, groups, ones(len(items))) for q in quantities]
-    within = [~np.isnan(part[:-1, 0]) for part in parts]
-    values = [_with_macro(*each)[:, 0] for each in zip(parts, within, strict=True)]
+    plain = [_parts(q, groups, ones(len(items))) for q in quantities]
+    within = [~np.isnan(part[:-1, 0]) for part in plain]
+    values = [_with_macro(*each)[:, 0] for each in zip(plain, within, strict=True)]
     drawn = [[np.empty((len(groups) + 2, 0))] for _ in quantities]
     varies = np.zeros(len(items), bool)
-    for w in resamples(items.sub, items.cluster, how) if len(items) else ():
-        varies |= (w != 1).any(axis=0)
-        for q, its, found in zip(quantities, within, drawn, strict=True):
-            if q.interval:
-                found.append(_with_macro(_parts(q, groups, w), its))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # NumPy computes beside other threads
+        for w in resamples(items.sub, items.cluster, how) if len(items) else ():
+            varies |= (w != 1).any(axis=0)
+            parts = threads.map(_parts, quantities, repeat(groups), repeat(w))
+            for part, its, found in zip(parts, within, drawn, strict=True):
+                found.append(_with_macro(part, its))
     # a single item or cluster has no interval: every resample is the same, which says nothing
     some = np.array([varies[group].any() for group in groups] + [varies.any()] * 2)
     return [

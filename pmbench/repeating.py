@@ -65,9 +65,10 @@ def _slack(run: Run) -> str:
         return "those of the file"
     facts, tolerance = run.info["environment"], run.info["metric"].get("tolerance")
     by = "" if tolerance is None else f" by up to {tolerance:g} (relative)"
+    torch, device, threads = (facts.get(name, "unknown") for name in ("torch", "device", "threads"))
     return (
-        f"to the last bit with torch {facts['torch']} on the same device ({facts['device']}) with "
-        f"OMP_NUM_THREADS={facts['threads']}; elsewhere they may differ{by}"
+        f"to the last bit with torch {torch} on the same device ({device}) with "
+        f"OMP_NUM_THREADS={threads}; elsewhere they may differ{by}"
     )
 
 
@@ -84,7 +85,9 @@ def _needs(run: Run) -> list[str]:
     if run.imported:
         facts = run.info["environment"]
         needs.append(f"the file {facts['imported']}, sha256 {facts['sha256']}")
-    elif address is None:  # recorded by an earlier version
+    for name, file in metric.get("weights", {}).items():
+        needs.append(f"the weights {name} ({file}), fetched or in a folder given with --weights")
+    if address is None and not run.imported:  # recorded by an earlier version
         needs.append(f"{run.metric} under this name: if it is your own, NAME=ADDRESS gives it one")
     if (own := _own_manifest(run)) is not None:
         needs.append(f"the manifest {own} and the files it names (pack {about['pack_digest']})")
@@ -137,16 +140,17 @@ def _download(run: Run) -> list[str]:
 
 
 def _eval(run: Run) -> list[str]:
-    metric, limit, batches = run.info["metric"], _limit(run), run.info["batches"]
+    metric, limit = run.info["metric"], _limit(run)
+    batch = run.info.get("batches", {}).get("items")
     words = ["eval", "--metric", metric.get("address") or run.metric, *_dataset(run)]
     if limit is not None:
         words += ["--limit", limit]
-    if batches["items"] is not None:
-        words += ["--batch-size", str(batches["items"])]
+    if batch is not None:
+        words += ["--batch-size", str(batch)]
     usual = {"resamples": USUAL.count, "seed": USUAL.seed}
     for option, value in run.info.get("bootstrap", usual).items():
         words += [f"--{option}", str(value)] * (value != usual[option])
-    return [*words, "--device", _device(run), "--results", FOLDER]
+    return [*words, *_device(run), "--results", FOLDER]
 
 
 def _import(run: Run) -> list[str]:
@@ -175,7 +179,9 @@ def _limit(run: Run) -> str | None:
     return first[1] if first else None
 
 
-def _device(run: Run) -> str:
-    """Return what to call such a device: of a GPU only its name is known."""
-    kind = str(run.info["environment"]["device"]).partition(",")[0]
-    return kind if kind in ("cpu", "mps") else "cuda"
+def _device(run: Run) -> list[str]:
+    """Return the option for such a device; of a GPU only its name is known, of others nothing."""
+    if (device := run.info["environment"].get("device")) is None:
+        return []
+    kind = str(device).partition(",")[0]
+    return ["--device", kind if kind in ("cpu", "mps") else "cuda"]

@@ -10,11 +10,13 @@ What a metric is called stands in ``run.json``; its folder is called like it whe
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,10 @@ from pmbench.draws import Draws, read_draws, write_draws
 from pmbench.errors import PmbenchError, unknown
 from pmbench.files import replacing, write_text
 from pmbench.pack import Items, Pack
+from pmbench.soundness import FORMAT, check_facts, check_scores
 
-FORMAT = 1
 JOURNAL, DRAWS = "journal.bin", "draws.npz"
+_PER_ITEM = ("id", "sub", "p", "votes", "cluster")
 # of metrics, as folders: the same on file systems that ignore case, and Windows' devices left out
 _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9][a-z0-9._+-]{0,79}(?<!\.)")
 
@@ -120,10 +123,17 @@ class Run:
             return file["sub"][:], file["p"][:], file["distances"][:]
 
     def scores(self) -> pd.DataFrame:
-        """Return the tidy table of the run's scores."""
+        """Return the tidy table of the run's scores.
+
+        Raises PmbenchError where a score is not there, or is no number.
+        """
         path = self.folder / "scores.csv"
         try:
-            table = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+            text = path.read_text(encoding="utf-8")
+            table = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=["nan"])
+            if not text.endswith("\n"):
+                raise ValueError("its last line is cut off")
+            check_scores(table, self.info["dataset"])
         except (OSError, ValueError) as error:
             raise PmbenchError(
                 f"{path}: expected the scores of a run ({error}); "
@@ -170,10 +180,7 @@ def open_run(folder: Path) -> Run | None:
         return None
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-        if info["format"] != FORMAT:
-            raise ValueError(f"format {info['format']}, expected {FORMAT}")
-        if not info["signature"] or not info["metric"]["name"]:
-            raise ValueError("no signature or no name")
+        check_facts(info)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PmbenchError(
             f"{path}: expected a run written by pmbench ({error}); "
@@ -185,27 +192,76 @@ def open_run(folder: Path) -> Run | None:
 def find(results: Path, dataset: str | None = None, variants: bool = True) -> list[Run]:
     """Return the sound runs under ``results``, of one dataset or of all, sorted by folder.
 
-    ``dataset`` without an @ stands for its variants too, unless ``variants`` is false.
+    ``dataset`` without an @ stands for its variants too, unless ``variants`` is false. There is one
+    run of a metric on a dataset; ``damaged`` tells of what is left out.
     """
-    found = []
-    for path in sorted(results.glob("*/*/run.json")):
-        name = path.parent.parent.name
-        if dataset in (None, name, name.partition("@")[0] if variants else name):
-            with suppress(PmbenchError):  # told by damaged()
-                if run := open_run(path.parent):
-                    found.append(run)
-    return found
+    return _survey(results, dataset, variants)[0]
 
 
 def damaged(results: Path) -> list[str]:
-    """Return a sentence for each run that cannot be read, and is left out for it."""
+    """Return a sentence for each run that is left out: it cannot be read, or is there twice."""
+    return _survey(results, None, True)[1]
+
+
+def _survey(results: Path, dataset: str | None, variants: bool) -> tuple[list[Run], list[str]]:
+    """Return the runs that count, sorted by folder, and why each other one is left out."""
+    sound: dict[tuple[str, str], list[Run]] = {}
     told = []
     for path in sorted(results.glob("*/*/run.json")):
+        name = path.parent.parent.name
+        if dataset not in (None, name, name.partition("@")[0] if variants else name):
+            continue
+        if why := _why_unsound(path.parent, _stamps(path.parent)):
+            told.append(why)
+        elif run := open_run(path.parent):
+            sound.setdefault((run.dataset, run.metric), []).append(run)
+    kept = []
+    for runs in sound.values():
+        *others, counts = sorted(runs, key=_precedence)
+        kept.append(counts)
+        told += [
+            f"{run.folder}: another run of {run.metric} on {run.dataset}, of which that in "
+            f"{counts.folder} counts; delete one of them, or move it to other results"
+            for run in others
+        ]
+    return sorted(kept, key=lambda run: run.folder), told
+
+
+def _precedence(run: Run) -> tuple[bool, str]:
+    """Return which of several runs of a metric counts: the folder called like it, or the latest."""
+    return run.folder.name == metric_folder(run.metric), str(run.info.get("finished", ""))
+
+
+def _stamps(folder: Path) -> tuple[tuple[int, int] | None, ...]:
+    """Return what changes when one of a run's files does."""
+    stamps: list[tuple[int, int] | None] = []
+    for name in ("run.json", "scores.csv", "distances.h5"):
         try:
-            open_run(path.parent)
-        except PmbenchError as error:
-            told.append(str(error))
-    return told
+            stat = (folder / name).stat()
+            stamps.append((stat.st_mtime_ns, stat.st_size))
+        except OSError:
+            stamps.append(None)
+    return tuple(stamps)
+
+
+@lru_cache(maxsize=4096)  # one command asks several times which runs there are
+def _why_unsound(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> str:
+    """Return why a run cannot be used, "" where it can: its files as they were at ``stamps``."""
+    try:
+        if run := open_run(folder):
+            run.scores()
+            _check_distances(folder / "distances.h5")
+    except PmbenchError as error:
+        return str(error)
+    return ""
+
+
+def _check_distances(path: Path) -> None:
+    """Raise PmbenchError unless a file of distances opens and all is there; nothing is read."""
+    with _readable(path) as file:
+        lengths = {name: len(file[name]) for name in (*_PER_ITEM, "distances")}
+        if "sub_names" not in file.attrs or len(set(lengths.values())) > 1:
+            raise KeyError(f"lengths {lengths}")
 
 
 def pick(results: Path, name: str, dataset: str | None) -> Run:
@@ -244,7 +300,7 @@ def write_distances(path: Path, items: Items, distances: NDArray[np.float64]) ->
         file.attrs["format"] = FORMAT
         file.attrs["sub_names"] = list(items.sub_names)
         file["id"] = list(items.id)
-        for name in ("sub", "p", "votes", "cluster"):
+        for name in _PER_ITEM[1:]:
             file[name] = getattr(items, name)
         file["distances"] = distances
 
@@ -269,7 +325,7 @@ def _readable(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, TypeError) as error:
         raise PmbenchError(
             f"{path}: expected the distances of a run, got a file that is none or is damaged "
             f"({error}); delete its folder and run `pmbench eval` again"

@@ -92,13 +92,10 @@ def score(
         _Labels("metric", name, s.name, _WHY_UNDEFINED.get(s.name, _NO_ITEMS))
         for s in protocol.statistics
     ]
-    quantities = [Quantity(at(s), s.counts(d, kept.p), s.interval) for s in protocol.statistics]
+    quantities = [Quantity(at(s), s.counts(d, kept.p)) for s in protocol.statistics]
     found = estimates(kept, quantities, how)
-    values = {
-        s.name: estimate.draws
-        for s, estimate in zip(protocol.statistics, found, strict=True)
-        if s.interval
-    }
+    names = [s.name for s in protocol.statistics]
+    values = {name: one.draws for name, one in zip(names, found, strict=True)}
     return Scores(_tidy(items, kept, labels, found, few), Draws(how, places(kept), values))
 
 

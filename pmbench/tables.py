@@ -1,8 +1,9 @@
-"""Comparisons with referees, and distances -> text for a terminal. Nothing is printed here."""
+"""What tables share; comparisons with referees, and distances -> text. Nothing is printed here."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
     from pmbench.parity.verify import Comparison  # would import torch
 
 GAP = 2  # blanks between columns
+
+
+def escaped(text: str, code: bool = False) -> str:
+    """Return a text of which Markdown makes nothing else: no emphasis, links, tables, HTML, lists.
+
+    With ``code`` what stands between backticks stays code.
+    """
+    if not code:
+        return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", text)
+    parts = text.split("`")
+    return "`".join(part if i % 2 else escaped(part) for i, part in enumerate(parts))
 
 
 def bare_table(gap: int = GAP) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -219,10 +220,36 @@ def test_items_of_other_ids_are_not_compared_whatever_the_signature_says() -> No
     assert "differs in items (their ids)" in judged(toy(), toy(items=strange)).told
 
 
-def test_a_metric_that_is_defined_on_other_items_has_changed() -> None:
+def test_a_metric_that_lost_items_or_its_score_is_worse_whatever_is_allowed() -> None:
+    known = entry_of(toy(20))
     now = distances(20)
     now[3] = np.nan
-    found = judged(toy(20), toy(distances=now))
+    nowhere = np.full((60, 2), np.nan)
+    for d, said in (
+        (now, "the metric is undefined on 1 item on which it was defined"),
+        (
+            nowhere,
+            "the metric is undefined on 60 items on which it was defined, so that it has no score "
+            "any more",
+        ),
+    ):
+        found = check("b", [known], [toy(distances=d)], Rules(allow_changed=True), "ACCEPT")
+        assert found.failed
+        (one,) = found.found
+        assert isinstance(one, Change)
+        assert (one.verdict, one.told, one.moved) == ("worse", said, math.inf)
+        assert found.told[0] == "failed: 1 worse, of 1 compared with b"
+        assert "--allow-changed" not in " ".join(found.told)
+    assert (one.before, one.now) == (pytest.approx(66.6667), None)
+    traded = distances(20)
+    traded[0] = np.nan
+    assert judged(toy(distances=traded), toy(distances=now)).verdict == "worse"
+
+
+def test_a_metric_that_is_defined_on_more_items_has_changed() -> None:
+    fewer = distances(20)
+    fewer[3] = np.nan
+    found = judged(toy(distances=fewer), toy(20))
     assert (found.verdict, found.moved) == ("changed", math.inf)
     assert "the metric is now defined on other items than before (1 differ)" in found.told
     nowhere = toy(distances=np.full((60, 2), np.nan))
@@ -245,6 +272,32 @@ def test_jnd_is_judged_by_its_mean_average_precision() -> None:
     before = toy(protocol=JND, items=people, distances=ranked)
     assert before.scores()["macro"] == 1
     assert judged(before, replace(before, distances=-ranked)).verdict == "worse"
+
+
+def test_scores_that_do_not_follow_from_the_distances_are_told() -> None:
+    entry = entry_of(toy(20))
+    told = (
+        "the baseline's scores do not follow from its distances (macro: {}, from the distances "
+        "{}): it was edited, or pmbench:0.1 scored in another way; write it anew with "
+        "`pmbench baseline`"
+    )
+    raised = entry.model_copy(update={"scores": entry.scores | {"macro": 66.6669}})
+    found = compare(raised, toy(20), Rules(allow_changed=True))
+    assert (found.verdict, found.fails) == ("not comparable", True)
+    assert found.told == told.format("66.6669", "66.6667")
+    without = {place: value for place, value in entry.scores.items() if place != "macro"}
+    found = compare(entry.model_copy(update={"scores": without}), toy(20), Rules())
+    assert found.told == told.format("none", "66.6667")
+    # of rounding to four decimals nothing is told
+    near = entry.model_copy(update={"scores": entry.scores | {"macro": 66.66675}})
+    assert compare(near, toy(20), Rules()).verdict == "same"
+
+
+def test_another_statistic_is_not_compared() -> None:
+    other = entry_of(toy()).model_copy(update={"statistic": "map"})
+    found = compare(other, toy(), Rules())
+    assert (found.verdict, found.fails) == ("not comparable", True)
+    assert "the baseline differs in statistic (map, now 2afc); measure on" in found.told
 
 
 def test_all_together_and_what_to_do() -> None:
@@ -280,7 +333,7 @@ def test_changed_alone_fails_unless_allowed() -> None:
     found = check("b.json", known, [now], Rules(), "ACCEPT")
     assert found.told == (
         "failed: 1 changed, of 1 compared with b.json",
-        "no score is worse for it; --allow-changed lets that pass",
+        "no score is surely worse for it; --allow-changed lets that pass",
         "if that is as intended, accept it: `ACCEPT`",
     )
     found = check("b.json", known, [now], Rules(allow_changed=True), "ACCEPT")
@@ -386,6 +439,11 @@ def changed(here: Path, *path: str | int, to: Any) -> Path:
         (["runs", 0, "n"], "many", "key 'runs.0.n': Input should be a valid integer"),
         (["runs", 0, "tolerance"], -1, "key 'runs.0.tolerance': Input should be greater than or "),
         (["runs", 0, "scores", "macro"], "x", "key 'runs.0.scores.macro': Input should be a valid"),
+        (
+            ["runs", 0, "statistic"],
+            "2afd",
+            "key 'runs.0.statistic': unknown statistic '2afd'; did ",
+        ),
         (["runs", 0, "colour"], 1, "key 'runs.0.colour': no such key here"),
         (["runs"], {}, "key 'runs': Input should be a valid tuple"),
         (["runs", 0, "distances", "dtype"], "int8", "key 'runs.0.distances.dtype': Input should"),
@@ -416,6 +474,33 @@ def test_infinite_distances_and_runs_that_stand_there_twice_are_damage(here: Pat
         Stored.of(np.array([[np.inf]]))
 
 
+def test_a_byte_order_mark_is_read_over(here: Path) -> None:
+    write(here / "b.json", [run_of(here / "r", distances(20), items())])
+    (here / "b.json").write_bytes(b"\xef\xbb\xbf" + (here / "b.json").read_bytes())
+    assert [entry.metric for entry in read(here / "b.json").runs] == ["mine"]
+
+
+def test_two_runs_of_one_name_are_refused_and_the_good_file_stays(here: Path) -> None:
+    run = run_of(here / "r", distances(20), items())
+    write(here / "b.json", [run])
+    good = (here / "b.json").read_bytes()
+    copy = replace(run, folder=run.folder.with_name("mine-old"))
+    shutil.copytree(run.folder, copy.folder)
+    with pytest.raises(PmbenchError) as caught:
+        write(here / "b.json", [run, copy])
+    assert str(caught.value) == (
+        f"{run.folder} and {copy.folder} are both runs of mine on toy, and a baseline holds one; "
+        "move the one that is not meant out of the results"
+    )
+    assert (here / "b.json").read_bytes() == good
+
+
+def test_a_run_that_does_not_know_its_device_has_a_block_too(here: Path) -> None:
+    run = run_of(here / "r", distances(20), items())
+    del run.info["environment"]["device"]
+    assert measured(run).made_with == "torch 2.9, an unknown device"
+
+
 def test_a_truncated_line_of_distances_is_damage(here: Path) -> None:
     packed = Stored.of(np.random.default_rng(0).random((60, 2))).zlib
     file = changed(here, "runs", 0, "distances", "zlib", to=packed[:-8])
@@ -431,8 +516,8 @@ def test_a_newer_baseline_says_which_pmbench_wrote_it(here: Path) -> None:
         read(file)
     assert str(caught.value) == (
         f"{file}: key 'pmbench_baseline': a baseline of format 7, written by pmbench 3.1.4; this "
-        f"pmbench 0.1.0 reads format 1; install that version, or write one with `pmbench baseline "
-        f"-o {file}`"
+        "pmbench 0.1.0 reads format 1; install that version, or write one with `pmbench baseline "
+        "-o FILE`"
     )
 
 
@@ -517,6 +602,18 @@ def test_the_summary_is_appended_and_folds_what_is_the_same_away(here: Path) -> 
     assert "- if that is as intended, accept it: `pmbench baseline -o b.json`" in lines
 
 
+@pytest.mark.parametrize("option", ["--summary", "--junit"])
+def test_a_file_that_cannot_be_written_does_not_lose_the_result(here: Path, option: str) -> None:
+    made(here)
+    run_of(here / "results", distances(10), items(), "mine")
+    result = pmbench("check", "--baseline", "b.json", option, "", code=2)
+    assert "failed: 1 worse, of 2 compared with b.json" in result.stdout
+    assert one_line(result.stderr) == (
+        f"{option} '.': expected the name of a file, got a folder or an empty name; is a variable "
+        "unset, such as GITHUB_STEP_SUMMARY outside of GitHub's jobs?"
+    )
+
+
 def test_markdown_makes_nothing_else_of_names() -> None:
     strange = replace(judged(toy(), toy(10)), name="cmd|x", told="by *much* in a_b_c, see `a_b`")
     text = to_markdown(Findings("b", (strange,), ("failed: <b>",), True))
@@ -588,7 +685,7 @@ def test_what_is_asked_wrongly_is_answered_in_a_sentence(here: Path) -> None:
     )
     assert refused("--baseline", "b.json", "--published").startswith("pmbench check needs one")
     assert refused("--baseline", "b.json") == (
-        "b.json: there is no such baseline; write one with `pmbench baseline -o b.json`"
+        "b.json: there is no such baseline; write one with `pmbench baseline -o FILE`"
     )
     (here / "b.json").write_text("scores: 3")
     assert refused("--baseline", "b.json").startswith(
@@ -658,3 +755,14 @@ def test_the_check_itself_needs_no_torch(here: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     ).stdout
     assert told.splitlines()[-1] == "0 False"
+
+
+def test_a_file_that_is_no_baseline_is_not_replaced(here: Path) -> None:
+    run_of(here / "results", distances(20), items(), "mine")
+    (here / "mine.py").write_text("the only copy")
+    told = pmbench("baseline", "-o", "mine.py", code=2).stderr
+    assert one_line(told) == (
+        "mine.py is there, and is no baseline; it is left as it is: name another file with -o, or "
+        "delete it"
+    )
+    assert (here / "mine.py").read_text() == "the only copy"

@@ -207,9 +207,7 @@ def test_latex_and_bibtex_take_it(here: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
         if command[0] == "bibtex":
-            # plain.bst knows no @software, and takes it for @misc; every other warning is a fault
-            warnings = [line for line in done.stdout.splitlines() if "Warning" in line]
-            assert warnings == ['Warning--entry type for "pmbench" isn\'t style-file defined']
+            assert "Warning" not in done.stdout
     assert Path("paper.bbl").read_text().count(r"\bibitem") == len(references()) + 1
     log = Path("paper.log").read_text()
     assert "undefined" not in log

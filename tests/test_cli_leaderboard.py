@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,51 @@ def test_a_board_at_80_columns_is_never_wider(here: Path) -> None:
         told = pmbench("leaderboard", *words).stdout
         assert max(map(len, told.splitlines())) <= 80
         assert "…" not in told
+
+
+@pytest.mark.parametrize("file", ["scores.csv", "distances.h5"])
+def test_commands_go_on_without_a_damaged_run_and_tells_of_it(here: Path, file: str) -> None:
+    for metric, right in (("c", 1), ("d", 2)):
+        run_2afc(here / "results", metric, everywhere(right))
+    path = here / "results" / "bapps-2afc-val" / "c" / file
+    path.write_bytes(path.read_bytes()[:700])
+    for words in (
+        ["leaderboard"],
+        ["leaderboard", "--format", "json"],
+        ["compare"],
+        ["list", "runs"],
+    ):
+        result = pmbench(*words)
+        told = one_line(result.stderr)
+        assert f"left out: results/bapps-2afc-val/c/{file}: expected the " in told, words
+        assert "a damaged" not in result.stdout
+
+
+def test_a_copy_of_a_run_changes_nothing_and_is_told(here: Path) -> None:
+    before = pmbench("leaderboard").stdout
+    folder = here / "results" / "bapps-2afc-val"
+    shutil.copytree(folder / "a", folder / "a-old")
+    result = pmbench("leaderboard")
+    assert result.stdout == before
+    assert "left out: results/bapps-2afc-val/a-old: another run of a" in one_line(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [
+        ("a.md", "| a | "), ("a.csv", ",a,2afc,macro,"), ("a.json", '"name": "a"'),
+        ("a.tex", "\\bottomrule"), ("a.HTML", "</html>"), ("a.txt", "metric"),
+    ],
+)  # fmt: skip
+def test_a_file_is_written_in_the_format_that_it_is_called_after(name: str, mark: str) -> None:
+    done = pmbench("leaderboard", "-o", name)
+    assert mark in Path(name).read_text(encoding="utf-8")
+    assert done.stderr.startswith(f"{name}: ")
+
+
+def test_a_file_of_an_unknown_ending_is_asked_about() -> None:
+    assert one_line(pmbench("leaderboard", "-o", "a.doc", code=2).stderr) == (
+        "a.doc: which format is that? Expected a name that ends in .md, .csv, .json, .tex, .html "
+        "or .txt; or say it with --format"
+    )
+    assert not Path("a.doc").exists()

@@ -21,7 +21,7 @@ from test_ranking import jnd_items
 from pmbench.agreement import Array
 from pmbench.bootstrap import Resampling
 from pmbench.comparing.comparison import Duel, Field, compared, drift, duel
-from pmbench.comparing.text import to_markdown
+from pmbench.comparing.text import documents, to_markdown
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
 from pmbench.protocols import JND, TWO_AFC, Protocol
@@ -64,7 +64,9 @@ def saved(
         "dataset": {
             "name": "toy", "title": "Toy", "protocol": protocol.name, "partial": False,
             "human_votes": True, "items": len(items), "of": len(items),
+            "sub_datasets": list(items.sub_names), "short_names": {},
         },
+        "items_per_second": 1.0,
     }  # fmt: skip
     return save(folder / "toy" / name, info, items, d, made.table, made.draws)
 
@@ -124,11 +126,11 @@ def test_the_numbers_are_those_of_the_leaderboard(results: Path) -> None:
 
 def test_json_says_the_same(results: Path) -> None:
     found = json.loads(
-        pmbench("compare", "grad", "l2", "-d", "ladder-2afc", "--resamples", "50", "--seed", "3",
+        pmbench("compare", "grad", "l2", "-d", "ladder-2afc", "--resamples", "100", "--seed", "3",
                 "--json").stdout
     )  # fmt: skip
     (one,) = found["comparisons"]
-    assert one["bootstrap"] == {"count": 50, "seed": 3}
+    assert one["bootstrap"] == {"count": 100, "seed": 3}
     assert one["verdict"].startswith("l2 is better than grad by 3.70 points, 95 % interval ")
     assert [row["place"] for row in one["differences"]][-2:] == ["macro", "pooled"]
     assert one["signature"].startswith("pmbench:")
@@ -189,8 +191,17 @@ def test_a_comparison_is_on_the_items_that_both_have(tmp_path: Path) -> None:
     )
     assert found.macro.n == len(items) - 10
     assert found.told == [
-        f"10 of {len(items)} triplets are left out, on which not both are defined"
+        f"10 of {len(items)} triplets are left out, on which not both metrics are defined"
     ]
+    b[:10], b[0] = noisy(items, 0.4, 2)[:10], np.nan
+    found = duel(
+        saved(tmp_path, "a", items, a), saved(tmp_path, "b", items, b), TWO_AFC.statistics[0], FEW
+    )
+    assert found.told[0].startswith(f"1 of {len(items)} triplets is left out")
+    b[:10] = np.nan
+    found = duel(
+        saved(tmp_path, "a", items, a), saved(tmp_path, "b", items, b), TWO_AFC.statistics[0], FEW
+    )
     assert f"- 10 of {len(items)} triplets are left out" in to_markdown(found)
 
 
@@ -240,14 +251,14 @@ def test_many_metrics_fall_back_to_a_list(tmp_path: Path, monkeypatch: pytest.Mo
     toys(tmp_path / "results", 14)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    text = pmbench("compare", "--resamples", "50").stdout
+    text = pmbench("compare", "--resamples", "100").stdout
     assert "all pairs: --format csv, or name fewer metrics to see them as a matrix" in text
     assert "better by" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert len(re.findall(r"^\d+ m\d+ ", text, re.MULTILINE)) == 14
-    assert len(as_csv("--resamples", "50")) == 14 * 13 / 2
+    assert len(as_csv("--resamples", "100")) == 14 * 13 / 2
     monkeypatch.setenv("COLUMNS", "200")
-    assert "better by" in pmbench("compare", "--resamples", "50").stdout
+    assert "better by" in pmbench("compare", "--resamples", "100").stdout
 
 
 def test_what_is_not_whole_or_was_measured_otherwise_is_left_out(
@@ -261,10 +272,10 @@ def test_what_is_not_whole_or_was_measured_otherwise_is_left_out(
     older = WAY.replace("01234567", "76543210")
     saved(tmp_path / "results", "older", items, noisy(items, 0.3, 1), way=older)
     monkeypatch.chdir(tmp_path)
-    text = one_line(pmbench("compare", "--resamples", "50").stdout)
+    text = one_line(pmbench("compare", "--resamples", "100").stdout)
     assert f"older is left out: it was measured as {older}" in text
     assert "left out, without a score on all triplets: part" in text
-    assert "part" in pmbench("compare", "m0", "part", "--resamples", "50").stdout  # named, it is
+    assert "part" in pmbench("compare", "m0", "part", "--resamples", "100").stdout  # named, it is
     refused = one_line(pmbench("compare", "m0", "older", code=2).stderr)
     assert refused == (
         "toy/m0 and toy/older cannot be compared: they differ in items (toy:1#01234567 and "
@@ -281,9 +292,82 @@ def test_too_few_are_left(tmp_path: Path) -> None:
     with pytest.raises(PmbenchError) as caught:
         compared(runs, None, FEW)
     assert str(caught.value) == (
-        "toy: 1 of 3 runs have a 2afc score on the same triplets; a comparison needs two; measure "
-        "more with `pmbench eval`"
+        "toy: 1 of 3 runs has a 2afc score on the same triplets, and a comparison needs two; "
+        "measure more with `pmbench eval` (left out, without a score on all triplets: b, c)"
     )
+
+
+def test_one_new_run_in_another_way_says_why_the_others_do_not_count(tmp_path: Path) -> None:
+    runs = toys(tmp_path)
+    items = many()
+    newer = WAY.replace("0.1", "0.2")
+    new = saved(tmp_path, "new", items, noisy(items, 0.3, 1), way=newer)
+    new.info["finished"] = "2027"
+    with pytest.raises(PmbenchError) as caught:
+        compared([*runs, new], None, FEW)
+    assert str(caught.value).endswith(
+        "toy: 1 of 4 runs has a 2afc score on the same triplets, and a comparison needs two; "
+        "measure more with `pmbench eval` (m0, m1, m2 are left out: they were measured as "
+        f"{WAY})"
+    )
+
+
+def test_a_dataset_that_cannot_be_compared_does_not_hide_the_others(
+    results: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(results, tmp_path / "old")
+    for name in ("ssim", "l2"):
+        folder = results / "ladder-jnd" / name
+        info = json.loads((folder / "run.json").read_text())
+        info["signature"] = info["signature"].replace("|none|", f"|{name}|")
+        (folder / "run.json").write_text(json.dumps(info))
+    result = pmbench("compare", "ssim", "l2")
+    assert "A ssim\nB l2\n" in result.stdout
+    assert "ladder-jnd" not in result.stdout
+    reason = "ladder-jnd/ssim and ladder-jnd/l2 cannot be compared: they differ in resize mode"
+    assert f"ladder-jnd: left out, {reason}" in one_line(result.stderr)
+    refused = pmbench("compare", "ssim", "l2", "-d", "ladder-jnd", code=2)
+    assert one_line(refused.stderr).startswith(reason)
+    # so it is beside another folder, metric by metric
+    result = pmbench("compare", "--against", "old")
+    assert len(re.findall(r"^l2 ", result.stdout, re.MULTILINE)) == 1
+    assert len(re.findall(r"^l1 ", result.stdout, re.MULTILINE)) == 2
+    assert "ladder-jnd/l2: left out, ladder-jnd/l2 and" in one_line(result.stderr)
+    refused = pmbench("compare", "l2", "--against", "old", "-d", "ladder-jnd", code=2)
+    assert "ladder-jnd/l2: left out, " in one_line(refused.stderr)
+
+
+def test_damaged_draws_are_drawn_anew(results: Path) -> None:
+    whole = pmbench("compare", "-d", "ladder-jnd").stdout
+    path = results / "ladder-jnd" / "ssim" / "draws.npz"
+    path.write_bytes(path.read_bytes()[:200])
+    assert pmbench("compare", "-d", "ladder-jnd").stdout == whole
+
+
+def test_a_sub_dataset_of_one_pair_leaves_nobody_ranked(tmp_path: Path) -> None:
+    items = jnd_items()
+    alone = items_of([*items.sub.tolist(), 2], np.append(items.p, 1.0))
+    rng = np.random.default_rng(0)
+    runs = [
+        saved(tmp_path, f"m{k}", alone, (1 - alone.p + k * rng.random(len(alone)))[:, None], JND)
+        for k in range(3)
+    ]
+    found = compared(runs, None, FEW)
+    assert isinstance(found, Field)
+    assert found.standings == {}
+    why = (
+        "no rank and no p: a sub-dataset has only 1 independent pair, which does not say how "
+        "scores vary"
+    )
+    assert found.told == [why]
+    text = to_markdown(found)
+    assert f"- {why}" in text
+    assert re.search(r"^\| 2 m1 \| [\d.]+ \|  \|  \| -[\d.]+ \| .* \| n/a \|$", text, re.MULTILINE)
+    (document,) = documents([found], {})["comparisons"]
+    assert document["metrics"][0] | {"score": 0} == {
+        "name": "m0", "score": 0, "low": None, "high": None, "letters": None
+    }  # fmt: skip
+    assert document["differences"][0]["p_holm"] is None
 
 
 def test_stored_draws_and_new_ones_give_the_same(tmp_path: Path) -> None:
@@ -326,7 +410,7 @@ def test_a_run_beside_an_earlier_one(results: Path, tmp_path: Path) -> None:
     result = pmbench("compare", "ssim", "--against", "old", "-d", "ladder-2afc")
     text = one_line(result.stdout)
     assert "A ssim B ssim (old)" in text
-    assert "; 1 of 432 distances moved, by up to 1.0e-03 of themselves (item " in text
+    assert "; 1 of 432 distances moved, by up to 1.0e-03 of what they were (item " in text
     text = one_line(pmbench("compare", "l2", "--against", "old", "-d", "ladder-2afc").stdout)
     assert "no difference at all" in text
     assert "; all distances are the same to the last bit" in text
@@ -338,7 +422,7 @@ def test_all_runs_beside_earlier_ones(results: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "old" / "ladder-2afc" / "grad")
     result = pmbench("compare", "--against", "old")
     lines = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line}
-    assert lines["ssim"][-2:] == ["2.0e-01", "1"]  # of the larger one
+    assert lines["ssim"][-2:] == ["2.0e-01", "1"]  # of the other one
     assert lines["l1"][-2:] == ["none", "0"]
     assert "grad" not in lines
     assert result.stderr.splitlines() == [
@@ -360,7 +444,7 @@ def test_drift_where_a_distance_is_zero_or_missing(tmp_path: Path) -> None:
     a, b = saved(tmp_path / "a", "m", items, ours), saved(tmp_path / "b", "m", items, theirs)
     found = drift(a, b)
     assert (found.largest, found.item, found.moved, found.of) == (
-        pytest.approx(0.2),
+        pytest.approx(0.25),  # of what it was
         "item 1",
         1,
         6,
@@ -412,6 +496,8 @@ def test_a_statistic_of_one_protocol_leaves_out_the_other(results: Path) -> None
             "'ssim' alone cannot be compared; name another metric, or none to compare all runs, or "
             "another folder of results with --against",
         ),
+        (["ssim", "l2", "--resamples", "1"], "--resamples 1: expected 100 to 10,000; "),
+        (["ssim", "l2", "--seed", "-1"], "--seed -1: expected a whole number from 0 to "),
         (["ssim", "l2", "--statistic", "auc"], "unknown statistic 'auc'; "),
         (["ssim", "l2", "-d", "lader"], "unknown dataset"),
         (

@@ -19,9 +19,11 @@ from pmbench.boards.legends import legend
 from pmbench.boards.published import published_rows
 from pmbench.boards.tidy import tidy
 from pmbench.bootstrap import Resampling
+from pmbench.comparing.ranking import Standing
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
 from pmbench.protocols import JND, TWO_AFC
+from pmbench.report.content import sections
 from pmbench.runs import Run, save
 from pmbench.scores import COLUMNS, human_rows, score
 
@@ -418,12 +420,11 @@ def test_no_interval_where_nothing_can_be_drawn_is_said(tmp_path: Path) -> None:
     assert told not in the_board(tmp_path / "other").legend
 
 
-def test_a_statistic_without_intervals_promises_none(results: Path) -> None:
-    board = boards(results, View(statistic="krcc"))[1]
-    assert value(board, "mmdpp") == pytest.approx(1)
-    bare = [replace(row, standing=None, cells={"macro": Cell(1.0)}) for row in board.rows]
-    told = legend(JND, bare, replace(board.statistic, interval=False))
-    assert told == ["macro: plain mean of the sub-datasets; has no intervals"]
+@pytest.mark.parametrize(("value", "said"), [(1.0, True), (0.99, False)])
+def test_where_people_always_agree_their_rows_say_nothing(value: float, said: bool) -> None:
+    people = [Row(human.name, "human", {"macro": Cell(value)}) for human in TWO_AFC.humans]
+    told = "people agreed on every item: the rows about them say nothing here"
+    assert (told in legend(TWO_AFC, people)) == said
 
 
 # --- rows that are not comparable -----------------------------------------------------------------
@@ -494,14 +495,41 @@ def test_the_people_of_a_board_are_those_of_its_usual_items(tmp_path: Path) -> N
     assert row_of(board, "human-paper").n == 24
 
 
-def test_the_mark_of_partial_runs_names_the_smallest(tmp_path: Path) -> None:
-    run_2afc(tmp_path, "a", everywhere(2))
-    for metric, n in (("b", 3), ("c", 2), ("d", 3)):
-        some = dict.fromkeys(BAPPS, n)
-        run_2afc(tmp_path, metric, everywhere(2), some, way=f"{n} each", of=24, partial=True)
-    assert the_board(tmp_path).marks == [
-        "partial: 12 of 24 triplets, not comparable with published scores"
-    ]
+def test_an_older_partial_run_marks_its_own_row_and_not_the_board(tmp_path: Path) -> None:
+    few = dict.fromkeys(BAPPS, 2)
+    finished(run_2afc(tmp_path, "a", everywhere(2), few, way="few", of=24, partial=True), "2025")
+    old = tmp_path / "bapps-2afc-val" / "a" / "run.json"
+    facts = json.loads(old.read_text())
+    facts["dataset"] |= {"title": "Another title", "short_names": {"cnn": "other"}}
+    old.write_text(json.dumps(facts))
+    finished(run_2afc(tmp_path, "l2-lab", everywhere(2)), "2026")
+    board = the_board(tmp_path, published=True)
+    assert board.marks == []
+    assert board.title == "BAPPS 2AFC, validation"
+    assert board.headers == SHORT
+    assert {row.name: row.other_protocol for row in board.rows if row.kind == "metric"} == {
+        "a": True,
+        "l2-lab": False,
+    }
+    assert rows_of(board, "published")
+    assert not any("not shown beside a partial dataset" in line for line in board.legend)
+    (section,) = sections(tmp_path, [])
+    assert not section.partial
+
+
+def test_the_latest_run_being_partial_marks_the_board(tmp_path: Path) -> None:
+    few = dict.fromkeys(BAPPS, 2)
+    finished(run_2afc(tmp_path, "a", everywhere(2)), "2025")
+    finished(run_2afc(tmp_path, "b", everywhere(2), few, way="few", of=24, partial=True), "2026")
+    board = the_board(tmp_path, published=True)
+    assert board.marks == ["partial: 12 of 24 triplets, not comparable with published scores"]
+    assert rows_of(board, "published") == {}
+
+
+def finished(run: Run, when: str) -> None:
+    """Write into a run when it was finished."""
+    path = run.folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"finished": when}))
 
 
 # --- published scores -----------------------------------------------------------------------------
@@ -567,10 +595,10 @@ def test_sub_datasets_that_a_paper_pools_are_pooled_for_comparison(tmp_path: Pat
 
 
 def test_a_difference_within_the_tolerance_is_not_off(tmp_path: Path) -> None:
-    ours = Row("l2-lab", "metric", {"macro": Cell(0.634), "cnn": Cell(0.7801), "deblur": Cell(0.5)})
+    ours = Row("l2-lab", "metric", {"macro": Cell(0.634), "cnn": Cell(0.7806), "deblur": Cell(0.5)})
     (entry,) = (e for e in manifest.datasets()["bapps-2afc-val"].published if e.metric == "l2-lab")
     (row,) = published_rows((entry,), [ours], ["macro", "cnn", "deblur"])
-    # the paper says 63.2, 77.8 and 58.2, and is the same to 0.2 points
+    # the paper says 63.2, 77.8 and 58.2, and is the same to 0.2 points and half its last digit
     assert {c: cell.off for c, cell in row.cells.items()} == {
         "macro": False, "cnn": True, "deblur": True,
     }  # fmt: skip
@@ -679,6 +707,38 @@ def test_a_single_metric_has_no_rank(tmp_path: Path) -> None:
     board = the_board(tmp_path)
     assert row_of(board, "a").standing is None
     assert not any(line.startswith("rank") for line in board.legend)
+
+
+def test_where_nothing_is_known_of_chance_no_rank_is_shown_and_that_is_said(
+    tmp_path: Path,
+) -> None:
+    """All items of one cluster: no draw differs from another, and no test can be made."""
+    for k, metric in enumerate(("a", "b")):
+        run_2afc(tmp_path, metric, {"one": k}, {"one": 1})
+    board = the_board(tmp_path)
+    assert all(row.standing is None for row in board.rows)
+    assert [line for line in board.legend if "rank" in line] == [
+        "no rank: too few independent items to say how much of a difference is chance"
+    ]
+
+
+def test_the_legend_names_the_metrics_of_which_the_rank_is_not_known() -> None:
+    place = Standing(1, 2, "a")
+    rows = [
+        Row("a", "metric", {"macro": Cell(0.7)}, standing=place),
+        Row("b", "metric", {"macro": Cell(0.6)}, standing=place),
+        Row("c", "metric", {"macro": Cell(0.5)}),
+        Row("in part", "metric", {"macro": Cell(0.5, part=True)}),
+        Row("no score", "metric", {"macro": Cell(math.nan)}),
+        Row("old", "metric", {"macro": Cell(0.5)}, other_protocol=True),
+        Row("human-mean", "human", {"macro": Cell(0.5)}),
+    ]
+    why = "too few independent items to say how much of a difference is chance"
+    assert [line for line in legend(TWO_AFC, rows) if "no rank" in line] == [
+        f"no rank for c: {why}"
+    ]
+    assert not any("no rank" in line for line in legend(TWO_AFC, [rows[0], *rows[3:]]))
+    assert not any("no rank" in line for line in legend(TWO_AFC, rows[2:3]))  # nothing to be ranked
 
 
 def test_what_has_no_score_has_no_rank(tmp_path: Path) -> None:

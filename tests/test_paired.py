@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from pmbench import exchange
 from pmbench.agreement import Array
 from pmbench.bootstrap import Resampling
 from pmbench.comparing.joint import joint, moments, of_means
-from pmbench.comparing.paired import difference, two_sided, z_test
+from pmbench.comparing.paired import _growth, difference, two_sided, z_test
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
-from pmbench.protocols import JND, TWO_AFC, Statistic
+from pmbench.protocols import JND, TWO_AFC
 from pmbench.quantities import places
 from pmbench.scores import score
 
@@ -100,10 +101,38 @@ def test_the_number_of_items_needed_is_for_80_percent_power() -> None:
     one = difference(found, "a", "b")
     assert one.p > 0.05
     assert one.more is not None
-    assert one.more == math.ceil(one.n * (2.8015852 / abs(one.z)) ** 2 - one.n)
-    # with so many more of the same, z is 1.96 + 0.84: found in 80 % of all trials
-    z = abs(one.z) * math.sqrt((one.n + one.more) / one.n)
-    assert stats.norm.sf(1.959964 - z) == pytest.approx(0.8, abs=1e-3)
+    # 1.96 + 0.84 of the normal distribution; Student's t takes two more
+    assert one.more == 2 + math.ceil(one.n * (2.8015852 / abs(one.z)) ** 2 - one.n)
+    # with so many more of the same, the true difference is found in 80 % of all trials
+    growth = (one.n + one.more) / one.n
+    z, t = abs(one.z) * math.sqrt(growth), stats.t(growth * found.freedom[found.at("macro")])
+    assert t.sf(t.isf(0.025) - z) == pytest.approx(0.8, abs=1e-3)
+
+
+@pytest.mark.parametrize("photographs", [2, 3, 4, 6])
+def test_of_few_photographs_more_are_always_needed(photographs: int) -> None:
+    # a z of 3 is no certainty on two degrees of freedom, though it is more than 2.80
+    rng = np.random.default_rng(photographs)
+    largest = 0.0
+    for _ in range(100):
+        cluster = np.arange(60) * photographs // 60
+        items = items_of([0] * 60, np.ones(60), cluster.tolist())
+        chance = np.array([0.3, 0.6])[:, None] + 0.1 * rng.normal(size=(2, photographs))
+        stack = [chooses((rng.random(60) < c[cluster]).astype(int).tolist()) for c in chance]
+        found = of_means(("a", "b"), MAIN, items, stack, None, ("macro",))
+        one = difference(found, "a", "b")
+        assert (one.more is None) == (one.p < 0.05 or one.z == 0)
+        if one.more is not None:
+            largest = max(largest, abs(one.z))
+            assert one.more >= 1
+            growth = (60 + one.more) / 60
+            t = stats.t(growth * (photographs - 1))
+            assert abs(one.z) * math.sqrt(growth) >= t.isf(0.025) + t.isf(0.2) - 1e-4
+    assert largest > (2.8 if photographs < 4 else 2)
+
+
+def test_a_difference_of_next_to_nothing_needs_more_than_there_are() -> None:
+    assert _growth(1e-9, 30) == pytest.approx((2.8015852e9) ** 2, rel=1e-5)
 
 
 def test_a_metric_against_itself_has_no_difference() -> None:
@@ -143,7 +172,40 @@ def test_a_single_item_says_nothing_of_how_it_varies() -> None:
     assert alone.value == 1
     assert all(math.isnan(x) for x in (alone.p, alone.z, alone.low, alone.high))
     assert alone.more is None
-    assert math.isnan(difference(found, "a", "b").p)  # macro rests on it too
+
+
+def test_a_sub_dataset_of_one_item_varies_as_all_items_do() -> None:
+    items = items_of([0, 0, 0, 1], np.ones(4))
+    a, b = chooses([1, 0, 1, 1]), chooses([0, 0, 1, 0])
+    found = joint(TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW)
+    # differences: 1 0 0 (mean ⅓, s² = ⅓) and 1; s² of all four is ⅓
+    macro = difference(found, "a", "b")
+    assert macro.value == pytest.approx((1 / 3 + 1) / 2)
+    assert macro.z == pytest.approx((2 / 3) / math.sqrt((1 / 3 / 3 + 1 / 3) / 4))
+    assert macro.p == pytest.approx(2 * stats.t.sf(2, df=2))  # what the single item knows is 0
+    pooled = difference(found, "a", "b", "pooled")
+    assert pooled.z == pytest.approx(0.5 / math.sqrt((3 / 4) ** 2 / 9 + (1 / 4) ** 2 / 3))
+    # nor is it otherwise where items come from photographs: two of each, alike
+    twice = np.repeat(np.arange(4), 2)
+    items = items_of(items.sub[twice].tolist(), np.ones(8), twice.tolist())
+    of_photographs = joint(TWO_AFC, MAIN, items, {"a": a[twice], "b": b[twice]}, FEW)
+    assert difference(of_photographs, "a", "b").z == pytest.approx(macro.z)
+    assert difference(of_photographs, "a", "b").p == pytest.approx(macro.p)
+
+
+def test_sub_datasets_of_one_item_each_vary_as_all_do() -> None:
+    items = items_of([0, 1, 2, 3], np.ones(4))
+    a, b = chooses([1, 1, 1, 0]), chooses([0, 0, 1, 0])
+    one = difference(joint(TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW), "a", "b")
+    referee = stats.ttest_1samp([1, 1, 0, 0], 0)
+    assert (one.z, one.p) == (pytest.approx(referee.statistic), pytest.approx(referee.pvalue))
+
+
+def test_a_single_photograph_says_nothing_at_all() -> None:
+    items = items_of([0, 0, 1], np.ones(3), [5, 5, 5])
+    distances = {"a": chooses([1, 0, 1]), "b": chooses([0, 0, 1])}
+    found = joint(TWO_AFC, MAIN, items, distances, FEW)
+    assert all(math.isnan(difference(found, "a", "b", place).p) for place in found.places)
 
 
 def test_tiny_p_do_not_vanish() -> None:
@@ -201,7 +263,7 @@ def test_clusters_of_unlike_sizes_change_the_shares_of_a_pooled_score() -> None:
     assert found.covariance[found.at("macro"), 0, 0] == 0
 
 
-@pytest.mark.parametrize("name", [s.name for s in TWO_AFC.statistics if s.interval])
+@pytest.mark.parametrize("name", [s.name for s in TWO_AFC.statistics])
 def test_values_and_draws_are_those_of_the_scores(name: str) -> None:
     items = many(30)
     distances = {"a": noisy(items, 0.5, 1), "b": noisy(items, 0.6, 2)}
@@ -223,12 +285,36 @@ def test_jnd_covariance_comes_from_the_draws_of_both() -> None:
     one = difference(found, "near", "far")
     i = found.at("macro")
     spread = float((found.draws[0, i] - found.draws[1, i]).std(ddof=1))
-    assert one.z == pytest.approx(one.value / spread)
+    # of resamples of 150 and 100 items, which vary a little less than the items do
+    assert one.z == pytest.approx(one.value / (spread * math.sqrt(250 / 248)))
     assert one.value == pytest.approx(found.values[0, :2].mean() - found.values[1, :2].mean())
     assert one.p < 1e-6
     assert (one.low, one.high) == tuple(
         np.quantile(found.draws[0, i] - found.draws[1, i], [0.025, 0.975])
     )
+
+
+def test_resamples_of_few_photographs_vary_too_little() -> None:
+    # what is a mean over items has a variance of its own, from s², for the resamples to be held to
+    items = many(60)
+    items = items_of(items.sub.tolist(), items.p, (np.arange(len(items)) % 5).tolist())
+    distances = {"a": noisy(items, 0.4, 1), "b": noisy(items, 0.8, 2)}
+    how = Resampling(10_000)
+    by_items = joint(TWO_AFC, MAIN, items, distances, how)
+    by_draws = joint(TWO_AFC, replace(MAIN, items=None), items, distances, how)
+    assert by_draws.covariance == pytest.approx(by_items.covariance, rel=0.08)  # not 4/5 of it
+    assert by_draws.freedom == by_items.freedom == (4,) * 5
+
+
+def test_a_pair_alone_in_its_sub_dataset_leaves_a_correlation_unknown() -> None:
+    items = items_of([0] * 40 + [1], np.append(np.arange(40) % 3 / 2, 1))
+    rng = np.random.default_rng(0)
+    d = {name: rng.random((41, 1)) for name in "ab"}
+    found = joint(JND, JND.statistics[0], items, d, FEW)
+    assert found.values[:, 1].tolist() == [1, 1]  # mAP of a pair seen as the same
+    assert found.independent == (40, 1, 1, 41)
+    assert math.isnan(difference(found, "a", "b").p)
+    assert 0 < difference(found, "a", "b", "pooled").p < 1
 
 
 @settings(deadline=None, max_examples=30)
@@ -313,13 +399,6 @@ def test_distances_of_another_shape_are_refused() -> None:
         "a: distances of shape (4, 2) do not fit; expected (5, 2), a row an item and a column a "
         "pair"
     )
-
-
-def test_a_statistic_without_interval_is_refused() -> None:
-    items = many(5, subs=1)
-    median = Statistic("median", "median", MAIN.value, percent=True, interval=False)
-    with pytest.raises(PmbenchError, match="median has no interval, so differences of it cannot"):
-        joint(TWO_AFC, median, items, {"a": noisy(items, 1, 0)}, FEW)
 
 
 # --- on the real judgements -----------------------------------------------------------------------

@@ -88,7 +88,11 @@ def saved(results: Path, dataset: str, k: int) -> Run:
     info = {
         "signature": "way || m",
         "metric": {"name": f"m{k}"},
-        "dataset": {"name": dataset.partition("@")[0], "protocol": protocol.name},
+        "dataset": {
+            "name": dataset.partition("@")[0],
+            "protocol": protocol.name,
+            "sub_datasets": list(items.sub_names),
+        },
     }
     return save(results / dataset / f"m{k}", info, items, d, table)
 
@@ -117,3 +121,10 @@ def test_variants_are_not_mixed_and_groups_without_both_are_left_out(tmp_path: P
         "the relation of 2AFC and JND needs 4 metrics that have both scores; there are 3"
     )
     assert relation_of([]) == {}
+
+
+def test_a_run_whose_scores_are_damaged_leaves_its_group_without_a_relation(tmp_path: Path) -> None:
+    runs = [saved(tmp_path, name, k) for name in ("ladder-2afc", "ladder-jnd") for k in range(4)]
+    path = runs[2].folder / "scores.csv"
+    path.unlink()
+    assert str(relation_of(runs)["ladder"]).startswith(f"{path}: expected the scores of a run")

@@ -41,6 +41,7 @@ from pmbench.render import (
     to_rich,
 )
 from pmbench.render.cells import in_lines
+from pmbench.tables import escaped
 
 WIDTHS = pytest.mark.parametrize("width", [80, 120])
 
@@ -645,3 +646,8 @@ def test_each_of_several_boards_fits(tmp_path: Path, width: int) -> None:
         assert (
             table_row(lines, "mmdpp")[0] == {"2afc": "65.0", "map": "100.0"}[board.statistic.name]
         )
+
+
+def test_markdown_keeps_code_on_request_and_no_other_markup() -> None:
+    assert escaped("a|b *c* `_d_` [e] <f> ~g~ &") == (r"a\|b \*c\* \`\_d\_\` \[e\] \<f\> \~g\~ \&")
+    assert escaped("a_b `c_d` e_f", code=True) == r"a\_b `c_d` e\_f"

@@ -155,14 +155,14 @@ def test_a_name_alone_is_the_metric_and_its_card_lists_the_runs() -> None:
 
 
 def test_a_name_that_only_a_run_has_is_the_run() -> None:
-    Path("mine.py").write_text("def far(x, y):\n    return (x - y).abs().amax((1, 2, 3))\n")
-    pmbench("eval", "-m", "own=./mine.py:far,./mine.py:far", *LADDER)
+    Path("gone.py").write_text("def far(x, y):\n    return (x - y).abs().amax((1, 2, 3))\n")
+    pmbench("eval", "-m", "own=./gone.py:far,./gone.py:far", *LADDER)
     assert pmbench("show", "own").stdout.startswith("own on ladder-2afc")
     # a run's name that is an address as well is the metric while the address leads somewhere
-    assert pmbench("show", "mine:far").stdout.startswith("mine:far  mine:far\n")
-    Path("mine.py").unlink()
-    sys.modules.pop("mine", None)
-    assert pmbench("show", "mine:far").stdout.startswith("mine:far on ladder-2afc")
+    assert pmbench("show", "gone:far").stdout.startswith("gone:far  gone:far\n")
+    Path("gone.py").unlink()
+    sys.modules.pop("gone", None)
+    assert pmbench("show", "gone:far").stdout.startswith("gone:far on ladder-2afc")
     pmbench("eval", "-m", "l1", "-d", "ladder-jnd", "--limit", "1")
     shutil.copytree(run_of("own").folder, "results/ladder-2afc@first3/own")
     assert pmbench("show", "own", code=2).stderr == (
@@ -203,6 +203,22 @@ def test_a_damaged_run_is_told() -> None:
     told = pmbench("show", "ladder-2afc/l1", code=2).stderr
     assert "left out: " in told
     assert "unknown run 'l1'; did you mean l2?" in told
+
+
+def test_what_a_run_does_not_say_of_its_machine_is_unknown_and_asks_for_nothing() -> None:
+    pmbench("eval", "-m", "l1", *LADDER)
+    run = run_of("l1")
+    for key in ("torch", "device", "threads"):
+        del run.info["environment"][key]
+    del run.info["batches"]
+    told = recipe(run)
+    assert told.command == (
+        "pmbench eval --metric l1 --dataset ladder-2afc --limit 2 --results repeated"
+    )
+    assert told.slack.startswith(
+        "to the last bit with torch unknown on the same device (unknown) with "
+        "OMP_NUM_THREADS=unknown"
+    )
 
 
 # --- metrics and datasets of one's own ------------------------------------------------------------

@@ -172,17 +172,33 @@ def test_the_mean_of_a_bin_has_an_interval_that_counts_clusters_once() -> None:
     values = np.array([0.0, 0.0, 1.0, 1.0])
     found = unanimity.mean(values, items, group)
     assert found is not None
-    error = 1.96 * math.sqrt(4 * 0.25) / 4  # four residuals of ½
-    assert (found.value, found.n) == (0.5, 4)
+    # four residuals of ½: s² = 4·¼/3, and Student's 97.5 % quantile with 3 degrees of freedom
+    error = 3.182446 * math.sqrt(1 / 3 / 4)
+    assert (found.value, found.n, found.unreliable) == (0.5, 4, True)
     assert (found.low, found.high) == pytest.approx((0.5 - error, 0.5 + error))
     paired = replace(items, cluster=np.array([0, 0, 1, 1]))
     wide = unanimity.mean(values, paired, group)
     assert wide is not None
-    assert wide.high - wide.low == pytest.approx(2 * 1.96 * math.sqrt(2) / 4)  # two of 1
+    # two sums of 1, about 0: s² is 2·2/1, and Student's quantile with 1 degree of freedom
+    assert wide.high - wide.low == pytest.approx(2 * 12.706205 * math.sqrt(2 * 2) / 4)
     alone = unanimity.mean(values, replace(items, cluster=np.zeros(4, int)), group)
     assert alone is not None
     assert math.isnan(alone.low)
     assert unanimity.mean(np.full(4, np.nan), items, group) is None
+
+
+def test_an_interval_of_fewer_than_30_clusters_is_unreliable_and_said_to_be() -> None:
+    items = items_of([1.0] * 60)
+    (group,) = unanimity.majorities(items)
+    values = np.arange(60) % 2.0
+    many = unanimity.mean(values, items, group)
+    assert many is not None
+    assert not many.unreliable
+    assert many.high - 0.5 == pytest.approx(2.000995 * math.sqrt(0.25 / 59))  # t of 59, s²/n
+    for clusters, unreliable in ((30, False), (29, True)):
+        found = unanimity.mean(values, replace(items, cluster=np.arange(60) % clusters), group)
+        assert found is not None
+        assert found.unreliable is unreliable
 
 
 def test_farness_is_the_share_of_nearer_pairs_with_ties_by_halves() -> None:
@@ -205,7 +221,7 @@ def test_the_front_is_what_nothing_beats_in_both() -> None:
 
 def test_charts_show_the_best_of_each_family_before_the_next_best() -> None:
     rows = [
-        replace(row(f"m{i}", 0.9 - i / 100, 1, 6, 9, True), family=family)
+        replace(row(f"m{i}", 0.9 - i / 100, 1, 6, 9), family=family)
         for i, family in enumerate("aaabcb")
     ]
     section = section_of(rows)
@@ -225,9 +241,9 @@ def test_labels_keep_a_distance_and_their_order() -> None:
 # --- what it says ---------------------------------------------------------------------------------
 
 
-def row(name: str, value: float, low: int, high: int, speed: float | None, ties: bool) -> Row:
+def row(name: str, value: float, low: int, high: int, speed: float | None) -> Row:
     cell = Cell(value, value - 0.004, value + 0.004)
-    standing = Standing(low, high, "a" if ties else "b", ties)
+    standing = Standing(low, high, "a")
     return Row(name, "metric", {"macro": cell}, 36344, 36344, speed, "f", standing=standing)
 
 
@@ -244,7 +260,10 @@ def section_of(rows: list[Row], **facts: Any) -> Section:
         dataset="toy", title="Toy", marks=[], statistic=TWO_AFC.statistics[0], unit="triplets",
         columns=["macro"], headers={}, rows=rows, signature=WAY,
     )  # fmt: skip
-    info = {"dataset": about, "metric": {"name": "x"}, "environment": {"device": "cpu"}}
+    info = {
+        "signature": f"{WAY} || x#1", "dataset": about, "metric": {"name": "x"},
+        "environment": {"device": "cpu"},
+    }  # fmt: skip
     return Section(board, {row.name: Run(Path("toy/x"), info) for row in rows})
 
 
@@ -253,8 +272,8 @@ PEOPLE = [human("human-fresh", 0.739), human("human-majority", 0.826)]
 
 def test_the_summary_says_which_metric_to_use_and_which_are_cheaper() -> None:
     rows = [
-        row("best", 0.698, 1, 2, 70, True), row("as-good", 0.697, 1, 2, 700, True),
-        row("fast", 0.66, 3, 3, 5000, False), row("bad", 0.6, 4, 4, 9, False),
+        row("best", 0.698, 1, 2, 70), row("as-good", 0.697, 1, 2, 700),
+        row("fast", 0.66, 3, 3, 5000), row("bad", 0.6, 4, 4, 9),
     ]  # fmt: skip
     section = section_of([*rows, *PEOPLE])
     assert section.ranks
@@ -270,7 +289,7 @@ def test_the_summary_says_which_metric_to_use_and_which_are_cheaper() -> None:
 
 
 def test_the_summary_of_a_clear_winner_that_beats_a_person() -> None:
-    rows = [row("best", 0.75, 1, 1, 70, True), row("worse", 0.6, 2, 2, 9, False)]
+    rows = [row("best", 0.75, 1, 1, 70), row("worse", 0.6, 2, 2, 9)]
     said = in_short(section_of([*rows, *PEOPLE]))
     assert said[1] == (
         "It is better than `worse` beyond chance (paired tests, corrected for their number)."
@@ -282,23 +301,60 @@ def test_the_summary_of_a_clear_winner_that_beats_a_person() -> None:
 
 
 def test_ties_are_listed_and_where_the_best_is_the_fastest_that_is_said() -> None:
-    rows = [row(f"m{i}", 0.7 - i / 1000, 1, 8, 100 - i, True) for i in range(8)]
+    rows = [row(f"m{i}", 0.7 - i / 1000, 1, 8, 100 - i) for i in range(8)]
     said = in_short(section_of(rows))
     assert said[1].startswith("It cannot be told apart from `m1`, `m2`, `m3`, `m4` and 3 others")
     assert said[2] == "None of these is faster."
 
 
 def test_a_single_metric_is_compared_with_nothing() -> None:
-    lone = replace(row("only", 0.7, 1, 1, 5, True), standing=None)
+    lone = replace(row("only", 0.7, 1, 1, 5), standing=None)
     (said,) = in_short(section_of([lone]))
     assert (
         said == "`only` is the only metric measured here: 2AFC 70.0 % (95 % interval 69.6 to 70.4)."
     )
 
 
+def test_metrics_measured_in_another_way_are_counted_wherever_they_are_left_out() -> None:
+    latest = replace(row("l1", 0.69, 1, 1, 5), standing=None)
+    old = [
+        replace(row(f"m{i}", 0.7, 1, 1, 5), standing=None, other_protocol=True)
+        for i in range(17)
+    ]
+    section = section_of([latest, *old])
+    assert in_short(section) == [
+        "`l1` is the only metric measured in the latest way: 2AFC 69.0 % (95 % interval 68.6 to "
+        "69.4).",
+        "17 others (†) were measured in another way and are not compared; measure them again, in "
+        "the way of the latest run.",
+    ]
+    assert in_short(section_of([latest, old[0]]))[1] == (
+        "1 other (†) was measured in another way and is not compared; measure it again, in the way "
+        "of the latest run."
+    )
+    assert in_short(section_of([latest, old[0]], human_votes=False))[-1].startswith("1 other (†)")
+    unscored = replace(latest, cells={})
+    assert in_short(section_of([unscored, old[0]])) == [
+        "No metric is defined on these data.", in_short(section_of([latest, old[0]]))[1]
+    ]  # fmt: skip
+    assert table_of(section).count == "18 metrics, 17 of them (†) measured in another way"
+    assert table_of(section_of([latest])).count == "1 metric"
+    left_out = "Not shown: 17 other metrics (†), which were measured in another way."
+    for figure in (by_sub_dataset(section), against_cost(section)):
+        assert isinstance(figure, Figure)
+        assert figure.caption.endswith(left_out)
+        (alternative,) = re.findall(r'<svg[^>]* aria-label="([^"]*)"', figure.svg)
+        assert "of 1 metric" in alternative
+        assert "1 metrics" not in alternative
+        assert " last " not in alternative
+        assert alternative.endswith(left_out)
+    one = by_sub_dataset(section_of([latest, old[0]]))
+    assert one.caption.endswith("1 other metric (†), which was measured in another way.")
+
+
 def test_partial_and_synthetic_data_are_marked_and_do_not_rank() -> None:
-    few = replace(row("best", 0.7, 1, 2, 5, True), n=94)
-    partial = section_of([few, row("b", 0.6, 1, 2, 5, True)], partial=True)
+    few = replace(row("best", 0.7, 1, 2, 5), n=94)
+    partial = section_of([few, row("b", 0.6, 1, 2, 5)], partial=True)
     assert not partial.ranks
     assert warning(partial).startswith(
         "Partial data, 94 of 36,344 triplets: a sanity check, which does not rank metrics"
@@ -306,15 +362,13 @@ def test_partial_and_synthetic_data_are_marked_and_do_not_rank() -> None:
     assert in_short(partial)[0].startswith(
         "On these few, `best` has the highest 2AFC score: 70.0 %"
     )
-    made = section_of(
-        [row("good", 0.97, 1, 2, 5, True), row("blind", 0.7, 2, 2, 5, False)], human_votes=False
-    )
+    made = section_of([row("good", 0.97, 1, 2, 5), row("blind", 0.7, 2, 2, 5)], human_votes=False)
     assert warning(made).startswith("A sanity check, which does not rank metrics: nobody judged")
     assert in_short(made) == [
         "1 of 2 metrics reach 90 %, as a sound metric does.",
         "Look at the others before you use them: `blind` 70.0 %.",
     ]
-    sound = section_of([row("good", 0.97, 1, 1, 5, True)], human_votes=False)
+    sound = section_of([row("good", 0.97, 1, 1, 5)], human_votes=False)
     assert in_short(sound) == [
         "Nothing to worry about: of 1 metric the lowest score is 97.0 %, of `good`."
     ]
@@ -324,7 +378,7 @@ def test_partial_and_synthetic_data_are_marked_and_do_not_rank() -> None:
 
 
 def test_charts_speak_link_and_follow_the_colours_of_the_page() -> None:
-    rows = [row("best", 0.698, 1, 1, 70, True), row("fa<st", 0.66, 2, 2, 5000, False)]
+    rows = [row("best", 0.698, 1, 1, 70), row("fa<st", 0.66, 2, 2, 5000)]
     section = section_of([*rows, *PEOPLE])
     for figure in (by_sub_dataset(section), against_cost(section)):
         assert isinstance(figure, Figure)
@@ -359,6 +413,22 @@ def test_svg_keeps_two_decimals_and_drops_what_only_vega_needs() -> None:
         'aria-label="A chart." style="--natural:10px"><a href="m.html" tabindex="-1">'
         '<path d="M1.23,2"><title>said</title></path></a></svg>'
     )
+
+
+def test_names_and_links_with_long_numbers_stay_as_they_are() -> None:
+    raw = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        'width="10" height="5"><a xlink:href="https://site.invalid/metrics/w-0.12345.html">'
+        '<path aria-label="w-0.12345: 69.8 %" role="graphics-symbol" d="M1.23456,2"/></a>'
+        '<text transform="translate(0.98765,3)">w-0.12345</text></svg>'
+    )
+    made_of_it = finished(raw, "Of w-0.12345.")
+    assert 'href="metrics/w-0.12345.html"' in made_of_it
+    assert "<title>w-0.12345: 69.8 %</title>" in made_of_it
+    assert ">w-0.12345</text>" in made_of_it
+    assert 'aria-label="Of w-0.12345."' in made_of_it
+    assert 'd="M1.23,2"' in made_of_it
+    assert "translate(0.98,3)" in made_of_it
 
 
 # --- the whole site -------------------------------------------------------------------------------
@@ -450,12 +520,42 @@ def test_the_table_marks_the_best_and_says_what_it_is_sorted_by(results: Path) -
     assert len(table.marks) == 2
 
 
+def test_the_signs_of_the_table_are_explained_below_it_and_its_strips_are_hidden_alike(
+    tmp_path: Path,
+) -> None:
+    items = items_of([1.0, 0.8, 0.6, 0.0, 0.2, 0.4])
+    for name in ("a", "b", "old"):
+        saved(tmp_path / "r", name, differences(3, 2, 1, -3, -2, -1), items)
+    file = tmp_path / "r" / "toy" / "old" / "run.json"
+    info = json.loads(file.read_text())
+    info["signature"] = info["signature"].replace("pmbench:0.1", "pmbench:0.0")
+    info["finished"] = "2025-03-01T00:00:00+00:00"
+    file.write_text(json.dumps(info))
+    index, _ = made(tmp_path / "r", tmp_path / "out")
+    (legend,) = re.findall(r'<ul class="legend">(.*?)</ul>', index, re.DOTALL)
+    assert "<li>≈ cannot be told apart from the best (paired tests" in legend
+    assert "<li>† measured in another way" in legend
+    assert "scores of 3 metrics, 1 of them (†) measured in another way on Toy" in index
+    strips = re.findall(r'<td class="strip"[^>]*>', index)
+    assert set(strips) == {'<td class="strip" aria-hidden="true">'}
+
+
 def test_unanimity_is_drawn_where_people_differ_and_said_where_not(tmp_path: Path) -> None:
     saved(tmp_path / "a", "x", differences(1, 1, -1), items_of([1.0, 0.6, 0.2]))
     (section,) = sections(tmp_path / "a", [])
     figure = against_unanimity(section)
     assert isinstance(figure, Figure)
     assert "x, 3 of 5: 60.0 %, n = 1" in figure.svg
+    assert "Dotted" not in figure.caption  # of single items there is no interval at all
+    saved(tmp_path / "c", "x", differences(1, -1, 1, -1), items_of([1.0, 1.0, 0.6, 0.6]))
+    (few,) = sections(tmp_path / "c", [])
+    doubted = against_unanimity(few)
+    assert isinstance(doubted, Figure)
+    assert "x, 5 of 5: 50.0 %, n = 2, interval unreliable" in doubted.svg
+    assert 'stroke-dasharray="2,3"' in doubted.svg
+    assert doubted.caption.endswith(
+        " Dotted intervals rest on fewer than 30 independent items: unreliable."
+    )
     assert "human-majority" in figure.svg
     saved(tmp_path / "b", "x", differences(1, 1), items_of([1.0, 0.0]))
     (alike,) = sections(tmp_path / "b", [])
@@ -583,14 +683,60 @@ def test_what_is_no_earlier_report_is_not_overwritten(results: Path, tmp_path: P
         check_place(out)
 
 
+def test_the_folder_one_is_in_is_not_replaced(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / "here" / "inside"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    for out in (".", "..", str(inside), tmp_path / "link"):
+        arguments = ["report", "-o", str(out), "--results", str(results)]
+        told = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert told.exit_code == 2
+        assert (
+            f"{out} is the folder you are in, or holds it, and a report replaces its folder as a "
+            "whole; name another one with -o, such as -o report, or go elsewhere first"
+        ) in re.sub(r"\s+", " ", told.stderr)
+        assert list(inside.iterdir()) == []
+        assert Path.cwd() == inside
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(results: Path, tmp_path: Path) -> None:
+    link, real = tmp_path / "links" / "site", tmp_path / "real"
+    link.parent.mkdir()
+    link.symlink_to(real)
+    for _ in range(2):  # where nothing is there yet, and where a report is
+        made(results, link)
+        assert link.is_symlink()
+        assert (real / "index.html").exists()
+    assert [path.name for path in link.parent.iterdir()] == ["site"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_a_system_puts_into_a_folder_is_in_nobodys_way(results: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".DS_Store").write_bytes(b"")
+    made(results, out)
+    for name in (".DS_Store", "assets/._report.css", "metrics/Thumbs.db", "desktop.ini"):
+        (out / name).write_bytes(b"")
+    made(results, out)
+    assert not (out / ".DS_Store").exists()
+    (out / ".env").write_text("mine")
+    with pytest.raises(PmbenchError, match=r"but also \.env, which no report wrote"):
+        check_place(out)
+
+
 def test_a_failed_report_leaves_what_was_there(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     before, _ = made(results, out)
+    found = sections(results, [])
     (results / "toy" / "good" / "distances.h5").write_bytes(b"broken")
     with pytest.raises(PmbenchError, match="expected the distances of a run"):
-        made(results, out)
+        write(out, found, Options(), Silent())
     assert (out / "index.html").read_text() == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 

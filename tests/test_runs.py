@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,10 @@ from pmbench.scores import human_rows, score
 
 FEW = Resampling(20)  # intervals need not be good here
 SIGNATURE = "pmbench:0.1|toy:12#0123abcd|none|soft|macro|fp32 || mine#9876"
+ABOUT = {
+    "name": "toy", "title": "Toy", "protocol": "2afc", "human_votes": True, "items": 12, "of": 12,
+    "partial": False, "sub_datasets": ["one", "zwei, größer"], "short_names": {},
+}  # fmt: skip
 
 
 def toy(n: int = 12) -> tuple[Items, Array]:
@@ -55,7 +61,10 @@ def toy(n: int = 12) -> tuple[Items, Array]:
 
 
 def facts(metric: str = "mine", **more: Any) -> dict[str, Any]:
-    return {"signature": SIGNATURE, "metric": {"name": metric}, **more}
+    return {
+        "signature": SIGNATURE, "metric": {"name": metric}, "dataset": ABOUT,
+        "items_per_second": 5.0, **more,
+    }  # fmt: skip
 
 
 def saved(results: Path, dataset: str = "toy", metric: str = "mine", folder: str = "") -> Run:
@@ -182,6 +191,16 @@ def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
 
 # --- damaged --------------------------------------------------------------------------------------
 
+WHOLE = {"format": 1, **facts("mine")}
+
+
+def _facts_with(key: str, value: Any) -> str:
+    return json.dumps(WHOLE | {"dataset": ABOUT | {key: value}})
+
+
+def _facts_without(key: str) -> str:
+    return json.dumps(WHOLE | {"dataset": {k: v for k, v in ABOUT.items() if k != key}})
+
 
 @pytest.mark.parametrize(
     ("text", "why"),
@@ -193,6 +212,21 @@ def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
         ('{"format": 1}', "'signature'"),
         ('{"format": 1, "signature": "", "metric": {"name": "m"}}', "no signature or no name"),
         ('{"format": 1, "signature": "x", "metric": {}}', "'name'"),
+        ('{"format": 1, "signature": "x", "metric": {"name": "m"}}', "'dataset'"),
+        (_facts_without("title"), "'title'"),
+        (_facts_with("items", "12"), 'items of the dataset is "12", expected a whole number'),
+        (_facts_with("of", True), "of of the dataset is true, expected a whole number"),
+        (_facts_with("human_votes", 1), "human_votes of the dataset is 1, expected true or false"),
+        (_facts_with("sub_datasets", "a"), 'sub_datasets of the dataset is "a", expected a list'),
+        (_facts_with("protocol", "3afc"), "unknown protocol '3afc'"),
+        (
+            _facts_with("short_names", None),
+            "short_names of the dataset is null, expected a mapping",
+        ),
+        (
+            json.dumps(WHOLE | {"items_per_second": "x"}),
+            'items_per_second is "x", expected a number',
+        ),
     ],
 )
 def test_a_damaged_run_json_is_said(tmp_path: Path, text: str, why: str) -> None:
@@ -238,6 +272,67 @@ def test_damaged_distances_are_said(tmp_path: Path, damage: Any) -> None:
         f"{path}: expected the distances of a run, got a file that is none or is damaged ("
     )
     assert told.endswith("); delete its folder and run `pmbench eval` again")
+    assert find(tmp_path) == []
+    assert [line.partition(" (")[0] for line in damaged(tmp_path)] == [told.partition(" (")[0]]
+
+
+def test_a_damaged_run_is_found_again_when_it_is_mended(tmp_path: Path) -> None:
+    path = saved(tmp_path).folder / "distances.h5"
+    whole = path.read_bytes()
+    assert len(find(tmp_path)) == 1
+    path.write_bytes(whole[:600])
+    assert (len(find(tmp_path)), len(damaged(tmp_path))) == (0, 1)
+    path.write_bytes(whole)
+    assert (len(find(tmp_path)), damaged(tmp_path)) == (1, [])
+
+
+def _lines(lines: slice) -> Any:
+    return lambda text: "".join(text.splitlines(keepends=True)[lines])
+
+
+def _cell(column: str, value: str, row: int = 3) -> Any:
+    def changed(text: str) -> str:
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+        table.loc[row, column] = value
+        return str(table.to_csv(index=False))
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda text: text[:-8], "its last line is cut off"),
+        (_lines(slice(1)), "no rows of 2afc, one; expected one"),
+        (_lines(slice(1, None)), "no column kind"),
+        (_lines(slice(3)), "no rows of 2afc, macro; expected one"),
+        (_lines(slice(9)), "no rows of srcc, one; expected one"),  # where a statistic ends
+        (_lines(slice(-1)), "no rows of human-majority, pooled; expected one"),
+        (lambda text: text + text.splitlines()[1] + "\n", "2 rows of 2afc, one; expected one"),
+        (_cell("value", "0.7o"), "value is '0.7o', expected a number"),
+        (_cell("n", ""), "n is '', expected a number"),
+        (_cell("of", "nan"), "n and of: expected whole numbers in every row"),
+        (_cell("n", "1.5"), "n and of: expected whole numbers in every row"),
+        (_cell("unreliable", "Tr"), "unreliable: expected True or False in every row"),
+        (_cell("name", "min"), "several metrics, mine and min"),
+        (_cell("kind", "metr"), "no rows of 2afc, pooled; expected one"),
+        (lambda text: text.replace(",mine,2afc,macro,0", ",mine,2afc,macro,0,"), "Error tok"),
+    ],
+)
+def test_damaged_scores_are_said_and_the_run_is_left_out(
+    tmp_path: Path, damage: Any, why: str
+) -> None:
+    run = saved(tmp_path)
+    saved(tmp_path, metric="yours")
+    path = run.folder / "scores.csv"
+    path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(PmbenchError) as error:
+        run.scores()
+    told = str(error.value)
+    assert told.startswith(f"{path}: expected the scores of a run ({why}")
+    assert told.endswith("); delete its folder and run `pmbench eval` again")
+    assert names(find(tmp_path)) == ["toy/yours"]
+    assert damaged(tmp_path) == [told]
 
 
 def test_missing_or_empty_scores_are_said(tmp_path: Path) -> None:
@@ -283,6 +378,26 @@ def test_all_runs_are_found_sorted_by_folder(results: Path) -> None:
         "toy2/mine",
         "toy@first6/mine",
     ]
+
+
+def test_a_copy_of_a_run_beside_it_does_not_count_and_is_told(results: Path) -> None:
+    for copy in ("a-copy", "mine-old"):  # before and behind it
+        shutil.copytree(results / "toy" / "mine", results / "toy" / copy)
+    assert [run.folder.name for run in find(results, "toy", variants=False)] == ["mine", "yours"]
+    assert damaged(results) == [
+        f"{results}/toy/{copy}: another run of mine on toy, of which that in {results}/toy/mine "
+        "counts; delete one of them, or move it to other results"
+        for copy in ("a-copy", "mine-old")
+    ]
+    assert pick(results, "mine", "toy").folder.name == "mine"
+
+
+def test_of_two_runs_in_folders_of_other_names_the_latest_counts(tmp_path: Path) -> None:
+    for folder, finished in (("x", "2026-02"), ("y", "2026-03"), ("z", "2026-01")):
+        path = saved(tmp_path, folder=folder).folder / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"finished": finished}))
+    assert [run.folder.name for run in find(tmp_path)] == ["y"]
+    assert len(damaged(tmp_path)) == 2
 
 
 def test_a_dataset_stands_for_its_variants_and_a_variant_for_itself(results: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pmbench.comparing.paired import Difference
 from pmbench.comparing.relation import relation
-from pmbench.comparing.verdicts import number, p_number, relation_in_words, verdict
+from pmbench.comparing.verdicts import number, p_number, relation_in_words, unjudged, verdict
 from pmbench.protocols import TWO_AFC
 
 MAIN, SRCC = TWO_AFC.statistics[0], TWO_AFC.statistic("srcc")
@@ -42,6 +42,10 @@ def test_a_difference_that_may_be_none() -> None:
     )
 
 
+def test_one_more_item() -> None:
+    assert told(ALIKE, more=1).endswith("; about 1 more triplet would be needed")
+
+
 def test_more_items_than_anybody_will_judge() -> None:
     assert told(ALIKE, more=400_000_000).endswith(
         "; more than 10,000,000 more triplets would be needed"
@@ -65,7 +69,22 @@ def test_few_items_are_said() -> None:
     assert told(BETTER, place="pooled", independent=6).endswith(
         "; unreliable: there are only 6 independent triplets, fewer than 30"
     )
+    assert told(BETTER, independent=1).endswith(
+        "; unreliable: a sub-dataset has only 1 independent triplet, fewer than 30"
+    )
+    assert told(BETTER, place="pooled", independent=1).endswith(
+        "; unreliable: there is only 1 independent triplet, fewer than 30"
+    )
     assert "unreliable" not in told(BETTER, independent=30)
+
+
+def test_why_nobody_is_ranked() -> None:
+    assert unjudged(1, "triplets") == (
+        "a sub-dataset has only 1 independent triplet, which does not say how scores vary"
+    )
+    assert unjudged(40, "pairs") == (
+        "there are too few resamples in which all metrics have a score"
+    )
 
 
 def test_nothing_to_judge_by() -> None:

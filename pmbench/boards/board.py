@@ -37,8 +37,8 @@ class Row:
     of: int | None = None
     speed: float | None = None  # items/s
     family: str = ""  # what it is grouped with
-    other_protocol: bool = False  # measured in another way than most rows
-    standing: Standing | None = None  # by macro, among the rows measured in the usual way
+    other_protocol: bool = False  # measured in another way than the latest run
+    standing: Standing | None = None  # by macro, among the rows measured in the latest way
     peak_memory_mb: float | None = None  # of the process, which may have measured several metrics
     parameters_count: int | None = None
     weights_mb: float | None = None
@@ -58,7 +58,7 @@ class Board:
     headers: dict[str, str]  # short names of columns, for narrow tables
     rows: list[Row]
     legend: list[str] = field(default_factory=list)
-    signature: str = ""  # the protocol part, which most rows share
+    signature: str = ""  # the protocol part, of the latest run
     grouped: bool = False  # rows of one family stand together, under its name
     intervals: bool | None = None  # of all columns, or of none; None: of those that have room
     cost: bool = False  # with columns for memory and weights

@@ -18,7 +18,7 @@ from pmbench.boards.published import (
 )  # fmt: skip
 from pmbench.boards.rows import in_order, measured
 from pmbench.comparing.relation import Relation, relation_of
-from pmbench.comparing.way import marks, usual_way, way
+from pmbench.comparing.way import in_latest_way, marks, way
 from pmbench.errors import PmbenchError, unknown
 from pmbench.protocols import PROTOCOLS, Protocol
 from pmbench.runs import Run
@@ -66,13 +66,7 @@ def relations(results: Results, view: View) -> list[str]:
     if view.statistic is not None:
         return []
     by_dataset = _by_dataset(chosen(results, view))
-    comparable = [
-        run
-        for runs in by_dataset.values()
-        for usual in [usual_way(runs)]
-        for run in runs
-        if way(run) == usual
-    ]
+    comparable = [run for runs in by_dataset.values() for run in in_latest_way(runs)]
     return [
         f"2AFC and JND over {found.n} metrics of {group}: Pearson {found.pearson:.3f} "
         f"({found.low:.3f}–{found.high:.3f}), Spearman {found.spearman:.3f}"
@@ -105,7 +99,8 @@ def _protocol(run: Run) -> Protocol:
 
 
 def _board(runs: list[Run], view: View) -> Board | None:
-    facts, protocol = runs[0].info["dataset"], _protocol(runs[0])
+    latest = in_latest_way(runs)[0]
+    facts, protocol = latest.info["dataset"], _protocol(latest)
     names = {s.name for s in protocol.statistics}
     if view.statistic is not None and view.statistic not in names:
         return None  # the statistic of another protocol
@@ -113,16 +108,17 @@ def _board(runs: list[Run], view: View) -> Board | None:
     if view.strict:
         _check_one_way(runs)
     entries, why_not = _reported(runs, view)
-    subs = list(dict.fromkeys(str(s) for run in runs for s in run.info["dataset"]["sub_datasets"]))
+    of_each = [about["sub_datasets"] for about in (facts, *(run.info["dataset"] for run in runs))]
+    subs = list(dict.fromkeys(str(name) for names in of_each for name in names))
     pooled = view.pooled or view.sort == "pooled"
     columns = ["macro", *["pooled"] * pooled, *(subs if len(subs) > 1 else []), *unions(entries)]
     ours = measured(runs, statistic, columns)
     published = published_rows(entries, ours.rows, columns)
-    lines = legend(protocol, ours.rows, statistic)
+    lines = legend(protocol, ours.rows)
     lines += cost_legend(ours.rows) if view.cost else []
     if any(row.other_protocol for row in ours.rows):
         lines.append(
-            f"† measured in another way, or on other items, than {ours.usual}; not comparable"
+            f"† measured in another way, or on other items, than {ours.way}; not comparable"
         )
     lines += published_legend(entries, published) + [why_not] * bool(why_not)
     metrics = sum(row.kind == "metric" for row in ours.rows)
@@ -138,7 +134,7 @@ def _board(runs: list[Run], view: View) -> Board | None:
         rows=in_order([*ours.rows, *published], view.sort, columns, grouped),
         grouped=grouped,
         legend=lines,
-        signature=ours.usual,
+        signature=ours.way,
         intervals=view.intervals,
         cost=view.cost,
     )

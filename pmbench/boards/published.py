@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pmbench import manifest
 from pmbench.boards.board import Cell, Row
+from pmbench.comparing.way import in_latest_way
 from pmbench.manifest import Published
 from pmbench.runs import Run
 
@@ -18,12 +19,13 @@ def reported(runs: Sequence[Run], main: bool) -> tuple[Entries, str]:
 
     ``main``: the statistic is the protocol's main one.
     """
-    entry = manifest.datasets().get(str(runs[0].info["dataset"]["name"]))
+    latest = in_latest_way(runs)  # others have no published row beside them
+    entry = manifest.datasets().get(str(latest[0].info["dataset"]["name"]))
     if entry is None or not entry.published:
         return (), "published: nobody has published scores on this dataset, as far as known here"
     if not main:
         return (), "published: not shown, since papers report no other statistic than the main one"
-    if runs[0].dataset != entry.name or any(run.info["dataset"]["partial"] for run in runs):
+    if runs[0].dataset != entry.name or any(run.info["dataset"]["partial"] for run in latest):
         return (), "published: not shown beside a partial dataset or another resize mode"
     return entry.published, ""
 
@@ -67,12 +69,7 @@ def _cell(entry: Published, score: float, ours: Cell | None) -> Cell:
     if ours is None or math.isnan(ours.value):
         return Cell(score, note=note)
     difference = ours.value - score
-    return Cell(score, note=note, difference=difference, off=is_off(entry, difference))
-
-
-def is_off(entry: Published, difference: float) -> bool:
-    """Say whether a difference, a share, is beyond the entry's tolerance, in percentage points."""
-    return abs(difference) * 100 > entry.tolerance + 1e-9
+    return Cell(score, note=note, difference=difference, off=not entry.allows(100 * difference))
 
 
 def sources(entries: Entries) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from pmbench.agreement import ones
 from pmbench.boards.board import Cell, Row
 from pmbench.comparing.ranking import standings
-from pmbench.comparing.way import usual_way, way
+from pmbench.comparing.way import in_latest_way, way
 from pmbench.protocols import Statistic
 from pmbench.runs import Run
 
@@ -22,29 +22,30 @@ class Measured:
     """The rows of metrics and people."""
 
     rows: list[Row]
-    usual: str  # the protocol part of the latest signature, which rows are marked for not having
+    way: str  # the protocol part of the latest signature, which rows are marked for not having
 
 
 def measured(runs: list[Run], statistic: Statistic, columns: list[str]) -> Measured:
     """Return the rows of metrics and people, with their standings."""
-    usual = usual_way(runs)
+    latest = in_latest_way(runs)
+    its_way = way(latest[0])
     rows: dict[tuple[str, str], Row] = {}
     for run in runs:
         for row in _rows(run, statistic, columns):
-            other = way(run) != usual
+            other = way(run) != its_way
             if other and row.kind == "human":  # other items, perhaps: not the people of this table
                 continue
             rows[row.name, way(run)] = replace(row, other_protocol=other)
-    if not runs[0].info["dataset"]["human_votes"]:
+    if not latest[0].info["dataset"]["human_votes"]:
         rows = {key: row for key, row in rows.items() if row.kind != "human"}
-    places = standings([run for run in runs if way(run) == usual], statistic)
+    places = standings(latest, statistic)
     ranked = [
         replace(
             row, standing=None if row.other_protocol or _unscored(row) else places.get(row.name)
         )
         for row in rows.values()
     ]
-    return Measured(ranked, usual)
+    return Measured(ranked, its_way)
 
 
 def _unscored(row: Row) -> bool:

@@ -14,17 +14,25 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)  # fmt: skip
 
 from pmbench import __version__
 from pmbench.agreement import Array
 from pmbench.bootstrap import Resampling
 from pmbench.comparing.joint import joint
-from pmbench.errors import PmbenchError
+from pmbench.errors import PmbenchError, unknown
 from pmbench.files import write_text
 from pmbench.manifest import checked
 from pmbench.pack import Items
@@ -83,7 +91,7 @@ def measured(run: Run) -> Measured:
         metric=run.metric,
         signature=run.signature,
         tolerance=metric.get("tolerance"),
-        made_with=f"{torch}{environment['device']}",
+        made_with=f"{torch}{environment.get('device', 'an unknown device')}",
         protocol=PROTOCOLS[str(run.info["dataset"]["protocol"])],
         items=items.take(order),
         distances=distances[order],
@@ -160,6 +168,14 @@ class Entry(_Block):
     ids: str
     distances: Stored
 
+    @field_validator("statistic")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        known = [protocol.statistics[0].name for protocol in PROTOCOLS.values()]
+        if name not in known:
+            raise ValueError(str(unknown("statistic", name, known)))
+        return name
+
     @property
     def way(self) -> str:
         """How and on what it was measured: the protocol part of its signature."""
@@ -200,23 +216,45 @@ def entry_of(its: Measured) -> Entry:
 
 
 def write(path: Path, runs: Sequence[Run]) -> Baseline:
-    """Write the baseline of runs, in an order that does not depend on when they were made."""
+    """Write the baseline of runs, in an order that does not depend on when they were made.
+
+    Raises PmbenchError where two runs are of one metric on one dataset, or where ``path`` is a file
+    that is no baseline; then ``path`` is as it was.
+    """
+    if path.exists() and not _is_one(path):
+        raise PmbenchError(
+            f"{path} is there, and is no baseline; it is left as it is: name another file with -o, "
+            "or delete it"
+        )
     ordered = sorted(runs, key=lambda run: (run.dataset, run.metric))
+    for run, other in pairwise(ordered):
+        if (run.dataset, run.metric) == (other.dataset, other.metric):
+            raise PmbenchError(
+                f"{run.folder} and {other.folder} are both runs of {run.metric} on {run.dataset}, "
+                "and a baseline holds one; move the one that is not meant out of the results"
+            )
     entries = [entry_of(measured(run)) for run in ordered]
     content = {
         _KEY: FORMAT,
         "pmbench": __version__,
         "runs": [entry.model_dump() for entry in entries],
     }
+    made = Baseline.model_validate(content)  # before a good file is replaced
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    return Baseline.model_validate(content)
+    return made
+
+
+def _is_one(path: Path) -> bool:
+    """Say whether a file begins as baselines do: one that is damaged may be replaced."""
+    with path.open("rb") as file:
+        return f'"{_KEY}"'.encode() in file.read(200)
 
 
 def read(path: Path) -> Baseline:
     """Read a baseline. Raises PmbenchError, naming the file and the key, for what is wrong."""
-    again = f"write one with `pmbench baseline -o {path}`"
+    again = "write one with `pmbench baseline -o FILE`"
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise PmbenchError(f"{path}: there is no such baseline; {again}") from error
     except (ValueError, RecursionError) as error:

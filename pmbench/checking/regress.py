@@ -2,6 +2,7 @@
 
 A score that moved is called *worse* or *better* only where it moved by more than the tolerance and
 the paired bootstrap interval of the change excludes zero: a few items that tip over do neither.
+A metric that is undefined where it was defined is *worse* too, whatever is left of its score.
 Short of that a metric has *changed* if a distance moved by more than another machine may cause.
 """
 
@@ -18,15 +19,14 @@ from pmbench.agreement import Array
 from pmbench.checking.baseline import Entry, Measured
 from pmbench.checking.findings import Change, Findings, Verdict
 from pmbench.comparing.joint import joint
+from pmbench.comparing.moves import relative_moves
 from pmbench.comparing.paired import difference
 from pmbench.comparing.way import PARTS
 from pmbench.errors import PmbenchError
 
 TOLERANCE = 0.1  # points: the last digit that papers print
+_ROUNDED = 1e-4  # points: twice what rounding takes from the scores of a baseline
 _USUAL = 1e-5  # relative move of a distance that another machine may cause, where nobody says
-# A distance below this share of the typical one is measured by that instead: what rounding leaves
-# of a difference of almost equal features does not shrink with it.
-_FLOOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def compare(entry: Entry, now: Measured, rules: Rules) -> Change:
     if (why := sign.not_comparable()) is not None:
         return replace(plain, verdict="not comparable", fails=True, told=why)
     before = entry.distances.array()
+    if (why := _does_not_follow(entry, replace(now, distances=before))) is not None:
+        return replace(plain, verdict="not comparable", fails=True, told=why)
     allowed = next(t for t in (now.tolerance, entry.tolerance, _USUAL) if t is not None)
     moves = relative_moves(before, now.distances)
     moved = float(moves.max())
@@ -83,10 +85,16 @@ def compare(entry: Entry, now: Measured, rules: Rules) -> Change:
     # what no more than rounding did is no change, whichever way almost equal distances tip
     stirred = moved > min(allowed, _USUAL)
     verdict: Verdict = "changed" if moved > allowed else "same"
-    words = [_moves_in_words(moves, now, allowed)] if moved > allowed else []
+    lost = _lost(before, now.distances)
+    words = [_moves_in_words(moves, now, allowed)] if moved > allowed and not lost else []
     if stirred and score.exceeds(rules.tolerance):
         verdict = "worse" if score.change < 0 else "better"
         words.insert(0, f"by {score}")
+    if lost:
+        verdict = "worse"
+        items = f"{lost:,} item{'s' * (lost != 1)}"
+        left = "" if now.defined else ", so that it has no score any more"
+        words.insert(0, f"the metric is undefined on {items} on which it was defined{left}")
     words += sign.remarks(changed=verdict != "same")
     return replace(
         plain,
@@ -102,21 +110,31 @@ def compare(entry: Entry, now: Measured, rules: Rules) -> Change:
     )
 
 
-def relative_moves(before: Array, now: Array) -> Array:
-    """Return how far each distance (n, pairs) moved, relative to what it was; ∞ where it is new.
+def _lost(before: Array, now: Array) -> int:
+    """Return on how many items the metric was defined and is no longer."""
+    return int((np.isfinite(before).all(axis=1) & ~np.isfinite(now).all(axis=1)).sum())
 
-    Distances below a tenth of the typical (median) one are measured by that tenth.
+
+def _does_not_follow(entry: Entry, before: Measured) -> str | None:
+    """Return why the scores of a block are not those of its distances, or None.
+
+    ``before`` is the current run with the block's distances: votes are not in a baseline.
     """
-    gone, come = np.isnan(before), np.isnan(now)
-    sizes = np.abs(before[~gone])
-    floor = _FLOOR * float(np.median(sizes)) if len(sizes) else 0.0
-    step = np.abs(now - before)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        moves = step / np.maximum(np.abs(before), floor)
-    moves[step == 0] = 0.0  # also of distances that are all zero
-    moves[gone & come] = 0.0
-    moves[gone != come] = np.inf
-    return moves
+    found = {place: 100 * value for place, value in before.scores().items()}
+    for place in dict.fromkeys([*entry.scores, *found]):
+        stands, follows = entry.scores.get(place), found.get(place)
+        if stands is None or follows is None or abs(stands - follows) > _ROUNDED:
+            return (
+                "the baseline's scores do not follow from its distances "
+                f"({place}: {_shown(stands)}, from the distances {_shown(follows)}): it was "
+                f"edited, or {entry.way.split('|')[0]} scored in another way; write it anew with "
+                "`pmbench baseline`"
+            )
+    return None
+
+
+def _shown(score: float | None) -> str:
+    return "none" if score is None else f"{score:.4f}"
 
 
 @dataclass(frozen=True)
@@ -182,6 +200,9 @@ class _Sign:
         ]
         if len(then) != len(today):
             differing = [f"signature ({self.entry.way})"]
+        statistic = self.now.protocol.statistics[0].name
+        if not differing and self.entry.statistic != statistic:
+            differing = [f"statistic ({self.entry.statistic}, now {statistic})"]
         if not differing and self.entry.ids != self.now.ids:
             differing = ["items (their ids)"]
         if not differing and self.entry.distances.shape != self.now.distances.shape:
@@ -237,7 +258,7 @@ def _told(found: Sequence[Change], against: str, accept: str) -> tuple[str, ...]
         why = ", ".join(f"{n:,} {verdict}" for verdict, n in failing.items())
         lines = [f"failed: {why}, of {len(found):,} compared with {against}"]
         if set(failing) == {"changed"}:
-            lines.append("no score is worse for it; --allow-changed lets that pass")
+            lines.append("no score is surely worse for it; --allow-changed lets that pass")
         return (*lines, f"if that is as intended, accept it: `{accept}`")
     lines = [f"passed: {each}"]
     if counts["changed"]:

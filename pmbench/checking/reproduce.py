@@ -17,12 +17,10 @@ import numpy as np
 from pmbench.agreement import ones
 from pmbench.checking.findings import Findings, Reproduction
 from pmbench.errors import PmbenchError
-from pmbench.manifest import Manifest, Published
+from pmbench.manifest import ROUNDING, Manifest, Published
 from pmbench.protocols import PROTOCOLS
 from pmbench.runs import Run
 
-ROUNDING = 0.05  # points: papers print one decimal
-_EPSILON = 1e-9  # what adding up floats may cost
 _NAMED = 6  # metrics that were not run, by name; of more, how many there are
 
 Score = Callable[[str], float]  # place -> percent, NaN where there is none
@@ -123,7 +121,7 @@ def _compare(dataset: str, row: Published, number: int, runs: dict[str, Run]) ->
         return replace(plain, told=f"the run has no score over all items in {missing}")
     off = {place: value - row.scores[place] for place, value in known.items()}
     worst = max(off, key=lambda place: abs(off[place]))
-    beyond = [p for p in off if abs(off[p]) > row.tolerance + ROUNDING + _EPSILON]
+    beyond = [place for place in off if not row.allows(off[place])]
     return replace(
         plain,
         verdict="differs" if beyond else "reproduced",

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pmbench.checking.findings import Change, Finding, Findings, Reproduction
-from pmbench.tables import bare_table
+from pmbench.tables import bare_table, escaped
 
 _STYLES = {
     "worse": "bold red", "changed": "yellow", "missing": "bold red", "not comparable": "bold red",
@@ -89,7 +89,7 @@ def _cells(one: Finding, between: str) -> list[str]:
     if isinstance(one, Change):
         change = "" if one.change is None else f"{one.change:+.2f}" if one.change else "0"
         if one.change and one.low is not None:
-            change += f"{between}{one.low:+.2f} to {one.high:+.2f}"
+            change += f"{between}({one.low:+.2f} to {one.high:+.2f})"
         return [_score(one.before), _score(one.now), change, _moved(one.moved)]
     published, measured = one.published or {}, one.measured or {}
     shown = "macro" if "macro" in published else next(iter(published), "")
@@ -115,19 +115,22 @@ def _moved(value: float | None) -> str:
 def to_markdown(findings: Findings) -> str:
     """Return GitHub-flavoured Markdown: what is to be seen first, the rest folded away."""
     first, *others = findings.told
-    lines = [f"### pmbench check: {_escaped(first)}", ""]
+    lines = [f"### pmbench check: {escaped(first, code=True)}", ""]
     for dataset, found in _by_dataset(_compared(findings)):
         eventful = [one for one in found if one.verdict not in _UNEVENTFUL]
         quiet = [one for one in found if one.verdict in _UNEVENTFUL]
-        lines += [f"**{_escaped(dataset)}**", ""]
+        lines += [f"**{escaped(dataset, code=True)}**", ""]
         lines += _markdown_table(eventful)
-        lines += [f"- **{one.verdict}**: `{one.label}`: {_escaped(one.told)}" for one in eventful]
+        lines += [
+            f"- **{one.verdict}**: `{one.label}`: {escaped(one.told, code=True)}"
+            for one in eventful
+        ]
         lines += [""] * bool(eventful)
         if quiet:
             title = f"{len(quiet):,} {quiet[0].verdict}"
             lines += ["<details>", f"<summary>{title}</summary>", "", *_markdown_table(quiet)]
             lines += ["</details>", ""]
-    lines += [f"- {_escaped(line)}" for line in others]
+    lines += [f"- {escaped(line, code=True)}" for line in others]
     kinds = dict.fromkeys(type(one) for one in findings.found)
     lines += [f"- {_MEANINGS[kind]}" for kind in kinds]
     return "\n".join(lines) + "\n"
@@ -146,14 +149,6 @@ def _markdown_table(found: Sequence[Finding]) -> list[str]:
 
 def _emphasised(one: Finding) -> str:
     return f"**{one.verdict}**" if one.fails else one.verdict
-
-
-def _escaped(text: str) -> str:
-    """Return text of which Markdown makes nothing else, but for code between backticks."""
-    parts = text.split("`")
-    return "`".join(
-        part if i % 2 else re.sub(r"([\\*_<>|\[\]])", r"\\\1", part) for i, part in enumerate(parts)
-    )
 
 
 # --- JUnit and JSON -------------------------------------------------------------------------------

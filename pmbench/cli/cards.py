@@ -60,6 +60,8 @@ def list_(
     from pmbench import listing
     from pmbench.render import listing_to_rich, to_json
 
+    if what is What.runs:
+        tell_damaged(results)
     table = listing.runs(results) if what is What.runs else listing.datasets()
     if as_json:
         typer.echo(to_json(table))

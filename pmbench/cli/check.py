@@ -163,7 +163,8 @@ def check(
     """Compare the runs there are with a baseline, or with published scores.
 
     A metric is *worse* or *better* if its score changed by more than the tolerance and the paired
-    95 % interval of the change excludes zero; *changed* if a distance moved by more than another
+    95 % interval of the change excludes zero; *worse* also if it is undefined on items on which it
+    was defined; *changed* if a distance moved by more than another
     machine may cause; *missing* if there is no run of it; *not comparable* if it was measured on
     other items or in another way. *Better*, *new* and *same* pass, and the others exit with 1.
 
@@ -197,17 +198,27 @@ def check(
     else:
         rules = Rules(TOLERANCE if tolerance is None else tolerance, allow_changed)
         found = _against_baseline(against, metric, dataset, results, rules)
-    if junit is not None:
-        write_text(junit, to_junit(found))
-    if summary is not None:
-        with summary.open("a", encoding="utf-8") as file:
-            file.write(to_markdown(found) + "\n")
-    if as_json:
+    if as_json:  # before the files, which may fail: the result must not be lost with them
         typer.echo(to_json(found))
     else:
         console().print(to_rich(found))
+    if junit is not None:
+        write_text(_file("--junit", junit), to_junit(found))
+    if summary is not None:
+        with _file("--summary", summary).open("a", encoding="utf-8") as file:
+            file.write(to_markdown(found) + "\n")
     if found.failed:
         raise typer.Exit(CHECK_FAILED)
+
+
+def _file(option: str, path: Path) -> Path:
+    """Return the path of a file to write. Raises PmbenchError for a folder, or for no name."""
+    if path.is_dir():  # the empty name is that of the current folder
+        raise PmbenchError(
+            f"{option} '{path}': expected the name of a file, got a folder or an empty name; is a "
+            "variable unset, such as GITHUB_STEP_SUMMARY outside of GitHub's jobs?"
+        )
+    return path
 
 
 def _against_baseline(

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pmbench.cli.common import AsJson, Manifests, Results, app, console, let_speak
+from pmbench.cli.common import (
+    AsJson,
+    Manifests,
+    Resamples,
+    Results,
+    Seed,
+    app,
+    console,
+    let_speak,
+    resampling,
+)
 from pmbench.cli.show import Dataset, tell_damaged
 from pmbench.errors import PmbenchError
 
@@ -41,8 +51,8 @@ def compare(
         Path | None,
         typer.Option("--against", help="Compare each metric with its run in that folder."),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
     form: Annotated[
         Form, typer.Option("--format", help="csv, json: every difference.")
     ] = Form.table,
@@ -67,11 +77,11 @@ def compare(
     """
     from pmbench.boards.board import View
     from pmbench.boards.leaderboard import chosen
-    from pmbench.bootstrap import Resampling
-    from pmbench.comparing.comparison import compared, compared_with, related
+    from pmbench.comparing.comparison import compared_everywhere, compared_with, related
     from pmbench.comparing.opponents import opponents, with_statistic
 
     let_speak("PMBENCH_MANIFESTS", manifests)
+    how = resampling(resamples, seed)
     tell_damaged(results)
     runs = chosen(results, View(dataset))
     if not runs:
@@ -79,18 +89,15 @@ def compare(
             f"no runs{f' on {dataset}' if dataset else ''} in {results}; make some with "
             "`pmbench eval`, or name another folder with --results"
         )
-    how = Resampling(resamples, seed)
     fewest = 2 if other is None else 1
     meant = with_statistic(opponents(runs, names or [], fewest), statistic)
     found: Sequence[Comparison]
     if other is None:
-        found = [compared(its, statistic, how) for its in meant.by_dataset.values()]
-        told = meant.told
+        found, left_out = compared_everywhere(meant.by_dataset, statistic, how)
     else:
         tell_damaged(other)
-        found, alone = compared_with(other, meant.by_dataset, statistic, how)
-        told = [*meant.told, *alone]
-    for sentence in told:
+        found, left_out = compared_with(other, meant.by_dataset, statistic, how)
+    for sentence in [*meant.told, *left_out]:
         typer.secho(sentence, fg="yellow", err=True)
     every = not names and other is None and statistic is None
     _show(found, related(runs) if every else {}, Form.json if as_json else form)

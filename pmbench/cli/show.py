@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pmbench.cli.common import Manifests, app, console, let_speak
+from pmbench.errors import PmbenchError
 
 if TYPE_CHECKING:
     from pmbench.boards.board import View
@@ -41,8 +42,11 @@ Folders = Annotated[
 def leaderboard(
     dataset: Dataset = None,
     form: Annotated[
-        Format, typer.Option("--format", help="csv, json: every score, tidy.")
-    ] = Format.table,
+        Format | None,
+        typer.Option(
+            "--format", help="csv, json: every score, tidy. By default what -o ends in, or a table."
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.")] = None,
     sort: Annotated[
         str, typer.Option(help="macro, pooled, a sub-dataset, name or speed.")
@@ -77,9 +81,9 @@ def leaderboard(
 
     `pmbench leaderboard -d bapps-2afc-val --published --sort cnn`
 
-    `pmbench leaderboard --format md -o leaderboard.md`
+    `pmbench leaderboard -o leaderboard.md`
 
-    `pmbench leaderboard --format latex --no-intervals -o table.tex`
+    `pmbench leaderboard --no-intervals -o table.tex`
 
     `pmbench leaderboard --merge laptop/results --merge server/results --strict`
     """
@@ -92,15 +96,31 @@ def leaderboard(
         dataset, statistic, pooled, published, sort, grouped,
         intervals=intervals, cost=cost, strict=strict,
     )  # fmt: skip
+    form = form or (_meant(output) if output is not None else Format.table)
     if output is None and form is Format.table:
         print_boards(folders, view)
         return
     text = written(folders, view, form)
     _tell(folders, view)
-    if output is not None:
-        write_text(output, text)
-    else:
+    if output is None:
         typer.echo(text, nl=False)
+        return
+    write_text(output, text)
+    typer.echo(f"{output}: {form.value}", err=True)
+
+
+def _meant(output: Path) -> Format:
+    """Return the format that a file is called after."""
+    endings = {form.value: form for form in Format} | {
+        "tex": Format.latex, "htm": Format.html, "txt": Format.table, "": Format.table
+    }  # fmt: skip
+    ending = output.suffix.removeprefix(".").lower()
+    if ending not in endings:
+        raise PmbenchError(
+            f"{output}: which format is that? Expected a name that ends in .md, .csv, .json, .tex, "
+            ".html or .txt; or say it with --format"
+        )
+    return endings[ending]
 
 
 def print_boards(results: Path | Sequence[Path], view: View) -> None:

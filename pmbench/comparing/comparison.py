@@ -16,11 +16,13 @@ from pmbench.agreement import Array
 from pmbench.bootstrap import USUAL, Resampling
 from pmbench.comparing.joint import Joint, joint
 from pmbench.comparing.many import macro_scores
+from pmbench.comparing.moves import relative_moves
 from pmbench.comparing.paired import Difference, difference
 from pmbench.comparing.ranking import Standing, holm, pairwise, ranked
 from pmbench.comparing.relation import Relation, relation_of
 from pmbench.comparing.together import aligned, check_same_way
-from pmbench.comparing.way import marks, usual_way, way
+from pmbench.comparing.verdicts import unjudged
+from pmbench.comparing.way import in_latest_way, marks, way
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
 from pmbench.protocols import PROTOCOLS, Mask, Protocol, Statistic
@@ -49,7 +51,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Drift:
-    """How far two runs of one metric are apart: the largest relative difference of a distance."""
+    """How far a run is from another one of the metric: how far distances moved, relative to it."""
 
     largest: float
     item: str
@@ -108,8 +110,8 @@ class Field:
     about: About
     names: list[str]
     scores: list[float]  # macro
-    standings: dict[str, Standing]
-    p: Array  # (k, k), adjusted by Holm over all pairs
+    standings: dict[str, Standing]  # {} where nothing is known of how scores vary
+    p: Array  # (k, k), adjusted by Holm over all pairs; NaN where nothing is known
     differences: dict[tuple[str, str], Difference]  # macro, of each with each that scores less
     told: list[str] = field(default_factory=list)
 
@@ -122,6 +124,25 @@ def compared(runs: Sequence[Run], statistic: str | None, how: Resampling = USUAL
     return contest(runs, chosen, how)
 
 
+def compared_everywhere(
+    runs: Mapping[str, Sequence[Run]], statistic: str | None, how: Resampling = USUAL
+) -> tuple[list[Duel | Field], list[str]]:
+    """Return the comparison of the runs of each dataset, and a sentence for those without one.
+
+    Raises PmbenchError where none of the datasets has one.
+    """
+    found: list[Duel | Field] = []
+    failed: dict[str, PmbenchError] = {}
+    for dataset, its in runs.items():
+        try:
+            found.append(compared(its, statistic, how))
+        except PmbenchError as error:
+            failed[dataset] = error
+    if not found:
+        raise PmbenchError("\n".join(map(str, failed.values())))
+    return found, [f"{dataset}: left out, {error}" for dataset, error in failed.items()]
+
+
 def compared_with(
     folder: Path, runs: Mapping[str, Sequence[Run]], statistic: str | None, how: Resampling = USUAL
 ) -> tuple[list[Duel | Drifts], list[str]]:
@@ -131,6 +152,7 @@ def compared_with(
     """
     found: list[Duel | Drifts] = []
     told = []
+    failed = []
     for dataset, ours in runs.items():
         theirs = {run.metric: run for run in find(folder, dataset, variants=False)}
         if not theirs:
@@ -139,15 +161,22 @@ def compared_with(
             told.append(f"{dataset}: left out, no run in {folder}: {', '.join(alone)}")
         both = [run for run in ours if run.metric in theirs]
         chosen = _statistic(ours[0], statistic)
-        duels = [drifted(run, theirs[run.metric], chosen, how) for run in both]
+        duels = []
+        for run in both:
+            try:
+                duels.append(drifted(run, theirs[run.metric], chosen, how))
+            except PmbenchError as error:
+                failed.append(f"{dataset}/{run.metric}: left out, {error}")
         if duels:
             found.append(duels[0] if len(duels) == 1 else Drifts(folder, duels))
+    if not found and failed:
+        raise PmbenchError("\n".join(failed))
     if not found:
         raise PmbenchError(
             f"{folder} has no run of the same metrics on the same datasets; name a folder of "
             "results, such as one that an earlier `pmbench eval --results` has written"
         )
-    return found, told
+    return found, told + failed
 
 
 def _statistic(run: Run, name: str | None) -> Statistic:
@@ -183,10 +212,12 @@ def _duel(a: Run, b: Run, names: tuple[str, str], statistic: Statistic, how: Res
             )
         )
     left_out = int((~_defined(distances)).sum())
-    told = [
-        f"{left_out:,} of {len(items):,} {about.unit} are left out, on which not both are defined"
-    ] * bool(left_out)
-    return Duel(about, *names, lines, told=told)
+    are = "is" if left_out == 1 else "are"
+    told = (
+        f"{left_out:,} of {len(items):,} {about.unit} {are} left out, on which not both metrics "
+        "are defined"
+    )
+    return Duel(about, *names, lines, told=[told] * bool(left_out))
 
 
 def _nearer(about: About, items: Items, a: Array, b: Array) -> Array:
@@ -223,20 +254,11 @@ def _wins(nearer: Array) -> Wins:
 
 
 def drift(ours: Run, theirs: Run) -> Drift:
-    """Return how far two runs of one metric on the same items are apart.
-
-    Relative to the larger of the two distances; where only one run is defined that is infinite.
-    """
-    items, (a, b) = aligned([ours, theirs])
-    scale = np.maximum(np.abs(a), np.abs(b))
-    with np.errstate(invalid="ignore"):
-        relative = np.where(a == b, 0.0, np.abs(a - b) / np.where(scale > 0, scale, 1.0))
-    both_undefined = np.isnan(a) & np.isnan(b)
-    relative = np.where(both_undefined, 0.0, np.nan_to_num(relative, nan=np.inf))
-    worst = int(relative.max(axis=1).argmax())
-    return Drift(
-        float(relative.max()), str(items.id[worst]), int((relative > 0).sum()), relative.size
-    )
+    """Return how far a run is from another one of the metric on the same items."""
+    items, (now, before) = aligned([ours, theirs])
+    moves = relative_moves(before, now)
+    worst = int(moves.max(axis=1).argmax())
+    return Drift(float(moves.max()), str(items.id[worst]), int((moves > 0).sum()), moves.size)
 
 
 def drifted(ours: Run, theirs: Run, statistic: Statistic, how: Resampling = USUAL) -> Duel:
@@ -256,32 +278,42 @@ def contest(runs: Sequence[Run], statistic: Statistic, how: Resampling = USUAL) 
     Runs that were not measured as the latest, and metrics that have no whole macro score, are left
     out, and it is said which. Raises PmbenchError where fewer than two are left.
     """
-    usual = usual_way(runs)
-    kept = [run for run in runs if way(run) == usual]
-    told = [
-        f"{run.metric} is left out: it was measured as {way(run)}"
-        for run in runs if way(run) != usual
-    ]  # fmt: skip
+    kept = in_latest_way(runs)
+    told = _measured_otherwise(runs, way(kept[0]))
     about = _about(kept[0], statistic, how)
     found = macro_scores(kept, statistic, how)
     if gone := [run.metric for run in kept if run.metric not in found.names]:
         told.append(f"left out, without a score on all {about.unit}: {', '.join(gone)}")
     if len(found.names) < 2:
+        have = "has" if len(found.names) == 1 else "have"
         raise PmbenchError(
-            f"{about.dataset}: {len(found.names)} of {len(runs)} runs have a {statistic.name} "
-            f"score on the same {about.unit}; a comparison needs two; measure more with "
-            "`pmbench eval`"
+            f"{about.dataset}: {len(found.names)} of {len(runs)} runs {have} a {statistic.name} "
+            f"score on the same {about.unit}, and a comparison needs two; measure more with "
+            f"`pmbench eval` ({'; '.join(told)})"
         )
     return _field(about, found, told)
 
 
+def _measured_otherwise(runs: Sequence[Run], latest: str) -> list[str]:
+    """Return a sentence for each way but the latest: who is left out for it."""
+    by_way: dict[str, list[str]] = {}
+    for run in runs:
+        by_way.setdefault(way(run), []).append(run.metric)
+    return [
+        f"{names[0]} is left out: it was measured as {one}"
+        if len(names) == 1
+        else f"{', '.join(names)} are left out: they were measured as {one}"
+        for one, names in by_way.items()
+        if one != latest
+    ]
+
+
 def related(runs: Sequence[Run]) -> dict[str, Relation | str]:
     """Return how 2AFC and JND go together in each group that has both, by its latest runs."""
-    usual = {
-        dataset: usual_way([run for run in runs if run.dataset == dataset])
-        for dataset in {run.dataset for run in runs}
-    }
-    return relation_of([run for run in runs if way(run) == usual[run.dataset]])
+    by_dataset: dict[str, list[Run]] = {}
+    for run in runs:
+        by_dataset.setdefault(run.dataset, []).append(run)
+    return relation_of([run for its in by_dataset.values() for run in in_latest_way(its)])
 
 
 def _field(about: About, found: Joint, told: list[str]) -> Field:
@@ -290,6 +322,8 @@ def _field(about: About, found: Joint, told: list[str]) -> Field:
     scores = found.values[order, 0]
     covariance = found.covariance[0][np.ix_(order, order)]
     _, p = pairwise(scores, covariance, found.freedom[0])
+    if np.isnan(p).any():
+        told = [*told, f"no rank and no p: {unjudged(found.independent[0], about.unit)}"]
     return Field(
         about,
         names,

@@ -10,7 +10,7 @@ over clusters of items that are not independent; other statistics take that of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -40,6 +40,7 @@ class Joint:
     n: tuple[int, ...]  # items each place counts
     independent: tuple[int, ...]  # clusters of a place; for macro, of the sub-dataset with fewest
     freedom: tuple[int, ...]  # degrees of freedom of a place's variance
+    widening: tuple[float, ...]  # of a resampled variance, see ``covariance_of_draws``
 
     def at(self, place: str) -> int:
         """Return where a place stands."""
@@ -56,13 +57,8 @@ def joint(
     """Return what is known of several metrics, by name, from their distances (n, pairs).
 
     Items on which a metric is not defined (a row of NaN) are left out for all. Raises PmbenchError
-    where no item is left, where a shape does not fit, or where the statistic has no interval.
+    where no item is left or where a shape does not fit.
     """
-    if not statistic.interval:
-        raise PmbenchError(
-            f"{statistic.name} has no interval, so differences of it cannot be judged; compare by "
-            + " or ".join(s.name for s in protocol.statistics if s.interval)
-        )
     for name, d in distances.items():
         if d.shape != (len(items), len(protocol.pairs)):
             raise PmbenchError(
@@ -123,7 +119,10 @@ def moments(items: Items, x: Array, place: str) -> tuple[Array, Array]:
     Each item's deviation from the mean of its sub-dataset, times its share in the place, is summed
     over its cluster. Clusters vary about the mean of their urn, those they are drawn with (see
     ``bootstrap``); with single items urns are sub-datasets, and this is s²/n in each of them.
-    NaN where an urn holds one cluster only, which says nothing of how it varies.
+    A cluster that is alone in its urn does not say how it varies; it is taken to vary as all
+    clusters of the place do. That is too much rather than too little ("collapsed strata", Cochran
+    1977, 5A.12): sub-datasets that differ in their means add to it. NaN where the place holds one
+    cluster only.
     """
     share = _shares(items, place)
     if not share.any():
@@ -138,10 +137,28 @@ def moments(items: Items, x: Array, place: str) -> tuple[Array, Array]:
     sums, groups = _clustered(part, deviation)
     covariance = np.zeros((x.shape[1],) * 2)
     for urn in groups:
+        if len(urn) == 1:
+            continue
         off = sums[urn] - sums[urn].mean(axis=0)
-        covariance += off.T @ off * (len(urn) / (len(urn) - 1) if len(urn) > 1 else np.nan)
+        covariance += off.T @ off * (len(urn) / (len(urn) - 1))
+    if alone := [int(urn[0]) for urn in groups if len(urn) == 1]:
+        covariance += _of_the_alone(part, share, x, alone)
     means: Array = share @ x
     return means, covariance
+
+
+def _of_the_alone(items: Items, share: Array, x: Array, alone: list[int]) -> Array:
+    """Return the covariance that clusters add of which each is the only one in its urn.
+
+    A cluster's mean, weighted by shares, varies as those of all clusters do; its part in the score
+    is that times its share.
+    """
+    if len(np.unique(items.cluster)) < 2:
+        return np.full((x.shape[1],) * 2, np.nan)
+    sums, _ = _clustered(items, share[:, None] * x)
+    shares = _clustered(items, share[:, None])[0]
+    spread: Array = np.cov(sums / shares, rowvar=False).reshape((x.shape[1],) * 2)
+    return spread * float((shares[alone] ** 2).sum())
 
 
 def _clustered(items: Items, deviation: Array) -> tuple[Array, list[Index]]:
@@ -201,25 +218,29 @@ def _of_others(
         values[:, subs] = values[:, :subs][:, shared].mean(axis=1)
         draws[:, subs] = draws[:, :subs][:, shared].mean(axis=1)
     used = items.take(np.flatnonzero(np.all(counts, axis=0)))
+    sizes = _sizes(used, places(items), {items.sub_names[s] for s in np.flatnonzero(shared)})
+    covariance = [covariance_of_draws(draws[:, i], w) for i, w in enumerate(sizes["widening"])]
     return Joint(
         names,
         places(items),
         values=values,
-        covariance=np.stack([covariance_of_draws(draws[:, i]) for i in range(draws.shape[1])]),
+        covariance=np.stack(covariance),
         draws=draws,
-        **_sizes(used, places(items)),
+        **sizes,
     )
 
 
-def covariance_of_draws(draws: Array) -> Array:
+def covariance_of_draws(draws: Array, widening: float) -> Array:
     """Return the covariance (metrics, metrics) of resampled values (metrics, count).
 
-    Resamples on which a metric has no value are left out; NaN where fewer than two are left.
+    Resamples of G clusters vary by (G - 1)/G of what the clusters do. ``widening``, the number of
+    clusters over the degrees of freedom, makes up for that; NaN where nothing can. Resamples on
+    which a metric has no value are left out; NaN where fewer than two are left.
     """
     sound = draws[:, np.isfinite(draws).all(axis=0)]
     if sound.shape[1] < 2:
         return np.full((len(draws),) * 2, np.nan)
-    return np.atleast_2d(np.cov(sound))
+    return widening * np.atleast_2d(np.cov(sound))
 
 
 # --- what both share ------------------------------------------------------------------------------
@@ -229,22 +250,33 @@ class _Sizes(TypedDict):
     n: tuple[int, ...]
     independent: tuple[int, ...]
     freedom: tuple[int, ...]
+    widening: tuple[float, ...]
 
 
-def _sizes(items: Items, where: tuple[str, ...]) -> _Sizes:
-    """Return how many items, independent items, and degrees of freedom places have."""
-    n, independent, freedom = zip(*(_size(items, place) for place in where), strict=True)
-    return {"n": n, "independent": independent, "freedom": freedom}
+def _sizes(items: Items, where: tuple[str, ...], macro: Collection[str] | None = None) -> _Sizes:
+    """Return how many items, independent items, and degrees of freedom places have.
+
+    ``macro`` are the sub-datasets that the macro score is of, where these are not all.
+    """
+    found = [_size(items, place, items.sub_names if macro is None else macro) for place in where]
+    n, independent, freedom, widening = zip(*found, strict=True)
+    return {"n": n, "independent": independent, "freedom": freedom, "widening": widening}
 
 
-def _size(items: Items, place: str) -> tuple[int, int, int]:
+def _size(items: Items, place: str, macro: Collection[str]) -> tuple[int, int, int, float]:
     inside = [place] if place in items.sub_names else list(items.sub_names)
     subs = [items.sub_names.index(sub) for sub in inside]
     part = items.take(np.flatnonzero(np.isin(items.sub, subs)))
-    counts = [_clusters(part, sub) for sub in (inside if place != "pooled" else [place])]
+    counted = [place] if place != "macro" else [sub for sub in inside if sub in macro]
+    counts = [count for sub in counted if (count := _clusters(part, sub))]
+    independent = min(counts, default=0)
     _, groups = _clustered(part, np.empty((len(part), 0)))
-    freedom = sum(len(urn) - 1 for urn in groups)
-    return len(part), min([count for count in counts if count], default=0), freedom
+    clusters = sum(map(len, groups))
+    # where each cluster is alone in its urn, they vary as all of them do: see ``moments``
+    freedom = (clusters - len(groups)) or max(clusters - 1, 0)
+    # a sub-dataset of one cluster is the same in all resamples
+    widening = clusters / freedom if independent > 1 else float("nan")
+    return len(part), independent, freedom, widening
 
 
 def _clusters(items: Items, place: str) -> int:

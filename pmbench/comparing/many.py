@@ -14,6 +14,8 @@ from pmbench.agreement import Array
 from pmbench.bootstrap import USUAL, Resampling
 from pmbench.comparing.joint import Joint, covariance_of_draws, joint, of_means
 from pmbench.comparing.together import aligned, check_same_way, same_order
+from pmbench.draws import Draws
+from pmbench.errors import PmbenchError
 from pmbench.pack import Items
 from pmbench.protocols import PROTOCOLS, Protocol, Statistic
 from pmbench.runs import Run
@@ -36,7 +38,7 @@ def macro_scores(runs: Sequence[Run], statistic: Statistic, how: Resampling | No
     names = _complete(protocol, statistic, items, distances)
     if not names:
         nothing = np.empty((0, 1)), np.empty((1, 0, 0)), np.empty((0, 1, 0))
-        return Joint((), _MACRO, *nothing, n=(0,), independent=(0,), freedom=(0,))
+        return Joint((), _MACRO, *nothing, n=(0,), independent=(0,), freedom=(0,), widening=(1.0,))
     whole = {name: distances[name] for name in names}
     drawn = _stored([run for run in runs if run.metric in whole], statistic, how)
     if statistic.items is not None:
@@ -46,7 +48,8 @@ def macro_scores(runs: Sequence[Run], statistic: Statistic, how: Resampling | No
     if drawn is None:
         return _macro_of(joint(protocol, statistic, items, whole, how or USUAL))
     found = _macro_of(joint(protocol, statistic, items, whole, _VALUES_ONLY))
-    return replace(found, draws=drawn[:, None], covariance=covariance_of_draws(drawn)[None])
+    covariance = covariance_of_draws(drawn, found.widening[0])
+    return replace(found, draws=drawn[:, None], covariance=covariance[None])
 
 
 def _macro_of(found: Joint) -> Joint:
@@ -60,6 +63,7 @@ def _macro_of(found: Joint) -> Joint:
         (found.n[i],),
         (found.independent[i],),
         (found.freedom[i],),
+        (found.widening[i],),
     )
 
 
@@ -79,13 +83,21 @@ def _complete(
 def _stored(runs: list[Run], statistic: Statistic, how: Resampling | None) -> Array | None:
     """Return the resampled macro scores (metrics, count) that lie beside the runs.
 
-    None where a run has none, where they are not of the same resamples (those of ``how``), or not
-    of the same order of items.
+    None where a run has none that can be read, where they are not of the same resamples (those of
+    ``how``), or not of the same order of items.
     """
-    stored = [run.draws() for run in runs]
+    stored = [_readable(run) for run in runs]
     found = [draws for draws in stored if draws is not None and statistic.name in draws.values]
     hows = {draws.how for draws in found} | ({how} if how is not None else set())
     if len(found) < len(runs) or len(hows) > 1 or not same_order(runs):
         return None
     macro = found[0].places.index("macro")
     return np.stack([draws.values[statistic.name][macro] for draws in found])
+
+
+def _readable(run: Run) -> Draws | None:
+    """Return the draws beside a run; damaged ones are as good as none, they are drawn anew."""
+    try:
+        return run.draws()
+    except PmbenchError:
+        return None

@@ -31,17 +31,21 @@ class Standing:
     low: int  # the best rank it may have, from 1
     high: int  # the worst
     letters: str  # metrics that share one cannot be told apart
-    ties_best: bool  # cannot be told apart from the one with the highest score
+
+    @property
+    def may_be_best(self) -> bool:
+        """Whether no other is significantly better, nor then the one with the highest score."""
+        return self.low == 1
 
 
 def standings(runs: list[Run], statistic: Statistic) -> dict[str, Standing]:
     """Return the standing of each metric by its macro score, by name; {} where fewer than two.
 
-    Left out are metrics that have no score on all items, or in a sub-dataset where others have one;
-    of a statistic without intervals nothing can be said. Raises PmbenchError where the runs were
-    not measured in one way.
+    Left out are metrics that have no score on all items, or in a sub-dataset where others have one.
+    {} too where nothing is known of how scores vary.
+    Raises PmbenchError where the runs were not measured in one way.
     """
-    if len(runs) < 2 or not statistic.interval:
+    if len(runs) < 2:
         return {}
     found = macro_scores(runs, statistic)
     if len(found.names) < 2:
@@ -52,8 +56,14 @@ def standings(runs: list[Run], statistic: Statistic) -> dict[str, Standing]:
 def ranked(
     names: Sequence[str], scores: Array, covariance: Array, freedom: float
 ) -> dict[str, Standing]:
-    """Return the standings of metrics from their scores (k,) and these' covariance (k, k)."""
+    """Return the standings of metrics from their scores (k,) and these' covariance (k, k).
+
+    {} where the covariance is NaN or without a degree of freedom: nobody can be told apart then,
+    which says nothing of anybody.
+    """
     _, p = pairwise(scores, covariance, freedom)
+    if np.isnan(p).any():
+        return {}
     apart = holm(p) < ALPHA
     better = apart & (scores[:, None] > scores[None, :])  # row better than column
     order = np.argsort(-scores, kind="stable")
@@ -63,7 +73,6 @@ def ranked(
             low=1 + int(better[:, i].sum()),
             high=len(names) - int(better[i].sum()),
             letters=letters[i],
-            ties_best=not apart[i, order[0]],
         )
         for i, name in enumerate(names)
     }
@@ -80,7 +89,7 @@ def holm(p: Array) -> Array:
     """Return the adjusted p of all pairs, from symmetric p (k, k); 1 on the diagonal.
 
     The i-th smallest of m is multiplied by m - i + 1, is at least its predecessor and at most 1
-    (Holm 1979). A p that is NaN, since nothing is known, counts as 1.
+    (Holm 1979). A p that is NaN, since nothing is known, counts as 1 and stays NaN.
     """
     upper = np.triu_indices(len(p), 1)
     plain = np.nan_to_num(p[upper], nan=1.0)
@@ -88,6 +97,7 @@ def holm(p: Array) -> Array:
     adjusted = np.empty_like(plain)
     stepped = plain[order] * np.arange(len(plain), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    adjusted[np.isnan(p[upper])] = np.nan
     whole = np.ones_like(p)
     whole[upper] = adjusted
     whole.T[upper] = adjusted

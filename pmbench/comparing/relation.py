@@ -91,8 +91,8 @@ def relation_of(runs: Sequence[Run]) -> dict[str, Relation | str]:
             ]
             if not all(by_protocol):
                 continue
-            two_afc, jnd = ({run.metric: _macro(run) for run in some} for some in by_protocol)
             try:
+                two_afc, jnd = ({run.metric: _macro(run) for run in some} for some in by_protocol)
                 told: Relation | str = relation(two_afc, jnd)
             except PmbenchError as error:
                 told = str(error)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,10 +13,11 @@ from rich.text import Text
 
 from pmbench.comparing.comparison import About, Drift, Drifts, Duel, Field, Line
 from pmbench.comparing.paired import ALPHA, Difference
+from pmbench.comparing.ranking import Standing
 from pmbench.comparing.relation import Relation
 from pmbench.comparing.verdicts import number, p_number, verdict
 from pmbench.quantities import RELIABLE
-from pmbench.tables import GAP, bare_table
+from pmbench.tables import GAP, bare_table, escaped
 
 Comparison = Duel | Field | Drifts
 _STARS = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))
@@ -71,7 +71,7 @@ def to_markdown(found: Comparison) -> str:
             lines += ["", *_markdown(_matrix(found))]
     else:
         lines += _markdown(_drifts(found))
-    lines += ["", *(f"- {_escaped(line)}" for line in _legend(found))]
+    lines += ["", *(f"- {escaped(line)}" for line in _legend(found))]
     return "\n".join(lines) + "\n"
 
 
@@ -126,10 +126,16 @@ def _document(found: Duel | Field) -> dict[str, Any]:
         drift = None if found.drift is None else asdict(found.drift)
         return facts | {"verdict": _verdict(found), "drift": drift}
     metrics = [
-        {"name": name, "score": score, **asdict(found.standings[name])}
+        {"name": name, "score": score, **_standing(found, name)}
         for name, score in zip(found.names, found.scores, strict=True)
     ]
     return facts | {"metrics": metrics}
+
+
+def _standing(found: Field, name: str) -> dict[str, Any]:
+    if its := found.standings.get(name):
+        return asdict(its)
+    return dict.fromkeys(one.name for one in fields(Standing))
 
 
 # --- runs of the same metrics ---------------------------------------------------------------------
@@ -185,7 +191,7 @@ def _verdict(found: Duel) -> str:
         return f"{told}; all distances are the same to the last bit"
     return (
         f"{told}; {drift.moved:,} of {drift.of:,} distances moved, by up to {drift.largest:.1e} of "
-        f"themselves (item {drift.item})"
+        f"what they were (item {drift.item})"
     )
 
 
@@ -209,15 +215,19 @@ def _list(found: Field) -> _Grid:
     head = ["", f"{title}\nmacro", "rank", "letters", "to the\nbest", "95 %\ninterval", "p (Holm)"]
     best, rows = found.names[0], []
     for i, name in enumerate(found.names):
-        its = found.standings[name]
-        rank = f"{its.low}–{its.high}" if its.low < its.high else f"{its.low}"
-        row = [f"{i + 1} {name}", _score(found.scores[i], found.about), rank, its.letters]
+        its = found.standings.get(name)
+        place = [_rank(its), its.letters] if its else ["", ""]
+        row = [f"{i + 1} {name}", _score(found.scores[i], found.about), *place]
         if i == 0:
             rows.append([*row, "", "", ""])
             continue
         to_best = _turned(found.differences[best, name])
         rows.append([*row, *_difference(to_best, found.about), p_number(found.p[0, i])])
     return _Grid(head, rows)
+
+
+def _rank(its: Standing) -> str:
+    return f"{its.low}–{its.high}" if its.low < its.high else f"{its.low}"
 
 
 def _matrix(found: Field) -> _Grid:
@@ -236,10 +246,7 @@ def _matrix(found: Field) -> _Grid:
 
 def _turned(one: Difference) -> Difference:
     """Return the same difference, seen from b."""
-    return Difference(
-        one.b, one.a, one.place, -one.value, -one.high, -one.low, -one.z, one.p, one.n, one.more,
-        one.independent,
-    )  # fmt: skip
+    return replace(one, a=one.b, b=one.a, value=-one.value, low=-one.high, high=-one.low, z=-one.z)
 
 
 # --- what both share ------------------------------------------------------------------------------
@@ -266,8 +273,9 @@ def _legend(found: Comparison) -> list[str]:
     if isinstance(found, Drifts):
         told = list(dict.fromkeys(line for duel in found.duels for line in duel.told))
         lines.append(
-            f"other score: of the run in {found.folder}; largest drift: of one distance, "
-            "relative to the larger of the two; moved: distances not the same to the last bit"
+            f"other score: of the run in {found.folder}; largest drift: of one distance, relative "
+            "to the other run's, if not below a tenth of the median one, else to that tenth; "
+            "moved: distances not the same to the last bit"
         )
         return [*lines, *told, f"signature: {about.signature}"]
     if isinstance(found, Duel):
@@ -318,15 +326,10 @@ def _markdown(grid: _Grid) -> list[str]:
     head = [cell.replace("\n", " ") for cell in grid.head]
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for i, row in enumerate(grid.rows):
-        cells = [_escaped(cell) for cell in row]
+        cells = [escaped(cell) for cell in row]
         bold = (f"**{cell}**" if cell and i in grid.bold else cell for cell in cells)
         lines.append("| " + " | ".join(bold) + " |")
     return lines
-
-
-def _escaped(text: str) -> str:
-    """Return text that Markdown shows as it is."""
-    return re.sub(r"([|*~_<])", r"\\\1", text)
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,8 @@ def verdict(found: Difference, statistic: Statistic, unit: str) -> str:
         return f"{found.a} and {found.b} cannot be compared: one of them has no score"
     told = _told(found, statistic, unit)
     if found.independent < RELIABLE:
-        told += f"; unreliable: {_few(found, unit)}"
+        its = _only(found.independent, unit, found.place)
+        told += f"; unreliable: {its}, fewer than {RELIABLE}"
     return told
 
 
@@ -42,10 +43,25 @@ def _told(found: Difference, statistic: Statistic, unit: str) -> str:
     return f"{both} cannot be told apart: {difference}{needed}"
 
 
-def _few(found: Difference, unit: str) -> str:
-    """Return why an interval is not to be relied on."""
-    where = "a sub-dataset has" if found.place == "macro" else "there are"
-    return f"{where} only {found.independent} independent {unit}, fewer than {RELIABLE}"
+def unjudged(independent: int, unit: str) -> str:
+    """Return why nothing is known of how macro scores vary, so that nobody can be ranked.
+
+    ``independent`` are the independent items of the sub-dataset that has fewest of them.
+    """
+    if independent < 2:
+        return f"{_only(independent, unit, 'macro')}, which does not say how scores vary"
+    return "there are too few resamples in which all metrics have a score"
+
+
+def _only(independent: int, unit: str, place: str) -> str:
+    one = independent == 1
+    where = "a sub-dataset has" if place == "macro" else "there is" if one else "there are"
+    return f"{where} only {independent} independent {_called(unit, independent)}"
+
+
+def _called(unit: str, count: int) -> str:
+    """Return "triplet" or "triplets"."""
+    return unit.removesuffix("s") if count == 1 else unit
 
 
 def more(items: int, unit: str) -> str:
@@ -53,7 +69,7 @@ def more(items: int, unit: str) -> str:
     if items > _MILLIONS:
         return f"more than {_MILLIONS:,} more {unit} would be needed"
     rough = float(f"{items:.2g}")
-    return f"about {rough:,.0f} more {unit} would be needed"
+    return f"about {rough:,.0f} more {_called(unit, items)} would be needed"
 
 
 def size(value: float, statistic: Statistic) -> str:

@@ -17,7 +17,7 @@ def way(run: Run) -> str:
     return run.signature.partition(" || ")[0]
 
 
-def usual_way(runs: Sequence[Run]) -> str:
+def latest_way(runs: Sequence[Run]) -> str:
     """Return the protocol part of the latest signature.
 
     What was measured last is what there is now; older runs may be of items that have changed.
@@ -29,10 +29,20 @@ def usual_way(runs: Sequence[Run]) -> str:
     return max(ways, key=lambda one: (last[one], ways[one]))
 
 
+def in_latest_way(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that were measured in the way that counts, in their order."""
+    latest = latest_way(runs)
+    return [run for run in runs if way(run) == latest]
+
+
 def marks(runs: Sequence[Run], unit: str) -> list[str]:
-    """Return what must be known before any number of the runs is believed."""
-    found = [] if runs[0].info["dataset"]["human_votes"] else [SYNTHETIC]
-    if partial := [run.info["dataset"] for run in runs if run.info["dataset"]["partial"]]:
+    """Return what must be known before any number of the runs is believed.
+
+    Runs that were measured in another way than the latest have a mark of their own, and no say.
+    """
+    latest = [run.info["dataset"] for run in in_latest_way(runs)]
+    found = [] if latest[0]["human_votes"] else [SYNTHETIC]
+    if partial := [about for about in latest if about["partial"]]:
         least = min(partial, key=lambda its: int(its["items"]))
         found.append(
             f"partial: {least['items']:,} of {least['of']:,} {unit}, "

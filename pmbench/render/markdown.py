@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from pmbench.boards.board import Board
 from pmbench.render.cells import Column, Text, begins_family, columns_of, legend_of, name_of
+from pmbench.tables import escaped
 
 
 def to_markdown(board: Board) -> str:
@@ -34,11 +34,6 @@ def _cell(board: Board, column: Column, text: Text) -> str:
     small = text.small(of_macro if board.intervals is None else board.intervals)
     shown = escaped(f"{text.main} ({small})" if small else text.main)
     return f"**{shown}**" if text.best else shown
-
-
-def escaped(text: str) -> str:
-    """Return a text in which nothing is markup: neither emphasis, links, tables, HTML nor lists."""
-    return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", text)
 
 
 def _line(cells: Iterable[str]) -> str:

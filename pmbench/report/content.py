@@ -14,6 +14,7 @@ from pmbench.agreement import Array
 from pmbench.boards.board import Board, Cell, Row, View
 from pmbench.boards.leaderboard import boards
 from pmbench.comparing.together import aligned
+from pmbench.comparing.way import in_latest_way
 from pmbench.pack import Items
 from pmbench.protocols import PROTOCOLS, Protocol
 from pmbench.runs import Run, find, metric_folder
@@ -45,8 +46,8 @@ class Section:
 
     @property
     def partial(self) -> bool:
-        """Whether any of the runs covers less than the dataset."""
-        return any(run.info["dataset"]["partial"] for run in self.runs.values())
+        """Whether any of the runs that count covers less than the dataset."""
+        return any(run.info["dataset"]["partial"] for run in in_latest_way([*self.runs.values()]))
 
     @property
     def ranks(self) -> bool:
@@ -55,13 +56,18 @@ class Section:
 
     @cached_property
     def metrics(self) -> list[Row]:
-        """The metrics that have a score and were measured as most were, best first."""
+        """The metrics that have a score and were measured in the latest way, best first."""
         scored = [
             row
             for row in self.board.rows
             if row.kind == "metric" and not row.other_protocol and not math.isnan(macro(row).value)
         ]
         return sorted(scored, key=lambda row: (-macro(row).value, row.name))
+
+    @cached_property
+    def not_compared(self) -> int:
+        """How many metrics were measured in another way than the latest one."""
+        return sum(row.kind == "metric" and row.other_protocol for row in self.board.rows)
 
     @cached_property
     def people(self) -> dict[str, Row]:
@@ -82,7 +88,7 @@ class Section:
 
     @property
     def _facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = next(iter(self.runs.values())).info["dataset"]
+        facts: dict[str, Any] = in_latest_way([*self.runs.values()])[0].info["dataset"]
         return facts
 
 

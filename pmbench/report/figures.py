@@ -29,6 +29,7 @@ from pmbench.report.content import FRESH, MAJORITY, Section, macro, page_of, var
 from pmbench.report.front import front
 from pmbench.report.summary import score, speed
 from pmbench.report.svg import TOP
+from pmbench.report.words import counted
 
 _ROWS = 20  # metrics in the chart of sub-datasets
 _FIRST, _REST, _LETTER = 170, 600, 6.6  # pixels: its first column, all others, a letter of a name
@@ -50,18 +51,34 @@ def by_sub_dataset(section: Section) -> Figure:
     )
     lines = {FRESH: "line: human-fresh", MAJORITY: "dotted line: human-majority"}
     people = ", ".join(said for name, said in lines.items() if name in section.people)
-    alternative = (
-        f"Dot plot of the {section.board.statistic.title} scores of {len(rows)} metrics with their "
-        f"intervals, macro and in {len(section.sub_datasets)} sub-datasets. {rows[0].name} is "
-        f"first with {score(macro(rows[0]), section)}, {rows[-1].name} last with "
+    subs = len(section.sub_datasets)
+    ends = (
+        f"{rows[0].name} is first with {score(macro(rows[0]), section)}, {rows[-1].name} last with "
         f"{score(macro(rows[-1]), section)}."
+        if len(rows) > 1
+        else f"{rows[0].name} has {score(macro(rows[0]), section)}."
+    )
+    places_told = f"macro and in {counted(subs, 'sub-dataset')}" if subs else "macro"
+    alternative = (
+        f"Dot plot of the {section.board.statistic.title} scores of {counted(len(rows), 'metric')} "
+        f"with their intervals, {places_told}. {ends}{_without_others(section)}"
     )
     return Figure(
         title="In each sub-dataset",
         svg=drawn(alt.hconcat(*panels, spacing=18, bounds="flush"), alternative),
         caption=f"{which}{_unit(section)}, with 95 % intervals. Each column has a scale of its "
-        f"own.{f' Vertical {people}.' if people else ''}",
+        f"own.{f' Vertical {people}.' if people else ''}{_without_others(section)}",
         wide=True,
+    )
+
+
+def _without_others(section: Section) -> str:
+    """Say which metrics no chart shows, "" where all are in it."""
+    if not (n := section.not_compared):
+        return ""
+    return (
+        f" Not shown: {counted(n, 'other metric')} (†), which {'was' if n == 1 else 'were'} "
+        "measured in another way."
     )
 
 
@@ -185,13 +202,18 @@ def against_cost(section: Section) -> Figure | str:
         title="Agreement against cost",
         svg=drawn(
             framed(layers),
-            f"Scatter plot of {len(rows)} metrics, score against speed. On the Pareto front are, "
-            f"from the best to the fastest: {', '.join(first)}.",
+            f"Scatter plot of {counted(len(rows), 'metric')}, score against speed. "
+            + (
+                f"On the Pareto front are, from the best to the fastest: {', '.join(first)}."
+                if len(first) > 1
+                else f"On the Pareto front is {first[0]} alone."
+            )
+            + _without_others(section),
         ),
         caption="Up and to the right is better. The line is the Pareto front: no metric is both "
         f"faster and better than those on it. Speeds are of {_devices(section)}."
-        + f" {without} of the metrics came as distances, without a speed."
-        * bool(without),
+        + f" {without} of the metrics came as distances, without a speed." * bool(without)
+        + _without_others(section),
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pmbench import agreement
 from pmbench.agreement import Array
+from pmbench.quantities import RELIABLE
 from pmbench.report import unanimity
 from pmbench.report.charts import (
     HEIGHT,
@@ -63,7 +64,7 @@ def against_unanimity(section: Section) -> Figure | str:
         svg=drawn(
             _chart(bins, lines, two, _asked(two, section.judged)), _alternative(bins, lines, two)
         ),
-        caption=_caption(two, section),
+        caption=_caption(two, section) + _doubt(lines),
     )
 
 
@@ -88,7 +89,7 @@ def _asked(two: bool, judged: bool) -> str:
 def _chart(bins: list[Bin], lines: Lines, two: bool, asked: str) -> Layers:
     points = _points(bins, lines)
     what = "agreement, %" if two else "% of all pairs that are nearer"
-    y = around(f"{what} →", [*points["low"].clip(lower=0), *points["high"].clip(upper=100)])
+    y = around(f"{what} →", [*points["low"], *points["high"]])
     across = alt.X(
         "x:N",
         title=f"{asked} →",
@@ -107,9 +108,12 @@ def _chart(bins: list[Bin], lines: Lines, two: bool, asked: str) -> Layers:
     ]
     metrics = base.transform_filter("datum.page != ''")
     layers += [
-        metrics.mark_rule(strokeWidth=1, opacity=0.45, aria=False).encode(
-            x=across, y=upright(y, "low:Q"), y2="high:Q", color=colour
-        ),
+        metrics.transform_filter(alt.datum.unreliable == unreliable)
+        .mark_rule(strokeWidth=1, opacity=0.45, strokeDash=dash, aria=False)
+        .encode(x=across, y=upright(y, "low:Q"), y2="high:Q", color=colour)
+        for unreliable, dash in ((False, [1, 0]), (True, [2, 3]))
+    ]
+    layers += [
         metrics.mark_point(filled=True, size=36, opacity=1).encode(
             x=across, y=up, color=colour, href="page:N", description="said:N"
         ),
@@ -126,9 +130,11 @@ def _points(bins: list[Bin], lines: Lines) -> pd.DataFrame:
                 "metric": name,
                 "x": _label(group),
                 "y": 100 * one.value,
-                "low": 100 * known(one.low, one.value),
-                "high": 100 * known(one.high, one.value),
-                "said": f"{name}, {group.label}: {100 * one.value:.1f} %, n = {one.n:,}",
+                "low": max(100 * known(one.low, one.value), 0.0),
+                "high": min(100 * known(one.high, one.value), 100.0),
+                "unreliable": one.unreliable,
+                "said": f"{name}, {group.label}: {100 * one.value:.1f} %, n = {one.n:,}"
+                + ", interval unreliable" * one.unreliable,
                 "colour": f"var(--line-{metrics.index(name) + 1})"
                 if name in metrics
                 else "var(--people)",
@@ -172,6 +178,13 @@ def _alternative(bins: list[Bin], lines: Lines, two: bool) -> str:
         f"{said} Of {name} it goes from {100 * means[0].value:.0f} % at {bins[0].label} "
         f"to {100 * means[-1].value:.0f} % at {bins[-1].label}."
     )
+
+
+def _doubt(lines: Lines) -> str:
+    """Say which intervals are not to be trusted, where there are such."""
+    if not any(one is not None and one.unreliable for means in lines.values() for one in means):
+        return ""
+    return f" Dotted intervals rest on fewer than {RELIABLE} independent items: unreliable."
 
 
 def _caption(two: bool, section: Section) -> str:

@@ -12,6 +12,7 @@ from pmbench.render.cells import interval, number
 from pmbench.repeating import Recipe, recipe
 from pmbench.report.content import FRESH, Section, macro
 from pmbench.report.examples import Strip
+from pmbench.report.words import counted
 from pmbench.runs import Run
 
 Facts = list[tuple[str, str]]
@@ -158,12 +159,14 @@ def _standing(section: Section, name: str) -> str:
         return f"{section.board.statistic.title} macro {score}."
     low, high = row.standing.low, row.standing.high
     where = f"rank {low}" if low == high else f"rank {low} to {high}"
-    told = f"{section.board.statistic.title} macro {score}: {where} of {len(order)} metrics"
+    told = (
+        f"{section.board.statistic.title} macro {score}: {where} of {counted(len(order), 'metric')}"
+    )
     if name == order[0]:
         return f"{told}, the highest score."
-    if row.standing.ties_best:
+    if row.standing.may_be_best:
         return f"{told}; it cannot be told apart from {order[0]}, which has the highest score."
-    return f"{told}; {order[0]} is better beyond chance."
+    return f"{told}; {low - 1} of them {'is' if low == 2 else 'are'} better beyond chance."
 
 
 def _provenance(run: Run) -> Facts:

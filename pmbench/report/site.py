@@ -25,6 +25,8 @@ from pmbench.reporting import Reporter
 from pmbench.runs import Run
 
 MARKER = "report.json"
+# what systems put into folders that somebody looked at; it goes with the report
+_OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini", ".directory", "._*")
 _RIVALS = 6  # metrics of which every pair is compared in pictures
 
 
@@ -49,12 +51,24 @@ class Written:
 
 
 def check_place(out: Path) -> None:
-    """Raise PmbenchError where ``out`` holds something that no report wrote."""
+    """Raise PmbenchError where ``out`` holds something that no report wrote.
+
+    Also where it is the current folder, or one that holds it: these cannot be replaced.
+    """
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise PmbenchError(
+            f"{out} is the folder you are in, or holds it, and a report replaces its folder as a "
+            "whole; name another one with -o, such as -o report, or go elsewhere first"
+        )
     if not out.exists():
         return
     if not out.is_dir():
         raise PmbenchError(f"{out} is a file; expected the name of a folder for the report")
-    found = {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()}
+    found = {
+        str(path.relative_to(out))
+        for path in out.rglob("*")
+        if not path.is_dir() and not any(path.match(pattern) for pattern in _OF_SYSTEMS)
+    }
     if not found:
         return
     ways = "name another folder with -o, or remove it yourself"
@@ -220,7 +234,7 @@ class _Site:
         if name not in {row.name for row in section.metrics}:
             return (
                 [],
-                "No pictures: it was measured in another way than most metrics, or not at all.",
+                "No pictures: it has no score, or was measured in another way than the latest one.",
             )
         return maker.of_metric(name), ""
 
@@ -257,9 +271,10 @@ def _put(path: Path, text: str) -> None:
 def _replacing(out: Path) -> Iterator[Path]:
     """Yield a folder beside ``out`` to write to; it takes the place of ``out`` at the end.
 
-    After an exception nothing is left of it, and ``out`` is as it was.
+    Where ``out`` is a link, what it leads to is replaced. After an exception nothing is left of
+    the new folder, and ``out`` is as it was.
     """
-    out = out.absolute()
+    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     draft, old = (out.with_name(f".{out.name}.{os.getpid()}.{what}") for what in ("tmp", "old"))
     for left in (draft, old):

@@ -11,6 +11,7 @@ from pmbench.boards.board import Cell, Row
 from pmbench.render.cells import number
 from pmbench.report.content import FRESH, MAJORITY, Section, macro
 from pmbench.report.front import front
+from pmbench.report.words import counted
 
 _NAMED = 4  # metrics that a sentence lists by name
 _SOUND = 0.9  # what a sound metric reaches where right and wrong follow from construction
@@ -39,13 +40,28 @@ def warning(section: Section) -> str:
 def in_short(section: Section) -> list[str]:
     """Return the sentences with which a reader should leave the section."""
     if not section.metrics:
-        return ["No metric is defined on these data."]
+        return ["No metric is defined on these data.", *_others(section)]
     if not section.judged:
-        return _sanity(section)
-    said = [_best(section)]
+        return [*_sanity(section), *_others(section)]
+    said = [_best(section), *_others(section)]
     if len(section.metrics) > 1:
         said += [*_ties(section), *_cheaper(section)]
     return said + _people(section)
+
+
+def _others(section: Section) -> list[str]:
+    """Return that metrics were left out of all comparisons, where some were."""
+    if not (n := section.not_compared):
+        return []
+    if n == 1:
+        return [
+            "1 other (†) was measured in another way and is not compared; measure it again, in the "
+            "way of the latest run."
+        ]
+    return [
+        f"{n:,} others (†) were measured in another way and are not compared; measure them again, "
+        "in the way of the latest run."
+    ]
 
 
 def score(cell: Cell, section: Section, interval: bool = False) -> str:
@@ -69,7 +85,8 @@ def _best(section: Section) -> str:
     told = score(macro(first), section, interval=True)
     title = section.board.statistic.title
     if len(section.metrics) == 1:
-        return f"`{first.name}` is the only metric measured here: {title} {told}."
+        which = "in the latest way" if section.not_compared else "here"
+        return f"`{first.name}` is the only metric measured {which}: {title} {told}."
     if not section.ranks:
         return f"On these few, `{first.name}` has the highest {title} score: {told}."
     return f"`{first.name}` agrees best with people: {title} {told}."
@@ -81,7 +98,7 @@ def _ties(section: Section) -> list[str]:
     if first.standing is None:
         return []
     how = "paired tests, corrected for their number"
-    tied = [row for row in others if row.standing is not None and row.standing.ties_best]
+    tied = [row for row in others if row.standing is not None and row.standing.may_be_best]
     if not tied:
         whom = f"each of the {len(others)} others" if len(others) > 1 else f"`{others[0].name}`"
         return [f"It is better than {whom} beyond chance ({how})."]
@@ -116,7 +133,7 @@ def _cheaper(section: Section) -> list[str]:
 
 
 def _apart(row: Row) -> bool:
-    return row.standing is not None and not row.standing.ties_best
+    return row.standing is not None and not row.standing.may_be_best
 
 
 def _people(section: Section) -> list[str]:
@@ -124,6 +141,9 @@ def _people(section: Section) -> list[str]:
     said = []
     first = section.metrics[0]
     fresh, majority = (section.people.get(name) for name in (FRESH, MAJORITY))
+    if fresh is not None and macro(fresh).value == 1:
+        every = f"every one of these {section.board.unit}"
+        return [f"People agreed on {every}: the rows about them say nothing here."]
     if fresh is not None and not math.isnan(macro(fresh).value):
         gap = 100 * (macro(fresh).value - macro(first).value)
         where = (
@@ -145,7 +165,9 @@ def _sanity(section: Section) -> list[str]:
     """Return which metrics a dataset without judgements gives reason to doubt."""
     rows = section.metrics
     low = [row for row in reversed(rows) if macro(row).value < _SOUND]
-    told = f"{len(rows)} metrics" if len(rows) > 1 else "1 metric"
+    told = counted(len(rows), "metric")
+    if not low and macro(rows[-1]).value == 1:
+        return [f"Nothing to worry about: no mistake of {told}."]
     if not low:
         worst = rows[-1]
         return [
@@ -155,7 +177,8 @@ def _sanity(section: Section) -> list[str]:
     named = ", ".join(f"`{row.name}` {score(macro(row), section)}" for row in low[:_NAMED])
     more = f" and {len(low) - _NAMED} others" if len(low) > _NAMED else ""
     return [
-        f"{len(rows) - len(low)} of {told} reach 90 %, as a sound metric does.",
+        f"{len(rows) - len(low)} of {told} reach{'es' * (len(rows) == 1)} 90 %, as a sound metric "
+        "does.",
         f"Look at the others before you use them: {named}{more}.",
     ]
 

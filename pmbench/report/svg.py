@@ -14,6 +14,11 @@ _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"
 TOP = "https://site.invalid/"  # Vega completes addresses without a host by one of its own
 _LONG = re.compile(r"(\d\.\d\d)\d+")
+# attributes of which two decimals are enough; names, links and texts stay as they are
+_GEOMETRY = (
+    "d", "transform", "points", "x", "y", "x1", "x2", "y1", "y2", "dx", "dy", "cx", "cy", "r",
+    "width", "height", "viewBox", "stroke-width", "stroke-dasharray",
+)  # fmt: skip
 _DROPPED = ("font-family", "class", "pointer-events", "xmlns:xlink", "version")
 
 
@@ -25,7 +30,7 @@ def finished(svg: str, alternative: str) -> str:
     """
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
-    root = ElementTree.fromstring(_LONG.sub(r"\1", svg))
+    root = ElementTree.fromstring(svg)
     _tidy(root)
     root.set("role", "img")
     root.set("aria-label", alternative)
@@ -46,6 +51,8 @@ def _tidy(element: ElementTree.Element) -> None:
         title = ElementTree.Element(f"{{{_SVG}}}title")
         title.text = said
         element.insert(0, title)
+    for name in element.attrib.keys() & _GEOMETRY:
+        element.set(name, _LONG.sub(r"\1", element.attrib[name]))
     for name in [*element.attrib]:
         if name.startswith("aria-") or name == "role" or name in _DROPPED:
             del element.attrib[name]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pmbench.boards.board import Cell, Row
 from pmbench.render.cells import Column, Text, columns_of
 from pmbench.report.content import FRESH, MAJORITY, Section, macro, page_of
+from pmbench.report.words import counted
 
 _MEANING = {
     "rank": "the places it may have",
@@ -45,7 +46,7 @@ class Line:
     kind: str  # "metric" | "human" | "published"
     family: str
     beside: bool  # it belongs to the row above
-    ties_best: bool
+    may_be_best: bool
     other_protocol: bool
     cells: list[tuple[Text, str]]
     strip: Strip | None
@@ -61,7 +62,8 @@ class Table:
     metrics: list[Line]
     published: list[Line]  # of what was not measured
     left_out: int  # published rows that have a score in none of the columns
-    count: int  # of metrics
+    count: str  # of metrics, in words
+    may_be_best: bool  # some row is marked so
     families: list[str]
     marks: list[float]  # where the strips have lines for people, in percent of the width
 
@@ -96,10 +98,19 @@ def table_of(section: Section) -> Table:
         metrics=lines["metric"],
         published=lines["published"],
         left_out=left_out,
-        count=sum(row.kind == "metric" for row in board.rows),
+        count=_count(section),
+        may_be_best=any(line.may_be_best for line in lines["metric"]),
         families=sorted({r.family for r in board.rows if r.kind == "metric"}, key=str.casefold),
         marks=[scale.at(v) for v in (macro(row).value for row in people) if not math.isnan(v)],
     )
+
+
+def _count(section: Section) -> str:
+    """Return how many metrics the table has, and how many of them are not comparable."""
+    metrics = sum(row.kind == "metric" for row in section.board.rows)
+    others = section.not_compared
+    said = f", {others:,} of them (†) measured in another way" if others else ""
+    return counted(metrics, "metric") + said
 
 
 def _head(section: Section, column: Column) -> Head:
@@ -144,7 +155,7 @@ def _line(row: Row, cells: list[tuple[Text, str]], scale: _Scale, best: bool) ->
         kind=row.kind,
         family=row.family if is_metric else "",
         beside=bool(row.beside),
-        ties_best=not best and row.standing is not None and row.standing.ties_best,
+        may_be_best=not best and row.standing is not None and row.standing.may_be_best,
         other_protocol=row.other_protocol,
         cells=cells,
         strip=scale.strip(macro(row)),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pmbench.agreement import Array
 from pmbench.pack import Items
+from pmbench.quantities import RELIABLE
 
 _MOST = 9  # votes an item up to which every count of votes has a bin of its own
 _TENTHS = [0.5, 0.6, 0.7, 0.8, 0.9]
@@ -37,6 +38,7 @@ class Mean:
     low: float
     high: float
     n: int
+    unreliable: bool = False  # the interval rests on too few independent items
 
 
 def majorities(items: Items) -> list[Bin]:
@@ -68,9 +70,11 @@ def _bins(share: Array, votes: NDArray[np.int32], edges: list[float]) -> list[Bi
 def mean(values: Array, items: Items, group: Bin) -> Mean | None:
     """Return the mean of per-item ``values`` (n,) over a bin; None where all of them are NaN.
 
-    The interval is normal; items of one cluster count as one draw. Where the bin holds a single
-    cluster it has no width that could be known: NaN.
+    The interval is Student's, over clusters: items of one count as one draw. Where the bin holds a
+    single cluster it has no width that could be known: NaN.
     """
+    from scipy.special import stdtrit  # a tenth of a second of import
+
     index = group.index[np.isfinite(values[group.index])]
     if len(index) == 0:
         return None
@@ -80,8 +84,9 @@ def mean(values: Array, items: Items, group: Bin) -> Mean | None:
     sums = np.bincount(cluster, weights=x - middle)
     if len(sums) < 2:
         return Mean(middle, float("nan"), float("nan"), len(index))
-    error = 1.96 * float(np.sqrt((sums**2).sum())) / len(index)
-    return Mean(middle, middle - error, middle + error, len(index))
+    variance = (sums**2).sum() * len(sums) / (len(sums) - 1) / len(index) ** 2
+    error = float(stdtrit(len(sums) - 1, 0.975) * np.sqrt(variance))
+    return Mean(middle, middle - error, middle + error, len(index), len(sums) < RELIABLE)
 
 
 def over(bins: list[Bin], items: Items, values: Array) -> list[Mean | None]:
