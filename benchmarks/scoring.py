@@ -35,8 +35,7 @@ BAPPS = {
 GROUPS = {
     "2AFC": ["2afc"],
     "hard majority": ["hard_majority"],
-    "Spearman and Pearson": ["srcc", "plcc"],
-    "Kendall": ["krcc"],
+    "Spearman, Kendall and Pearson": ["srcc", "krcc", "plcc"],
 }
 
 
