@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -21,10 +21,13 @@ from pmbench.reporting import Task
 
 
 class RichReporter:
-    """Draws on ``console`` (stderr), nothing but remarks where that is no terminal."""
+    """Draws on ``console`` (stderr), nothing but remarks where that is no terminal.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    ``at_step`` is called at each step forward, and may raise.
+    """
+
+    def __init__(self, console: Console, at_step: Callable[[], None] = lambda: None) -> None:
+        self._console, self._at_step = console, at_step
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -47,7 +50,7 @@ class RichReporter:
         """Draw a bar while the task is open."""
         number = self._progress.add_task(what, total=total, unit=unit)
         try:
-            yield _Drawn(self._progress, number)
+            yield _Drawn(self._progress, number, self._at_step)
         finally:
             self._progress.remove_task(number)
 
@@ -57,10 +60,11 @@ class RichReporter:
 
 
 class _Drawn:
-    def __init__(self, progress: Progress, number: TaskID) -> None:
-        self._progress, self._number = progress, number
+    def __init__(self, progress: Progress, number: TaskID, at_step: Callable[[], None]) -> None:
+        self._progress, self._number, self._at_step = progress, number, at_step
 
     def advance(self, amount: float = 1) -> None:
+        self._at_step()
         self._progress.advance(self._number, amount)
 
     def describe(self, text: str) -> None:

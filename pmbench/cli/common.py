@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pmbench.cli.interrupt import raise_forgotten, remembered
 from pmbench.errors import PmbenchError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with remembered():
+                return super().invoke(ctx)
         except PmbenchError as error:
             typer.secho(str(error), fg="red", err=True)
             raise typer.Exit(USERS_MISTAKE) from error
@@ -138,5 +140,5 @@ def reporting() -> Iterator[RichReporter]:
     """Yield a Reporter that draws on stderr; bars only on a terminal."""
     from pmbench.progress import RichReporter
 
-    with RichReporter(console(stderr=True)) as reporter:
+    with RichReporter(console(stderr=True), raise_forgotten) as reporter:
         yield reporter
