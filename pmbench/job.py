@@ -17,7 +17,13 @@ from pmbench.manifest import Manifest
 from pmbench.pack import Pack
 from pmbench.protocols import PROTOCOLS, Protocol
 from pmbench.resize import resize_for
-from pmbench.runs import Selection, folder_name, metric_folder, protocol_signature
+from pmbench.runs import (
+    USUAL_PRECISION,
+    Selection,
+    folder_name,
+    metric_folder,
+    protocol_signature,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Job:
     selection: Selection
     results: Path
     how: Resampling = USUAL  # how its intervals are drawn
+    precision: str = USUAL_PRECISION  # of networks: one of devices.PRECISIONS
 
     @property
     def protocol(self) -> Protocol:
@@ -45,7 +52,7 @@ class Job:
         """The dataset's name, with an @ and what is not as usual about it."""
         usual = resize_for(self.manifest, None).label
         resize = str(self.pack.attributes["resize"])
-        return folder_name(self.manifest.name, resize, usual, self.selection)
+        return folder_name(self.manifest.name, resize, usual, self.selection, self.precision)
 
     def folder(self, metric: str) -> Path:
         """Return where the run of a metric is, or will be."""
@@ -57,7 +64,9 @@ class Job:
         ``metric`` is the metric's part of it: name#digest.
         """
         convention = self.protocol.convention
-        shared = protocol_signature(self.pack, len(self.chosen), self.selection, convention)
+        shared = protocol_signature(
+            self.pack, len(self.chosen), self.selection, convention, self.precision
+        )
         return f"{shared} || {metric}"
 
 

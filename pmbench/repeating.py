@@ -15,9 +15,10 @@ from pathlib import Path
 
 from pmbench import manifest
 from pmbench.bootstrap import USUAL
+from pmbench.comparing.way import precision
 from pmbench.errors import PmbenchError
 from pmbench.manifest import Manifest
-from pmbench.runs import Run
+from pmbench.runs import USUAL_PRECISION, Run
 
 FOLDER = "repeated"  # where the commands put their results, so that nothing old is kept
 
@@ -147,6 +148,7 @@ def _eval(run: Run) -> list[str]:
         words += ["--limit", limit]
     if batch is not None:
         words += ["--batch-size", str(batch)]
+    words += ["--precision", precision(run)] * (precision(run) != USUAL_PRECISION)
     usual = {"resamples": USUAL.count, "seed": USUAL.seed}
     for option, value in run.info.get("bootstrap", usual).items():
         words += [f"--{option}", str(value)] * (value != usual[option])

@@ -58,9 +58,19 @@ class Selection:
         return "" if self.limit is None else f"first{self.limit}"
 
 
-def folder_name(dataset: str, resize_label: str, default_label: str, selection: Selection) -> str:
+USUAL_PRECISION = "fp32"
+
+
+def folder_name(
+    dataset: str,
+    resize_label: str,
+    default_label: str,
+    selection: Selection,
+    precision: str = USUAL_PRECISION,
+) -> str:
     """Return the name of the folder of a dataset's runs, with its variant after an @."""
     variant = [resize_label] * (resize_label != default_label) + [selection.label]
+    variant += [precision] * (precision != USUAL_PRECISION)
     return "@".join([dataset, *filter(None, [",".join(filter(None, variant))])])
 
 
@@ -76,14 +86,20 @@ def metric_folder(metric: str) -> str:
     return f"{readable}~{hashlib.sha256(metric.encode()).hexdigest()[:8]}"
 
 
-def protocol_signature(pack: Pack, chosen: int, selection: Selection, convention: str) -> str:
+def protocol_signature(
+    pack: Pack,
+    chosen: int,
+    selection: Selection,
+    convention: str,
+    precision: str = USUAL_PRECISION,
+) -> str:
     """Return the part of the signature that all metrics of one table share."""
     whole = pack.expected or len(pack)
     count = str(chosen) if chosen == whole else f"{chosen}of{whole}"
     items = ":".join(filter(None, [str(pack.attributes["dataset"]), selection.label, count]))
     version = ".".join(__version__.split(".")[:2])
     resize = pack.attributes["resize"]
-    return f"pmbench:{version}|{items}#{pack.digest[:8]}|{resize}|{convention}|macro|fp32"
+    return f"pmbench:{version}|{items}#{pack.digest[:8]}|{resize}|{convention}|macro|{precision}"
 
 
 @dataclass(frozen=True)

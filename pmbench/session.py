@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pmbench import __version__, provenance
 from pmbench.batches import Bounds, plan
+from pmbench.devices import computing
 from pmbench.errors import PmbenchError
 from pmbench.evaluate import Result, measure
 from pmbench.job import Job, locked
@@ -177,7 +178,8 @@ def _run_group(session: _Session, group: list[Loaded], bounds: Bounds) -> None:
         task.advance(sum(len(batch.items) for batch in batches[:begun]))
         sink = _Journals(group, journals, [len(b.items) for b in batches], task, outcome.failures)
         try:
-            measure(job.pack, job.protocol, batches, session.device, sink)
+            with computing(job.precision):
+                measure(job.pack, job.protocol, batches, session.device, sink)
         finally:
             for journal in journals.values():
                 journal.close()

@@ -20,7 +20,8 @@ from test_ranking import jnd_items
 
 from pmbench.agreement import Array
 from pmbench.bootstrap import Resampling
-from pmbench.comparing.comparison import Duel, Field, compared, drift, duel
+from pmbench.comparing.comparison import Duel, Field, compared, duel
+from pmbench.comparing.drifting import drift
 from pmbench.comparing.text import documents, to_markdown
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items

@@ -51,6 +51,10 @@ def compare(
         Path | None,
         typer.Option("--against", help="Compare each metric with its run in that folder."),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Compare each metric's run in it, such as bf16, with that in float32."),
+    ] = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     form: Annotated[
@@ -74,10 +78,13 @@ def compare(
     `pmbench compare -d bapps --format csv > differences.csv`
 
     `pmbench compare lpips-alex --against results-of-last-year`
+
+    `pmbench compare lpips-vgg --precision bf16`
     """
     from pmbench.boards.board import View
     from pmbench.boards.leaderboard import chosen
-    from pmbench.comparing.comparison import compared_everywhere, compared_with, related
+    from pmbench.comparing.comparison import compared_everywhere, related
+    from pmbench.comparing.drifting import compared_with, in_folder, in_usual_precision, measured_in
     from pmbench.comparing.opponents import opponents, with_statistic
 
     let_speak("PMBENCH_MANIFESTS", manifests)
@@ -89,17 +96,26 @@ def compare(
             f"no runs{f' on {dataset}' if dataset else ''} in {results}; make some with "
             "`pmbench eval`, or name another folder with --results"
         )
-    fewest = 2 if other is None else 1
+    if precision is not None:
+        if other is not None:
+            raise PmbenchError("--precision and --against are two comparisons; ask for one of them")
+        runs = measured_in(runs, precision)
+    alone = other is not None or precision is not None  # each metric with itself
+    fewest = 1 if alone else 2
     meant = with_statistic(opponents(runs, names or [], fewest), statistic)
     found: Sequence[Comparison]
-    if other is None:
-        found, left_out = compared_everywhere(meant.by_dataset, statistic, how)
-    else:
+    if other is not None:
         tell_damaged(other)
-        found, left_out = compared_with(other, meant.by_dataset, statistic, how)
+        others = in_folder(other, meant.by_dataset)
+        found, left_out = compared_with(others, meant.by_dataset, statistic, how)
+    elif precision is not None:
+        others = in_usual_precision(results, meant.by_dataset)
+        found, left_out = compared_with(others, meant.by_dataset, statistic, how)
+    else:
+        found, left_out = compared_everywhere(meant.by_dataset, statistic, how)
     for sentence in [*meant.told, *left_out]:
         typer.secho(sentence, fg="yellow", err=True)
-    every = not names and other is None and statistic is None
+    every = not names and not alone and statistic is None
     _show(found, related(runs) if every else {}, Form.json if as_json else form)
 
 

@@ -47,6 +47,10 @@ def evaluate(
     resize: Annotated[
         str | None, typer.Option(help="legacy (default, as in the papers) or exact.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(help="Of networks: fp32; bf16 or fp16, faster and rougher; tf32 on NVIDIA."),
+    ] = "fp32",
     batch_size: Annotated[
         str, typer.Option(help="Items in a batch, or auto (bounded in pixels).")
     ] = "auto",
@@ -80,6 +84,8 @@ def evaluate(
 
     `pmbench eval -m all --plan`
 
+    `pmbench eval -m lpips-vgg --precision bf16` (then `pmbench compare --precision bf16`)
+
     `pmbench eval -m mmdpp --resamples 10000 --seed 1` (kept distances are only scored anew)
 
     `pmbench eval -m ./mine.py:distance,package.module:name,ssim`
@@ -88,7 +94,7 @@ def evaluate(
     """
     from pmbench.batches import Bounds
     from pmbench.choosing import choose
-    from pmbench.devices import be_exact, choose_device
+    from pmbench.devices import be_exact, check_precision, choose_device, computing
     from pmbench.forecast import forecast
     from pmbench.loading import load_metrics
     from pmbench.render import forecast_to_rich
@@ -104,18 +110,20 @@ def evaluate(
     bounds = Bounds(items=_items_in_a_batch(batch_size))
     how = resampling(resamples, seed)
     where = choose_device(device)
+    check_precision(precision, where)
     be_exact()
     with reporting() as reporter:
         for why, names in _by_reason(choice.left_out):
             reporter.note(f"left out: {names}: {why}")
         jobs = jobs_for(split(dataset), resize, Selection(limit), results, reporter)
-        jobs = [replace(job, how=how) for job in jobs]
+        jobs = [replace(job, how=how, precision=precision) for job in jobs]
         if plan:
             chosen = _with_weights(chosen)
         loaded, failures = load_metrics(chosen, where, reporter)
         for job in jobs if loaded else []:
             if plan:
-                told = forecast(job, loaded, where, bounds)
+                with computing(precision):
+                    told = forecast(job, loaded, where, bounds)
                 console().print(forecast_to_rich(job.manifest.name, told))
                 failures |= told.failures
                 continue

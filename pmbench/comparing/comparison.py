@@ -6,9 +6,8 @@ A comparison is plain values; ``comparison_text`` draws it. Nobody's distances a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from pmbench.agreement import Array
 from pmbench.bootstrap import USUAL, Resampling
 from pmbench.comparing.joint import Joint, joint
 from pmbench.comparing.many import macro_scores
-from pmbench.comparing.moves import relative_moves
+from pmbench.comparing.moves import Drift
 from pmbench.comparing.paired import Difference, difference
 from pmbench.comparing.ranking import Standing, holm, pairwise, ranked
 from pmbench.comparing.relation import Relation, relation_of
@@ -26,7 +25,7 @@ from pmbench.comparing.way import in_latest_way, marks, way
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
 from pmbench.protocols import PROTOCOLS, Mask, Protocol, Statistic
-from pmbench.runs import Run, find
+from pmbench.runs import Run
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,6 @@ class Line:
     score_b: float
     difference: Difference
     wins: Wins
-
-
-@dataclass(frozen=True)
-class Drift:
-    """How far a run is from another one of the metric: how far distances moved, relative to it."""
-
-    largest: float
-    item: str
-    moved: int  # distances that are not the same to the last bit
-    of: int
 
 
 @dataclass(frozen=True)
@@ -91,19 +80,6 @@ class Duel:
 
 
 @dataclass(frozen=True)
-class Drifts:
-    """Runs of metrics, each beside another run of the same metric."""
-
-    folder: Path  # where the others are
-    duels: list[Duel]
-
-    @property
-    def about(self) -> About:
-        """What is compared, and how."""
-        return self.duels[0].about
-
-
-@dataclass(frozen=True)
 class Field:
     """Many metrics, by falling macro score."""
 
@@ -118,7 +94,7 @@ class Field:
 
 def compared(runs: Sequence[Run], statistic: str | None, how: Resampling = USUAL) -> Duel | Field:
     """Return the comparison of two or more runs on one dataset, by the main statistic if None."""
-    chosen = _statistic(runs[0], statistic)
+    chosen = statistic_of(runs[0], statistic)
     if len(runs) == 2:
         return duel(runs[0], runs[1], chosen, how)
     return contest(runs, chosen, how)
@@ -143,43 +119,8 @@ def compared_everywhere(
     return found, [f"{dataset}: left out, {error}" for dataset, error in failed.items()]
 
 
-def compared_with(
-    folder: Path, runs: Mapping[str, Sequence[Run]], statistic: str | None, how: Resampling = USUAL
-) -> tuple[list[Duel | Drifts], list[str]]:
-    """Return runs beside those of the same metrics in another folder, for each dataset.
-
-    And a sentence for those that have none there. Raises PmbenchError where none has.
-    """
-    found: list[Duel | Drifts] = []
-    told = []
-    failed = []
-    for dataset, ours in runs.items():
-        theirs = {run.metric: run for run in find(folder, dataset, variants=False)}
-        if not theirs:
-            told.append(f"{dataset}: left out, no runs of it in {folder}")
-        elif alone := [run.metric for run in ours if run.metric not in theirs]:
-            told.append(f"{dataset}: left out, no run in {folder}: {', '.join(alone)}")
-        both = [run for run in ours if run.metric in theirs]
-        chosen = _statistic(ours[0], statistic)
-        duels = []
-        for run in both:
-            try:
-                duels.append(drifted(run, theirs[run.metric], chosen, how))
-            except PmbenchError as error:
-                failed.append(f"{dataset}/{run.metric}: left out, {error}")
-        if duels:
-            found.append(duels[0] if len(duels) == 1 else Drifts(folder, duels))
-    if not found and failed:
-        raise PmbenchError("\n".join(failed))
-    if not found:
-        raise PmbenchError(
-            f"{folder} has no run of the same metrics on the same datasets; name a folder of "
-            "results, such as one that an earlier `pmbench eval --results` has written"
-        )
-    return found, told + failed
-
-
-def _statistic(run: Run, name: str | None) -> Statistic:
+def statistic_of(run: Run, name: str | None) -> Statistic:
+    """Return the statistic of that name of the run's protocol, its main one for None."""
     protocol = PROTOCOLS[str(run.info["dataset"]["protocol"])]
     return protocol.statistic(name or protocol.statistics[0].name)
 
@@ -190,10 +131,11 @@ def duel(a: Run, b: Run, statistic: Statistic, how: Resampling = USUAL) -> Duel:
     Raises PmbenchError where they were not measured in one way.
     """
     check_same_way([a, b])
-    return _duel(a, b, (a.metric, b.metric), statistic, how)
+    return duel_of(a, b, (a.metric, b.metric), statistic, how)
 
 
-def _duel(a: Run, b: Run, names: tuple[str, str], statistic: Statistic, how: Resampling) -> Duel:
+def duel_of(a: Run, b: Run, names: tuple[str, str], statistic: Statistic, how: Resampling) -> Duel:
+    """Return the comparison of two runs of the same items, called ``names``."""
     about = _about(a, statistic, how)
     items, stack = aligned([a, b])
     distances = dict(zip(names, stack, strict=True))
@@ -251,25 +193,6 @@ def _defined(distances: dict[str, Array]) -> Mask:
 
 def _wins(nearer: Array) -> Wins:
     return Wins(*(int((nearer == side).sum()) for side in (1, -1, 0)))
-
-
-def drift(ours: Run, theirs: Run) -> Drift:
-    """Return how far a run is from another one of the metric on the same items."""
-    items, (now, before) = aligned([ours, theirs])
-    moves = relative_moves(before, now)
-    worst = int(moves.max(axis=1).argmax())
-    return Drift(float(moves.max()), str(items.id[worst]), int((moves > 0).sum()), moves.size)
-
-
-def drifted(ours: Run, theirs: Run, statistic: Statistic, how: Resampling = USUAL) -> Duel:
-    """Return the comparison of one metric's run with another one of it, from another folder.
-
-    They may differ in precision and in the version of pmbench: that is what is looked for.
-    """
-    check_same_way([ours, theirs], but=("version of pmbench", "precision"))
-    names = (ours.metric, f"{ours.metric} ({theirs.folder.parent.parent})")
-    found = _duel(ours, theirs, names, statistic, how)
-    return replace(found, drift=drift(ours, theirs))
 
 
 def contest(runs: Sequence[Run], statistic: Statistic, how: Resampling = USUAL) -> Field:

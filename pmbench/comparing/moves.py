@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pmbench.agreement import Array
@@ -9,6 +11,16 @@ from pmbench.agreement import Array
 # A distance below this share of the typical one is measured by that instead: what rounding leaves
 # of a difference of almost equal features does not shrink with it.
 _FLOOR = 0.1
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far a run is from another one of the metric: how far distances moved, relative to it."""
+
+    largest: float
+    item: str
+    moved: int  # distances that are not the same to the last bit
+    of: int
 
 
 def relative_moves(before: Array, now: Array) -> Array:

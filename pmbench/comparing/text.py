@@ -11,7 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pmbench.comparing.comparison import About, Drift, Drifts, Duel, Field, Line
+from pmbench.comparing.comparison import About, Duel, Field, Line
+from pmbench.comparing.drifting import Drifts
+from pmbench.comparing.moves import Drift
 from pmbench.comparing.paired import ALPHA, Difference
 from pmbench.comparing.ranking import Standing
 from pmbench.comparing.relation import Relation
@@ -273,7 +275,7 @@ def _legend(found: Comparison) -> list[str]:
     if isinstance(found, Drifts):
         told = list(dict.fromkeys(line for duel in found.duels for line in duel.told))
         lines.append(
-            f"other score: of the run in {found.folder}; largest drift: of one distance, relative "
+            f"other score: of the run in {found.where}; largest drift: of one distance, relative "
             "to the other run's, if not below a tenth of the median one, else to that tenth; "
             "moved: distances not the same to the last bit"
         )

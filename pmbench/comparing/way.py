@@ -17,6 +17,11 @@ def way(run: Run) -> str:
     return run.signature.partition(" || ")[0]
 
 
+def precision(run: Run) -> str:
+    """Return what networks computed in: one of devices.PRECISIONS."""
+    return way(run).rpartition("|")[2]
+
+
 def latest_way(runs: Sequence[Run]) -> str:
     """Return the protocol part of the latest signature.
 
