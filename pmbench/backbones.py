@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pmbench import weights
 from pmbench.color import signed
+from pmbench.layers import layers
 
 
 @dataclass(frozen=True)
@@ -195,14 +195,14 @@ def features_of(name: str, filters: Filters) -> nn.Sequential:
     Raises PmbenchError where the weight file is missing or another network's.
     """
     architecture = ARCHITECTURES[name]
-    build = getattr(torchvision.models, architecture.build)
     if filters.kind == "torchvision":
+        import torchvision  # two seconds, and only here needed: its own way of drawing
+
+        build = getattr(torchvision.models, architecture.build)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(filters.seed)  # a GPU's stays as it is
             return nn.Sequential(*build(weights=None).features)
-    with torch.device("meta"):  # nothing is drawn only to be overwritten
-        features = build(weights=None).features
-    features = nn.Sequential(*features[: max(architecture.taps) + 1]).to_empty(device="cpu")
+    features = layers(architecture.build)[: max(architecture.taps) + 1].to_empty(device="cpu")
     if filters.kind == "trained":
         weights.load_into(features, name, prefix="features.")
     else:

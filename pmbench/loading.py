@@ -201,7 +201,8 @@ def source_of(metric: Metric, distance: Distance) -> str:
 
 
 _HOUSE = Path(__file__).resolve().parent
-_FORMULAS = ("metrics", "networks", "backbones", "color", "images")  # what a number depends on
+# what a number depends on
+_FORMULAS = ("metrics", "networks", "backbones", "layers", "color", "images")
 
 
 def _collect(file: Path, found: set[Path]) -> None:

@@ -6,12 +6,12 @@ import os
 import platform
 import sys
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import PIL
 import torch
-import torchvision
 
 from pmbench import weights
 from pmbench.files import sha256_of
@@ -94,7 +94,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),
         "numpy": np.__version__,
         "pillow": PIL.__version__,
         "platform": platform.platform(),

@@ -27,6 +27,7 @@ from pmbench.backbones import (
 )
 from pmbench.errors import PmbenchError
 from pmbench.images import Images
+from pmbench.layers import layers
 from pmbench.metrics import registered
 from pmbench.metrics.lpips import unit_features
 
@@ -141,6 +142,19 @@ def test_an_image_larger_than_a_pass_is_a_pass_of_its_own() -> None:
 
 
 # --- which filters --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16", "squeezenet1_1"])
+def test_layers_are_arranged_as_torchvisions(name: str) -> None:
+    theirs = getattr(torchvision.models, name)(weights=None).features
+    ours = layers(name)
+    assert str(ours) == str(theirs)
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {
+        k: v.shape for k, v in theirs.state_dict().items()
+    }
+    ours.to_empty(device="cpu").load_state_dict(theirs.state_dict())
+    pixels = torch.rand(2, 3, 64, 64)
+    assert torch.equal(ours(pixels), theirs(pixels))
 
 
 @pytest.mark.parametrize("seed", [0, 3])

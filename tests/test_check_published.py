@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from making import FOLDERS, toml
 from numpy.typing import NDArray
-from test_check import EACH, RIGHT, WRONG, items, run_of
+from test_check import EACH, RIGHT, WAY, WRONG, items, run_of
 from test_cli import one_line, pmbench
 
 from pmbench import manifest
@@ -157,7 +157,7 @@ def refused(manifests: Path, *options: str) -> str:
     return one_line(published(manifests, *options, code=2).stderr)
 
 
-def test_a_part_or_another_resize_mode_is_refused(here: Path, manifests: Path) -> None:
+def test_a_part_another_resize_mode_or_precision_is_refused(here: Path, manifests: Path) -> None:
     few = {"items": 10, "of": 60, "partial": True}
     run_of(here / "results", distances(20, 10), items(), "mine", facts=few)
     partial = (
@@ -174,6 +174,15 @@ def test_a_part_or_another_resize_mode_is_refused(here: Path, manifests: Path) -
         "scores do not apply; measure toy without --resize"
     )
     assert refused(manifests) == f"{partial}; {resized}"
+    run_of(
+        here / "results", distances(20, 10), items(), "third", "toy@bf16",
+        way=WAY.replace("|fp32", "|bf16"),
+    )  # fmt: skip
+    rough = (
+        "toy@bf16: measured with networks in bf16, and papers have measured in float32, so "
+        "published scores do not apply; measure toy without --precision"
+    )
+    assert refused(manifests) == f"{partial}; {rough}; {resized}"
     # beside whole runs they are left out, and that is said
     run_of(here / "results", distances(20, 10), items(), "mine")
     assert resized in one_line(published(manifests).stdout)

@@ -638,9 +638,9 @@ def test_published_scores_are_shown_on_request_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("case", "why"),
     [
-        ({"of": 36344, "partial": True}, "partial dataset or another resize mode"),
-        ({"folder": "bapps-2afc-val@exact4"}, "partial dataset or another resize mode"),
-        ({"folder": "bapps-2afc-val@first4"}, "partial dataset or another resize mode"),
+        ({"of": 36344, "partial": True}, "partial dataset, or in another resize mode or precision"),
+        ({"folder": "bapps-2afc-val@exact4"}, "partial dataset, or in another resize mode or precision"),
+        ({"folder": "bapps-2afc-val@first4"}, "partial dataset, or in another resize mode or precision"),
     ],
 )
 def test_published_scores_are_not_shown_beside_what_they_do_not_compare_with(

@@ -26,7 +26,10 @@ def reported(runs: Sequence[Run], main: bool) -> tuple[Entries, str]:
     if not main:
         return (), "published: not shown, since papers report no other statistic than the main one"
     if runs[0].dataset != entry.name or any(run.info["dataset"]["partial"] for run in latest):
-        return (), "published: not shown beside a partial dataset or in another resize mode or precision"
+        return (
+            (),
+            "published: not shown beside a partial dataset, or in another resize mode or precision",
+        )
     return entry.published, ""
 
 

@@ -16,10 +16,11 @@ import numpy as np
 
 from pmbench.agreement import ones
 from pmbench.checking.findings import Findings, Reproduction
+from pmbench.comparing.way import precision
 from pmbench.errors import PmbenchError
 from pmbench.manifest import ROUNDING, Manifest, Published
 from pmbench.protocols import PROTOCOLS
-from pmbench.runs import Run
+from pmbench.runs import USUAL_PRECISION, Run
 
 _NAMED = 6  # metrics that were not run, by name; of more, how many there are
 
@@ -88,6 +89,11 @@ def _why_not(run: Run, names: Sequence[str]) -> str:
     """Return why a run cannot be compared with published scores, "" where it can."""
     facts = run.info["dataset"]
     dataset, _, variant = run.dataset.partition("@")
+    if (rough := precision(run)) != USUAL_PRECISION:
+        return (
+            f"{run.dataset}: measured with networks in {rough}, and papers have measured in "
+            f"float32, so published scores do not apply; measure {dataset} without --precision"
+        )
     if variant and not variant.startswith("first"):
         return (
             f"{run.dataset}: measured with another resize mode ({facts['resize']}) than the papers "

@@ -14,12 +14,12 @@ import functools
 from collections.abc import Iterator
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pmbench import weights
 from pmbench.backbones import LPIPS, Architecture, Trunk, blur_pool, frozen
+from pmbench.layers import layers
 from pmbench.metrics import Distance, Metric, register
 from pmbench.metrics.lpips import FeatureDistance, linear_weights
 
@@ -40,8 +40,8 @@ class BlurPool(nn.Module):
         return blur_pool(F.pad(features, (_REFLECTED,) * 4, mode="reflect"), padding=0)
 
 
-def _without_strides(layers: nn.Sequential) -> Iterator[nn.Module]:
-    for layer in layers:
+def _without_strides(net: nn.Sequential) -> Iterator[nn.Module]:
+    for layer in net:
         yield layer
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d) and layer.stride not in (1, (1, 1)):
             layer.stride = (1, 1)
@@ -56,9 +56,7 @@ def shift_tolerant(short: str, device: torch.device) -> Trunk:
     """
     net, file = NETS[short], f"stlpips-{short}"
     with torch.inference_mode(False):
-        with torch.device("meta"):  # nothing is drawn only to be overwritten
-            layers = getattr(torchvision.models, net.build)(weights=None).features
-        features = nn.Sequential(*_without_strides(layers)).to_empty(device="cpu")
+        features = nn.Sequential(*_without_strides(layers(net.build))).to_empty(device="cpu")
         learned = weights.load(file)
         state = features.state_dict()
         for key, empty in state.items():

@@ -21,7 +21,6 @@ from typing import Any, Protocol
 
 import httpx
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from pmbench import weights
@@ -70,7 +69,8 @@ class Torchvision:
 
     def species(self, name: str) -> Species:
         """Return what is known of a network. Raises PmbenchError where there is none."""
-        models = torchvision.models
+        from torchvision import models
+
         if name not in (known := models.list_models(module=models)):
             raise unknown("network of torchvision", name, known)
         default = models.get_model_weights(name).DEFAULT
@@ -110,7 +110,9 @@ class Torchvision:
             # their weights were learned with another normalisation, into which they turn
             # torchvision's if told to; drawing filters as these two do takes a minute
             options |= {"transform_input": learned, "init_weights": not learned}
-        network: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+        from torchvision.models import get_model  # seconds, and most runs need none of it
+
+        network: nn.Module = get_model(name, weights=None, **options)
         return network
 
 
