@@ -10,12 +10,14 @@ import gzip
 import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from pmbench.agreement import Array
 from pmbench.bootstrap import USUAL, Resampling
+from pmbench.checked import one_line, shown
 from pmbench.errors import PmbenchError
 from pmbench.files import replacing
 from pmbench.pack import Items
@@ -23,6 +25,7 @@ from pmbench.protocols import PROTOCOLS
 from pmbench.readers import WHOLE, check_sub_dataset, share
 from pmbench.scores import human_rows, score
 
+_LARGEST = 1e100  # whose square, and that of many, is still a number
 _ALIASES = {"split": "sub_dataset", "id": "item", "judge": "p"}
 
 
@@ -95,11 +98,13 @@ def read_table(
     the sentence names those ``wanted``.
     """
     try:
-        table = pd.read_csv(path, keep_default_na=False, dtype=str)
+        # not by whatever else pandas knows: a damaged .zip raises what nobody expects
+        packed: Literal["gzip"] | None = "gzip" if path.suffix == ".gz" else None
+        table = pd.read_csv(path, keep_default_na=False, dtype=str, compression=packed)
     except (OSError, ValueError, EOFError, zlib.error) as error:
         raise PmbenchError(
             f"{path}: expected a CSV file with the columns {', '.join(wanted)} "
-            f"({str(error).strip()})"
+            f"({one_line(str(error).strip())})"
         ) from error
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for row labels
         raise PmbenchError(
@@ -109,7 +114,7 @@ def read_table(
     if missing := [name for name in wanted if name in needed and name not in table.columns]:
         raise PmbenchError(
             f"{path}: no column '{missing[0]}'; the protocol {protocol} needs {', '.join(wanted)}; "
-            f"found {', '.join(table.columns)}"
+            f"found {one_line(', '.join(table.columns))}"
         )
     if table.empty:
         raise PmbenchError(f"{path}: no rows; expected one for each item")
@@ -117,13 +122,17 @@ def read_table(
 
 
 def numbers(path: Path, table: pd.DataFrame, column: str) -> Array:
-    """Return a column as float64. Raises PmbenchError where a field is no finite number."""
+    """Return a column as float64. Raises PmbenchError where a field is no finite number.
+
+    Nor may it be so large that nothing can be computed with it.
+    """
     values = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
-    bad = np.flatnonzero(~np.isfinite(values))
+    bad = np.flatnonzero(~(np.abs(values) <= _LARGEST))  # NaN is not
     if len(bad):
+        found = shown(table[column].iloc[bad[0]], "'")
         raise PmbenchError(
-            f"{path}: line {bad[0] + 2}: column '{column}' is {table[column].iloc[bad[0]]!r}; "
-            "expected a finite number"
+            f"{path}: line {bad[0] + 2}: column '{column}' is {found}; expected a finite number"
+            f"{f', of at most {_LARGEST:g}' * bool(np.isfinite(values[bad[0]]))}"
         )
     return values
 

@@ -8,25 +8,57 @@ Nothing here touches the network or the images.
 from __future__ import annotations
 
 import os
-import tomllib
+import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from string import Formatter
+from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
     model_validator,
 )
 
+from pmbench.checked import UNSHOWABLE, checked, read_toml
 from pmbench.errors import PmbenchError, unknown
 
+
+def _in_one_line(text: str) -> str:
+    if UNSHOWABLE.search(text):
+        raise ValueError("expected one line of text without control characters")
+    return text
+
+
+def _in_lines(text: str) -> str:
+    if UNSHOWABLE.search(re.sub("[\n\t]", " ", text)):
+        raise ValueError("expected lines of text without control characters")
+    return text
+
+
+def _a_pattern(text: str) -> str:
+    """Refuse what would make a path of any length; what else may be wrong the reader tells."""
+    try:
+        specs = [spec or "" for _, _, spec, _ in Formatter().parse(text)]
+    except ValueError:
+        specs = []
+    if any(re.search(r"[0-9]{4}|[{]", spec) for spec in specs):
+        raise ValueError("a column is padded to at most 999 characters, by a number of its own")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_in_one_line)]
+Prose = Annotated[str, AfterValidator(_in_lines)]
+Pattern = Annotated[Line, AfterValidator(_a_pattern)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Size = Annotated[float, Field(gt=0, le=1e9)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+/\S+$")]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/\x00-\x1f]+/[^\s\x00-\x1f\x7f]+$")]
 ROUNDING = 0.05  # percentage points: papers print one decimal
 _EPSILON = 1e-9  # what adding up floats may cost
 
@@ -39,10 +71,10 @@ class Source(_Entry):
     """Where a dataset's files are: an archive at a URL, or a local archive or folder."""
 
     url: Url | None = None
-    path: str | None = None  # relative to the manifest
+    path: Line | None = None  # relative to the manifest
     sha256: Sha256 | None = None
-    sha256_origin: str = ""  # who says so, where it is not the authors
-    gigabytes: float | None = None
+    sha256_origin: Prose = ""  # who says so, where it is not the authors
+    gigabytes: Size | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:
@@ -54,9 +86,9 @@ class Source(_Entry):
 class Folders(_Entry):
     """Layout of BAPPS: ``<root>/<sub-dataset>/<role folder>/<id>.<ext>``, votes as .npy files."""
 
-    root: str = ""  # e.g. "val"; what lies above it in an archive or a tree does not matter
-    roles: dict[str, str]  # role -> folder name
-    votes: str  # folder of .npy files, each one number in [0, 1]
+    root: Line = ""  # e.g. "val"; what lies above it in an archive or a tree does not matter
+    roles: dict[str, Line]  # role -> folder name
+    votes: Line  # folder of .npy files, each one number in [0, 1]
 
     @model_validator(mode="after")
     def _apart(self) -> Folders:
@@ -68,9 +100,9 @@ class Folders(_Entry):
 class Table(_Entry):
     """A CSV or JSON-lines file with one item a row; patterns name columns in braces."""
 
-    file: str
-    item: str  # pattern of the item's id, e.g. "{id}"
-    roles: dict[str, str]  # role -> path pattern, e.g. "images/{ref}.png"
+    file: Line
+    item: Pattern  # pattern of the item's id, e.g. "{id}"
+    roles: dict[str, Pattern]  # role -> path pattern, e.g. "images/{ref}.png"
     sub_dataset: str | None = None  # column; without it all items are in "whole"
     cluster: str | None = None  # column; items of one cluster are not independent
     vote: str | None = None  # column: the share of people, in [0, 1]
@@ -91,7 +123,7 @@ class Enlargement(_Entry):
     """The stored images are corner-aligned nearest-neighbour enlargements of smaller ones."""
 
     factor: Annotated[int, Field(ge=2, le=64)]
-    patch: Annotated[int, Field(ge=1)]  # the side that the "legacy" resize gives
+    patch: Annotated[int, Field(ge=1, le=100_000)]  # the side that the "legacy" resize gives
 
 
 class Published(_Entry):
@@ -101,13 +133,13 @@ class Published(_Entry):
     "traditional+cnn": pooled over the items of those.
     """
 
-    label: str
-    source: str
+    label: Line
+    source: Line
     metric: Name | None = None  # the registered metric that computes the same thing
     human: Name | None = None  # or the row about people that is the same thing
     scores: dict[str, Annotated[float, Field(strict=False)]]
     tolerance: Annotated[float, Field(strict=False, ge=0)] = 0.2  # percentage points
-    note: str = ""  # among others, why the tolerance is what it is
+    note: Prose = ""  # among others, why the tolerance is what it is
 
     @model_validator(mode="after")
     def _one_counterpart(self) -> Published:
@@ -124,22 +156,22 @@ class Manifest(_Entry):
     """One dataset."""
 
     name: Name
-    title: str
+    title: Line
     protocol: Literal["2afc", "jnd"]
     groups: Annotated[tuple[Name, ...], Field(strict=False)] = ()
-    licence: str = "not stated"
-    homepage: str = ""
-    citation: str = ""
+    licence: Prose = "not stated"
+    homepage: Line = ""
+    citation: Prose = ""
     human_votes: bool = True
-    votes_per_item: Annotated[int, Field(ge=1)] | None = None
-    sub_datasets: dict[str, Annotated[int, Field(ge=1)]] = {}  # expected counts, in display order
-    short_names: dict[str, str] = {}  # for narrow tables
-    built_in: str | None = None  # a pack inside this package
+    votes_per_item: Count | None = None
+    sub_datasets: dict[Line, Count] = {}  # expected counts, in display order
+    short_names: dict[Line, Line] = {}  # for narrow tables
+    built_in: FileName | None = None  # a pack inside this package
     source: Source | None = None
     folders: Folders | None = None
     table: Table | None = None
     enlarged: Enlargement | None = None
-    size: Annotated[int, Field(ge=1)] | None = None  # resize the shorter side to this
+    size: Annotated[int, Field(ge=1, le=100_000)] | None = None  # resize the shorter side to this
     published: Annotated[tuple[Published, ...], Field(strict=False)] = ()
     file: Path = Field(default=Path(), strict=False)  # set by load()
 
@@ -200,10 +232,10 @@ class WeightFile(_Entry):
     url: Url | None = None
     sha256: Sha256 | None = None
     sha256_prefix: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")] | None = None
-    package: str | None = None  # an installed package that ships the file
-    path: str | None = None  # inside that package
-    licence: str = "not stated"
-    megabytes: float | None = None
+    package: FileName | None = None  # an installed package that ships the file
+    path: Line | None = None  # inside that package
+    licence: Prose = "not stated"
+    megabytes: Size | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> WeightFile:
@@ -276,7 +308,7 @@ def resolve(names: list[str]) -> list[Manifest]:
 def weight_files() -> dict[str, WeightFile]:
     """Return every known weight file by name, from ``weights.toml``."""
     path = builtin_folder() / "weights.toml"
-    return {name: checked(WeightFile, table, path, name) for name, table in _toml(path).items()}
+    return {name: checked(WeightFile, table, path, name) for name, table in read_toml(path).items()}
 
 
 def load(path: Path) -> Manifest:
@@ -284,54 +316,7 @@ def load(path: Path) -> Manifest:
 
     Raises PmbenchError, naming the file and the key, for whatever is wrong with it.
     """
-    content = _toml(path)
+    content = read_toml(path)
     if "file" in content:
         raise PmbenchError(f"{path}: key 'file': not a key of a manifest; remove it")
     return checked(Manifest, {**content, "file": path.resolve()}, path)
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PmbenchError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PmbenchError(
-            f"{path}: key at byte {error.start}: not UTF-8 text; save it as UTF-8"
-        ) from error
-    except (ValueError, RecursionError) as error:  # ValueError: also an integer of 5,000 digits
-        raise PmbenchError(f"{path}: not valid TOML: {error}") from error
-
-
-def _shown(value: object) -> str:
-    try:
-        return repr(str(value)[:80])
-    except ValueError:  # Python does not print an integer of 5,000 digits
-        return f"a {type(value).__name__} too long to print"
-
-
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-def checked(model: type[_Model], content: object, path: Path, prefix: str = "") -> _Model:
-    """Return the content of a file as a checked value.
-
-    Raises PmbenchError, naming the file and the key, which ``prefix`` stands before.
-    """
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join([prefix] * bool(prefix) + [str(part) for part in first["loc"]])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            fields = sorted(model.model_fields.keys() - {"file"})
-            message = (
-                f"no such key; expected one of {', '.join(fields)}"
-                if len(first["loc"]) == 1
-                else "no such key here"
-            )
-        elif first["type"] not in ("missing", "value_error"):
-            message += f", got {_shown(first['input'])}"
-        where = f"key '{key}'" if key else "the whole file"
-        raise PmbenchError(f"{path}: {where}: {message}") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -19,11 +20,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pmbench import home
+from pmbench.answers import is_page
 from pmbench.errors import PmbenchError
 from pmbench.fetch import Wanted, fetch
 from pmbench.manifest import WeightFile, weight_files
 from pmbench.reporting import Reporter
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_POINTER = b"version https://git-lfs"
 _failed: dict[str, str] = {}  # url -> why it cannot be fetched; asked once in a process
 
 
@@ -80,7 +84,8 @@ def ensure(names: Iterable[str], reporter: Reporter) -> None:
         try:
             if entry.url in _failed:
                 raise PmbenchError(_failed[entry.url])
-            wanted = Wanted(entry.url, entry.sha256, entry.sha256_prefix)
+            size = 1e6 * entry.megabytes if entry.megabytes else None
+            wanted = Wanted(entry.url, entry.sha256, entry.sha256_prefix, options=False, size=size)
             fetch(wanted, home.weights(), reporter)
         except PmbenchError as error:
             _failed[entry.url] = str(error)
@@ -107,6 +112,8 @@ def read(path: Path, name: str) -> dict[str, Tensor]:
 
     Raises PmbenchError where it holds something else.
     """
+    if (other := _no_weights(path)) is not None:
+        raise PmbenchError(f"{path}: expected the weights '{name}', got {other}")
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -136,7 +143,7 @@ def take(
     """Return the tensor ``key`` of the weight file ``name``, which must have that shape.
 
     ``path`` is where the file is, if not where ``find`` finds it. Raises PmbenchError where the
-    tensor is missing or has another shape.
+    tensor is missing, has another shape, or is not ``sound``.
     """
     found = tensors.get(key)
     if found is None or tuple(found.shape) != tuple(shape):
@@ -145,7 +152,28 @@ def take(
             f"{path or find(name)}: the weights '{name}' need a tensor '{key}' of shape "
             f"{tuple(shape)}, got {got}; is it another network's file?"
         )
-    return found
+    return sound(found, key, name, path)
+
+
+def sound(tensor: Tensor, key: str, name: str, path: Path | None = None) -> Tensor:
+    """Return a tensor of the weight file ``name`` if it may be one of a network's filters.
+
+    Raises PmbenchError where it is not of floating-point numbers, or one of these is not finite.
+    """
+    if tensor.dtype not in _FLOATS or tensor.layout != torch.strided:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        fault = f", of a floating-point type, got {kind}; is it a quantised copy? take the original"
+    elif bad := int((~tensor.isfinite()).sum()):
+        fault = (
+            f", and {bad:,} of {tensor.numel():,} are NaN or infinite; the file is damaged: delete "
+            "it and fetch it again"
+        )
+    else:
+        return tensor
+    raise PmbenchError(
+        f"{path or find(name)}: the weights '{name}' need finite numbers in the tensor '{key}'"
+        f"{fault}"
+    )
 
 
 def load_into(module: torch.nn.Module, name: str, prefix: str = "") -> None:
@@ -169,6 +197,38 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         total.update(f"{key}\0{tuple(value.shape)}\0{value.dtype}\0".encode())
         total.update(value.flatten().view(torch.uint8).numpy().tobytes())  # bfloat16 too
     return total.hexdigest()
+
+
+def _no_weights(path: Path) -> str | None:
+    """Return what a path is that holds no weights whatever is read from it, and what to do."""
+    if path.is_dir():
+        return "a folder; put the file itself there, or move the folder away"
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_POINTER))
+        size = path.stat().st_size
+    except OSError as error:
+        return f"what cannot be opened ({error.strerror}); mend its link or its permissions"
+    again = "delete it and fetch it again"
+    if not start:
+        return f"an empty file; {again}"
+    if start == _POINTER:
+        return "a pointer of Git LFS in place of the file; run `git lfs pull` where it comes from"
+    if is_page(path):
+        return f"a web page; {again}"
+    # torch.save compresses nothing, so that more comes out than is in it means harm
+    if (unpacked := _unpacked(path)) > size:
+        return f"{size:,} bytes that unpack to {unpacked:,}, which torch.save never writes; {again}"
+    return None
+
+
+def _unpacked(path: Path) -> int:
+    """Return how many bytes the members of a zip archive say they have; 0 for another file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
+        return 0  # torch says what is wrong with it
 
 
 def _in_package(entry: WeightFile) -> Path | None:

@@ -80,7 +80,7 @@ def test_what_is_written_is_read_back_exactly(
 
 
 NAMES = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=8)
-FINITE = st.floats(allow_nan=False, allow_infinity=False)
+FINITE = st.floats(-1e100, 1e100)
 
 
 @settings(deadline=None, max_examples=50)
@@ -226,6 +226,13 @@ def test_a_distance_that_is_no_number_is_named_with_its_line(tmp_path: Path, bad
     assert refusal(path) == f"line 3: column 'd1' is '{bad}'; expected a finite number"
 
 
+@pytest.mark.parametrize("bad", ["1e101", "-1e308"])
+def test_a_distance_that_nothing_can_be_computed_with_is_named(tmp_path: Path, bad: str) -> None:
+    path = written(tmp_path, f"p,d0,d1\n1,1,2\n0,3,{bad}\n")
+    told = f"line 3: column 'd1' is '{bad}'; expected a finite number, of at most 1e+100"
+    assert refusal(path) == told
+
+
 def test_a_vote_that_is_no_number_is_named_with_its_line(tmp_path: Path) -> None:
     path = written(tmp_path, "same,d,votes\n1,1,3\nyes,2,3\n")
     assert refusal(path, "jnd") == "line 3: column 'same' is 'yes'; expected a finite number"
@@ -252,9 +259,10 @@ def test_a_vote_that_is_no_multiple_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("votes", "sentence"),
     [
-        ("0", "line 3: 0 votes; expected at least one"),
-        ("-5", "line 3: -5 votes; expected at least one"),
+        ("0", "line 3: 0 votes; expected at least one and at most 2,147,483,647"),
+        ("-5", "line 3: -5 votes; expected at least one and at most 2,147,483,647"),
         ("5.7", "line 3: 5.7 votes; expected a whole number"),
+        ("1e10", "line 3: 10000000000 votes; expected at least one and at most 2,147,483,647"),
     ],
 )
 def test_a_number_of_votes_that_cannot_be_is_refused(

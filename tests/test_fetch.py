@@ -34,8 +34,9 @@ from http_server import (
 )
 
 from pmbench.errors import PmbenchError
-from pmbench.fetch import Patience, Wanted, fetch
+from pmbench.fetch import Wanted, fetch
 from pmbench.reporting import Silent
+from pmbench.transfer import Patience
 
 DATA = np.random.default_rng(0).bytes(300_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()

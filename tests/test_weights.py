@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
 import pickle
+import re
 import shutil
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from http_server import Server, serving
 from safetensors.torch import load_file, save_file
 
 from pmbench import backbones, weights
 from pmbench.errors import PmbenchError
 from pmbench.loading import load_metrics
+from pmbench.manifest import WeightFile, weight_files
 from pmbench.metrics import registered
+from pmbench.networks import zoos
 from pmbench.reporting import Silent
 
 CPU = torch.device("cpu")
@@ -89,7 +98,12 @@ def test_missing_tensors_are_named(folder: Path) -> None:
         registered()["net-alex"].load(CPU)
 
 
+# --- hostile files --------------------------------------------------------------------------------
+
+
 class _Malicious:
+    """What makes a folder when it is unpickled, as it could do anything else."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -97,15 +111,265 @@ class _Malicious:
         return os.mkdir, (str(self.path),)
 
 
+def _as_zip(content: object, path: Path) -> None:
+    torch.save(content, path)
+
+
+def _as_legacy(content: object, path: Path) -> None:
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+def _as_pickle(content: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(content))
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize("write", [_as_zip, _as_legacy, _as_pickle])
+@pytest.mark.parametrize("deep", [False, True])
 def test_a_pickle_that_would_run_code_is_refused_and_has_not_run(
-    folder: Path, tmp_path: Path
+    folder: Path,
+    tmp_path: Path,
+    write: Callable[[object, Path], None],
+    suffix: str,
+    deep: bool,
 ) -> None:
     trace = tmp_path / "it-ran"
-    with (folder / "alexnet.pth").open("wb") as file:
-        pickle.dump(_Malicious(trace), file)
-    with pytest.raises(PmbenchError, match="got a file that cannot be read safely"):
-        weights.load("alexnet")
+    harm: object = _Malicious(trace)
+    file = folder / f"alexnet.{suffix}"
+    write({"features.0.weight": torch.zeros(1), "x": [harm]} if deep else harm, file)
+    told = refused("alexnet")
+    assert told.startswith(f"{file}: expected the weights 'alexnet', got a file that cannot be")
+    assert "read safely (" in told
+    assert told.endswith("; delete it and fetch it again")
+    assert "\n" not in told
     assert not trace.exists()
+    if suffix == "pth":  # else this test shows nothing
+        if write is _as_pickle:
+            pickle.loads(file.read_bytes())
+        else:
+            torch.load(file, weights_only=False)
+        assert trace.exists()
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(folder: Path) -> None:
+    file = folder / "alexnet.pth"
+    torch.save({"x": torch.zeros(2_000_000)}, file)
+    with zipfile.ZipFile(file) as good:
+        members = {name: good.read(name) for name in good.namelist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name, data in members.items():
+            bomb.writestr(name, data)
+    assert file.stat().st_size < 20_000
+    assert re.search(
+        r"got [0-9,]+ bytes that unpack to 8,0[0-9,]+, which torch.save never writes; delete it",
+        refused("alexnet"),
+    )
+
+
+def _safetensors(header: dict[str, object], data: bytes = b"") -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+HUGE = 10**13
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(
+            _safetensors({"x": {"dtype": "F32", "shape": [HUGE], "data_offsets": [0, 4 * HUGE]}}),
+            id="a tensor of 40 TB",
+        ),
+        pytest.param(
+            _safetensors({"x": {"dtype": "F32", "shape": [HUGE], "data_offsets": [0, 4]}}, b"0000"),
+            id="a shape of more than there is",
+        ),
+        pytest.param(
+            _safetensors({"x": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 0]}}),
+            id="a shape of more than can be counted",
+        ),
+        pytest.param((2**62).to_bytes(8, "little") + b"{}", id="a header of more than there is"),
+        pytest.param(b"\xff" * 8, id="a header of 16 EB"),
+        pytest.param(_safetensors({})[:-1], id="a header that is cut"),
+        pytest.param((100_000).to_bytes(8, "little") + b"[" * 100_000, id="a nested header"),
+    ],
+)
+def test_a_header_that_promises_too_much_costs_nothing(folder: Path, content: bytes) -> None:
+    (folder / "alexnet.safetensors").write_bytes(content)
+    assert "got a file that cannot be read safely (SafetensorError: " in refused("alexnet")
+
+
+def test_a_legacy_file_that_promises_too_much_costs_nothing(folder: Path) -> None:
+    """Its storage has as many numbers as the pickle says, and they are not there."""
+    file = folder / "alexnet.pth"
+    _as_legacy({"x": torch.zeros(300)}, file)
+    said = b"M" + (300).to_bytes(2, "little")
+    data = file.read_bytes()
+    assert said in data
+    file.write_bytes(data.replace(said, b"\x8a\x06" + HUGE.to_bytes(6, "little")))
+    assert "got a file that cannot be read safely (" in refused("alexnet")
+
+
+# --- damaged files, and what is none --------------------------------------------------------------
+
+
+def refused(name: str) -> str:
+    with pytest.raises(PmbenchError) as caught:
+        weights.load(name)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("write", [_as_zip, _as_legacy, save_file])
+def test_a_truncated_file_is_told(
+    folder: Path, write: Callable[[object, Path], None], share: float
+) -> None:
+    file = folder / f"alexnet.{'safetensors' if write is save_file else 'pth'}"
+    write({"a": torch.arange(500.0), "b": torch.ones(3, 4)}, file)
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * share)])
+    told = refused("alexnet")
+    assert f"{file}: expected the weights 'alexnet', got a file that cannot be read safely" in told
+    assert told.endswith("; delete it and fetch it again")
+
+
+@pytest.mark.parametrize("write", [_as_zip, _as_legacy, save_file])
+def test_every_form_gives_the_same_tensors(
+    folder: Path, write: Callable[[object, Path], None]
+) -> None:
+    tensors = {"a": torch.arange(500.0), "b": torch.ones(3, 4, dtype=torch.bfloat16)}
+    write(tensors, folder / f"alexnet.{'safetensors' if write is save_file else 'pth'}")
+    assert weights.digest(weights.load("alexnet")) == weights.digest(tensors)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "an empty file; delete it and fetch it again"),
+        (b"\n<!DOCTYPE html><html>Sign in</html>", "a web page; delete it and fetch it again"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+            "a pointer of Git LFS in place of the file; run `git lfs pull` where it comes from",
+        ),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_what_is_no_weight_file_is_called_by_its_name(
+    folder: Path, content: bytes, what: str, suffix: str
+) -> None:
+    file = folder / f"alexnet.{suffix}"
+    file.write_bytes(content)
+    assert refused("alexnet") == f"{file}: expected the weights 'alexnet', got {what}"
+
+
+def test_a_folder_and_links_in_place_of_a_file(folder: Path, tmp_path: Path) -> None:
+    file = folder / "alexnet.pth"
+    file.mkdir()
+    assert "got a folder; put the file itself there, or move the folder away" in refused("alexnet")
+    file.rmdir()
+    for target, why in [
+        (tmp_path / "nowhere", "No such file or directory"),
+        (file, "Too many levels of symbolic links"),
+    ]:
+        file.symlink_to(target)
+        with pytest.raises(PmbenchError) as caught:
+            weights.read(file, "alexnet")
+        assert str(caught.value) == (
+            f"{file}: expected the weights 'alexnet', got what cannot be opened ({why}); mend its "
+            "link or its permissions"
+        )
+        file.unlink()
+    _as_zip({"x": torch.ones(1)}, tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    assert weights.load("alexnet")["x"] == 1
+
+
+# --- wrong numbers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (torch.ones(3, 2, dtype=torch.int8), "of a floating-point type, got int8; is it a quant"),
+        (torch.ones(3, 2, dtype=torch.complex64), "got complex64; is it a quantised copy? take"),
+        (torch.ones(3, 2, dtype=torch.bool), "got bool; is it a quantised copy? take the orig"),
+        (torch.tensor([[1, math.nan]] * 3), "and 3 of 6 are NaN or infinite; the file is damaged"),
+        (torch.tensor([[1, -math.inf]] * 3), "and 3 of 6 are NaN or infinite; the file is damaged"),
+    ],
+)
+@pytest.mark.parametrize("write", [_as_zip, save_file])
+def test_numbers_that_are_no_filters_are_refused(
+    folder: Path, tensor: torch.Tensor, said: str, write: Callable[[object, Path], None]
+) -> None:
+    file = folder / f"alexnet.{'safetensors' if write is save_file else 'pth'}"
+    write({"weight": tensor.contiguous(), "bias": torch.zeros(3)}, file)
+    with pytest.raises(PmbenchError) as caught:
+        weights.load_into(torch.nn.Linear(2, 3), "alexnet")
+    told = str(caught.value)
+    assert told.startswith(
+        f"{file}: the weights 'alexnet' need finite numbers in the tensor 'weight', "
+    )
+    assert said in told
+    network = torch.nn.Linear(2, 3)
+    with pytest.raises(PmbenchError, match="need finite numbers in the tensor 'weight', "):
+        zoos.fit(network, weights.load("alexnet"), "alexnet", file)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_numbers_of_another_width_are_taken_as_they_are(folder: Path, kind: torch.dtype) -> None:
+    save_file(
+        {"weight": torch.ones(3, 2).to(kind), "bias": torch.zeros(3)},
+        folder / "alexnet.safetensors",
+    )
+    network = torch.nn.Linear(2, 3)
+    weights.load_into(network, "alexnet")
+    assert network.weight.dtype == torch.float32
+    assert (network.weight == 1).all()
+
+
+def test_a_count_of_batches_is_no_filter() -> None:
+    counted = torch.nn.BatchNorm2d(3).state_dict()
+    assert counted["num_batches_tracked"].dtype == torch.int64
+    zoos.fit(torch.nn.BatchNorm2d(3), counted, "resnet18", None)
+
+
+# --- from a server --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as server:
+        yield server
+
+
+def test_a_file_of_another_checksum_is_refused_with_the_ways_out(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = served.add("/toy-00000000.pth", b"something else")
+    entry = WeightFile(url=url, sha256_prefix="00000000")
+    monkeypatch.setitem(weight_files(), "toy", entry)
+    with pytest.raises(PmbenchError) as caught:
+        weights.ensure(["toy"], Silent())
+    told = str(caught.value)
+    digest = hashlib.sha256(b"something else").hexdigest()
+    assert (
+        "the weights 'toy' are not on this machine and cannot be fetched (toy-00000000.pth: the "
+        f"checksum differs: expected sha256 00000000…, got {digest}. Run it again to fetch anew); "
+        "put toy-00000000.pth or toy.safetensors into a folder and name it with --weights or "
+        "PMBENCH_WEIGHTS"
+    ) == told
+    assert weights.find("toy") is None
+
+
+def test_a_file_of_much_more_than_is_said_of_it_is_refused(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = served.add("/toy.pth", b"x" * 100_000)
+    monkeypatch.setitem(weight_files(), "toy", WeightFile(url=url, megabytes=0.04))
+    with pytest.raises(PmbenchError, match="sends 100,000 bytes or more, expected at most 80,000"):
+        weights.ensure(["toy"], Silent())
 
 
 @pytest.mark.parametrize("name", ["alexnet.safetensors", "alexnet.pth"])

@@ -31,15 +31,16 @@ from pydantic import (
 from pmbench import __version__
 from pmbench.agreement import Array
 from pmbench.bootstrap import Resampling
+from pmbench.checked import checked, one_line, shown
 from pmbench.comparing.joint import joint
 from pmbench.errors import PmbenchError, unknown
 from pmbench.files import write_text
-from pmbench.manifest import checked
 from pmbench.pack import Items
 from pmbench.protocols import PROTOCOLS, Protocol
 from pmbench.runs import Run
 
 FORMAT = 1
+_MOST = 10**8  # rows, so that their size can be counted
 _KEY = "pmbench_baseline"  # of the format; no other JSON file has it
 
 
@@ -134,7 +135,7 @@ class Stored(_Block):
     def array(self) -> Array:
         """Return the distances (n, pairs). Raises ValueError where they are damaged."""
         size = math.prod(self.shape) * (4 if self.dtype == "float32" else 8)
-        if min(self.shape) < 1:
+        if min(self.shape) < 1 or max(self.shape) > _MOST:
             raise ValueError(f"a shape of {self.shape}; expected rows and columns")
         try:
             unpacking = zlib.decompressobj()
@@ -173,7 +174,7 @@ class Entry(_Block):
     def _known(cls, name: str) -> str:
         known = [protocol.statistics[0].name for protocol in PROTOCOLS.values()]
         if name not in known:
-            raise ValueError(str(unknown("statistic", name, known)))
+            raise ValueError(str(unknown("statistic", one_line(name, 80), known)))
         return name
 
     @property
@@ -257,6 +258,11 @@ def read(path: Path) -> Baseline:
         content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise PmbenchError(f"{path}: there is no such baseline; {again}") from error
+    except OSError as error:
+        raise PmbenchError(
+            f"{path}: expected the JSON text of a baseline, and it cannot be read "
+            f"({error.strerror}); {again}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise PmbenchError(
             f"{path}: expected the JSON text of a baseline, and it is not valid ({error}); {again}"
@@ -266,9 +272,9 @@ def read(path: Path) -> Baseline:
             f"{path}: key '{_KEY}': no such key, so this is some other JSON file; {again}"
         )
     if content[_KEY] != FORMAT:
+        found, by = shown(content[_KEY]), shown(content.get("pmbench", "unknown"))
         raise PmbenchError(
-            f"{path}: key '{_KEY}': a baseline of format {content[_KEY]!r}, written by pmbench "
-            f"{content.get('pmbench', 'unknown')}; this pmbench {__version__} reads format "
-            f"{FORMAT}; install that version, or {again}"
+            f"{path}: key '{_KEY}': a baseline of format {found}, written by pmbench {by}; "
+            f"this pmbench {__version__} reads format {FORMAT}; install that version, or {again}"
         )
     return checked(Baseline, content, path)
