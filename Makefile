@@ -11,6 +11,8 @@ REGRESSED := l1,l2,l2-lab,psnr,grad,grad-rgb,lap1,ssim,dssim-lab,patch-rbf-3,pat
 watson-dct-initial,net-alex-random,net-squeeze-random,alex-loss-1-random
 # of `pmbench check`, such as --summary FILE
 CHECK_OPTIONS ?=
+# of `make bench`, such as --quick or --only trunk/
+BENCH_OPTIONS ?=
 # a missing reference file fails where the reference material is there at all
 export PMBENCH_REQUIRE_SHARED := $(if $(wildcard ../shared),1,$(PMBENCH_REQUIRE_SHARED))
 
@@ -39,8 +41,8 @@ regress: $(VENV)/.installed-dev  ## are scores on the built-in data those of the
 slow: $(VENV)/.installed-dev  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
-bench: $(VENV)/.installed-dev  ## the evaluation loop beside the usual way, side by side
-	$(BIN)/python benchmarks/against_lpips.py
+bench: $(VENV)/.installed-dev  ## how fast it is beside the usual ways: a table of ratios, 20 minutes
+	$(BIN)/python -m benchmarks $(BENCH_OPTIONS)
 
 clean:  ## remove the environment and what tools leave behind
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from making import resealed, whole_facts
 
 from pmbench import manifest
 from pmbench.boards.board import Board, Cell, Row, View
@@ -100,7 +101,8 @@ def run_2afc(
         "items_per_second": speed,
     }
     place = results / (folder or str(dataset["name"])) / metric
-    return save(place, info, items, distances, pd.concat(tables, ignore_index=True))
+    table = pd.concat(tables, ignore_index=True)
+    return save(place, whole_facts(info), items, distances, table)
 
 
 def run_jnd(results: Path, metric: str, d: list[float], **facts: Any) -> Run:
@@ -126,7 +128,8 @@ def run_jnd(results: Path, metric: str, d: list[float], **facts: Any) -> Run:
         "items_per_second": 12.5,
     }
     place = results / str(dataset["name"]) / metric
-    return save(place, info, items, distances, pd.concat(tables, ignore_index=True))
+    table = pd.concat(tables, ignore_index=True)
+    return save(place, whole_facts(info), items, distances, table)
 
 
 def everywhere(right: int) -> dict[str, int]:
@@ -638,9 +641,9 @@ def test_published_scores_are_shown_on_request_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("case", "why"),
     [
-        ({"of": 36344, "partial": True}, "partial dataset, or in another resize mode or precision"),
-        ({"folder": "bapps-2afc-val@exact4"}, "partial dataset, or in another resize mode or precision"),
-        ({"folder": "bapps-2afc-val@first4"}, "partial dataset, or in another resize mode or precision"),
+        ({"of": 36344, "partial": True}, "beside a partial dataset, or in another"),
+        ({"folder": "bapps-2afc-val@exact4"}, "beside a partial dataset, or in another"),
+        ({"folder": "bapps-2afc-val@first4"}, "beside a partial dataset, or in another"),
     ],
 )
 def test_published_scores_are_not_shown_beside_what_they_do_not_compare_with(
@@ -797,6 +800,7 @@ def test_older_runs_do_not_say_what_is_unreliable(tmp_path: Path) -> None:
     run = run_2afc(tmp_path, "a", everywhere(3))
     path = run.folder / "scores.csv"
     pd.read_csv(path).drop(columns="unreliable").to_csv(path, index=False, na_rep="nan")
+    resealed(run.folder)
     board = the_board(tmp_path)
     assert not any(cell.unreliable for row in board.rows for cell in row.cells.values())
     assert not any("unreliable" in line for line in board.legend)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from pmbench import exchange
 from pmbench.agreement import Array
 from pmbench.bootstrap import Resampling
 from pmbench.comparing.joint import joint, moments, of_means
-from pmbench.comparing.paired import _growth, difference, two_sided, z_test
+from pmbench.comparing.paired import _growth, difference, z_test
+from pmbench.comparing.student import two_sided
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items
 from pmbench.protocols import JND, TWO_AFC
@@ -208,11 +209,21 @@ def test_a_single_photograph_says_nothing_at_all() -> None:
     assert all(math.isnan(difference(found, "a", "b", place).p) for place in found.places)
 
 
+@pytest.mark.parametrize("freedom", [1, 2, 4.5, 29, 599, 36_338])
+def test_p_is_that_of_scipy(freedom: float) -> None:
+    t = np.concatenate([[0, 1e-12, -np.inf], np.random.default_rng(0).uniform(-35, 35, 200)])
+    np.testing.assert_allclose(
+        two_sided(t, freedom), 2 * special.stdtr(freedom, -np.abs(t)), rtol=2e-12, atol=0
+    )
+    assert two_sided(np.zeros((2, 3)), freedom).tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
 def test_tiny_p_do_not_vanish() -> None:
-    assert two_sided(np.array([30.0]), 1e9)[0] == pytest.approx(9.813427854297e-198, rel=1e-9)
+    tiny = 9.815419687967461e-198  # computed with 50 digits
+    assert two_sided(np.array([30.0]), 1e9)[0] == pytest.approx(tiny, rel=1e-10, abs=0)
     assert two_sided(np.array([0.0, np.nan]), 5).tolist()[0] == 1
     z, p = z_test(np.array([0.6]), np.array([2e-4]), np.array([2e-4]), np.array([0.0]), 1e9)
-    assert (z[0], p[0]) == (pytest.approx(30), pytest.approx(9.813427854297e-198, rel=1e-6))
+    assert (z[0], p[0]) == (pytest.approx(30), pytest.approx(tiny, rel=1e-6, abs=0))
 
 
 # --- against referees -----------------------------------------------------------------------------

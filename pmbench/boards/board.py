@@ -39,7 +39,9 @@ class Row:
     family: str = ""  # what it is grouped with
     other_protocol: bool = False  # measured in another way than the latest run
     standing: Standing | None = None  # by macro, among the rows measured in the latest way
-    peak_memory_mb: float | None = None  # of the process, which may have measured several metrics
+    # of the process, which may have measured several metrics; of the metric alone where there is ms
+    peak_memory_mb: float | None = None
+    ms: float | None = None  # of a pair, on the one machine that the board names
     parameters_count: int | None = None
     weights_mb: float | None = None
     beside: str = ""  # of a published row: the measured one that it stands below
@@ -61,7 +63,8 @@ class Board:
     signature: str = ""  # the protocol part, of the latest run
     grouped: bool = False  # rows of one family stand together, under its name
     intervals: bool | None = None  # of all columns, or of none; None: of those that have room
-    cost: bool = False  # with columns for memory and weights
+    cost: bool = False  # with columns for time, memory and weights
+    timed_on: str = ""  # the size and the machine that ``ms`` is of
 
 
 @dataclass(frozen=True)

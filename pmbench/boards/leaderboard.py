@@ -5,8 +5,11 @@ A board is plain values; ``render`` draws it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pmbench import manifest
 from pmbench.boards.board import Board, View
+from pmbench.boards.costs import costs_of, with_costs
 from pmbench.boards.legends import cost_legend, legend
 from pmbench.boards.merging import Results, called, gather
 from pmbench.boards.published import (
@@ -112,10 +115,11 @@ def _board(runs: list[Run], view: View) -> Board | None:
     subs = list(dict.fromkeys(str(name) for names in of_each for name in names))
     pooled = view.pooled or view.sort == "pooled"
     columns = ["macro", *["pooled"] * pooled, *(subs if len(subs) > 1 else []), *unions(entries)]
-    ours = measured(runs, statistic, columns)
+    ours, costs = measured(runs, statistic, columns), costs_of(runs)
+    ours = replace(ours, rows=with_costs(ours.rows, costs))
     published = published_rows(entries, ours.rows, columns)
     lines = legend(protocol, ours.rows)
-    lines += cost_legend(ours.rows) if view.cost else []
+    lines += [*cost_legend(ours.rows, costs.timed_on), *costs.told] if view.cost else []
     if any(row.other_protocol for row in ours.rows):
         lines.append(
             f"† measured in another way, or on other items, than {ours.way}; not comparable"
@@ -137,6 +141,7 @@ def _board(runs: list[Run], view: View) -> Board | None:
         signature=ours.way,
         intervals=view.intervals,
         cost=view.cost,
+        timed_on=costs.timed_on,
     )
 
 

@@ -54,8 +54,13 @@ def _without_rank(rows: Sequence[Row]) -> list[str]:
     return [f"no rank{of}: too few independent items to say how much of a difference is chance"]
 
 
-def cost_legend(rows: Sequence[Row]) -> list[str]:
-    """Return what the columns of cost are."""
+def cost_legend(rows: Sequence[Row], timed_on: str = "") -> list[str]:
+    """Return what the columns of cost are; ``timed_on`` is what the times of ``speed`` are of."""
+    if timed_on:
+        return [
+            f"ms/pair, peak MB: of the metric alone, forward, {timed_on}; "
+            "params, weights: of the metric"
+        ]
     costs = [(row.peak_memory_mb, row.parameters_count, row.weights_mb) for row in rows]
     if not any(cost is not None for of_row in costs for cost in of_row):
         return ["memory, parameters and weights: older runs do not say; measure them again"]

@@ -17,7 +17,8 @@ import pandas as pd
 
 from pmbench.comparing.way import way
 from pmbench.errors import PmbenchError
-from pmbench.runs import Run, find
+from pmbench.results import find
+from pmbench.runs import Run
 
 Results = Path | Sequence[Path]  # one folder, or several that are read as one
 

@@ -13,7 +13,8 @@ from pmbench.comparing.together import aligned, check_same_way
 from pmbench.comparing.way import precision
 from pmbench.errors import PmbenchError, unknown
 from pmbench.protocols import Statistic
-from pmbench.runs import USUAL_PRECISION, Run, find
+from pmbench.results import find
+from pmbench.runs import USUAL_PRECISION, Run
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def opponents(runs: Sequence[Run], names: Sequence[str], fewest: int = 2) -> Opp
 
 
 def _meant(runs: Sequence[Run], name: str) -> list[Run]:
-    """Return the runs called ``name``; as in ``runs.pick``, a metric's name may have a slash."""
+    """Return the runs called ``name``; as in ``results.pick``, a metric's name may have a slash."""
     found = [run for run in runs if run.metric == name]
     if not found and "/" in name:
         dataset, _, metric = name.partition("/")

@@ -18,6 +18,7 @@ import numpy as np
 from pmbench.agreement import Array
 from pmbench.bootstrap import interval
 from pmbench.comparing.joint import Joint
+from pmbench.comparing.student import two_sided
 
 ALPHA = 0.05
 POWER = 0.8
@@ -92,15 +93,3 @@ def z_test(
         z = np.where(still, np.sign(value) * np.inf, value / np.sqrt(variance))
     z = np.where(equal, 0.0, z)
     return z, two_sided(z, freedom)
-
-
-def two_sided(z: Array, freedom: float) -> Array:
-    """Return how often Student's t is at least |z| from 0, to the last digits also where tiny.
-
-    NaN without a degree of freedom: one cluster says nothing of how clusters vary.
-    """
-    from scipy.special import stdtr  # a tenth of a second of import
-
-    if freedom < 1:
-        return np.full(np.shape(z), np.nan)
-    return np.asarray(2 * stdtr(freedom, -np.abs(z)), np.float64)

@@ -15,6 +15,7 @@ _TITLES = {  # of columns that are no scores: what stands above, and the title
     "rank": ("", "rank"),
     "n": ("n", "{unit}"),
     "speed": ("", "items/s"),
+    "ms": ("ms", "/pair"),
     "memory": ("peak", "MB"),
     "parameters": ("", "params"),
     "weights": ("weights", "MB"),
@@ -64,8 +65,9 @@ def columns_of(board: Board) -> list[Column]:
     if not board.cost:
         return made
     costs = [
+        _facts(board, "ms", COST, [Text(_rounded(row.ms)) for row in rows]),
         _facts(board, "memory", COST, [Text(_rounded(row.peak_memory_mb)) for row in rows]),
-        _facts(board, "parameters", COST, [Text(_many(row.parameters_count)) for row in rows]),
+        _facts(board, "parameters", COST, [Text(many(row.parameters_count)) for row in rows]),
         _facts(board, "weights", COST, [Text(_rounded(row.weights_mb)) for row in rows]),
     ]
     return made + [column for column in costs if any(text.main for text in column.texts)]
@@ -168,7 +170,7 @@ def _whole(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
 
 
-def _many(count: int | None) -> str:
+def many(count: int | None) -> str:
     """Return a large count in thousands or millions, with three digits."""
     if count is None:
         return ""

@@ -17,7 +17,8 @@ from pmbench.comparing.together import aligned
 from pmbench.comparing.way import in_latest_way
 from pmbench.pack import Items
 from pmbench.protocols import PROTOCOLS, Protocol
-from pmbench.runs import Run, find, metric_folder
+from pmbench.results import find
+from pmbench.runs import Run, metric_folder
 
 FRESH, MAJORITY = "human-fresh", "human-majority"
 
@@ -73,6 +74,21 @@ class Section:
     def people(self) -> dict[str, Row]:
         """The rows about people, by name."""
         return {row.name: row for row in self.board.rows if row.kind == "human"}
+
+    @cached_property
+    def speeds(self) -> dict[str, float]:
+        """How many a second each metric does alone, by name: of what ``timed`` says.
+
+        Where the board names one machine, pairs on that one; else items, in each one's own run.
+        """
+        if self.board.timed_on:
+            return {row.name: 1000 / row.ms for row in self.metrics if row.ms}
+        return {row.name: row.speed for row in self.metrics if row.speed}
+
+    @property
+    def timed(self) -> str:
+        """What ``speeds`` count."""
+        return "pairs" if self.board.timed_on else "items"
 
     @property
     def sub_datasets(self) -> list[str]:

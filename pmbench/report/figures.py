@@ -159,19 +159,23 @@ def _vertical(name: str, value: float, x: alt.X) -> alt.Chart:
 
 
 def against_cost(section: Section) -> Figure | str:
-    """Return the scores against speed, with the Pareto front, or why it is not drawn."""
-    rows = [row for row in section.metrics if row.speed]
+    """Return the scores against speed, with the Pareto front, or why it is not drawn.
+
+    Speeds are those of the one machine that the board names, or else those of the runs.
+    """
+    machine, speeds = section.board.timed_on, section.speeds
+    rows = [row for row in section.metrics if row.name in speeds]
     if not rows:
         return "Agreement against cost is not shown: no run has a speed."
-    first = front({row.name: (row.speed or math.nan, macro(row).value) for row in rows})
+    first = front({row.name: (speeds[row.name], macro(row).value) for row in rows})
     points = pd.DataFrame(
         [
             {
                 "metric": row.name,
-                "x": row.speed,
+                "x": speeds[row.name],
                 "y": macro(row).value * _scale(section),
                 "said": f"{row.name}: {score(macro(row), section, interval=True)} "
-                f"at {speed(row.speed or 0)}",
+                f"at {speed(row, section)}",
                 "page": TOP + page_of(row.name),
                 "first": row.name in first,
             }
@@ -179,7 +183,7 @@ def against_cost(section: Section) -> Figure | str:
         ]
     )
     fresh = [macro(row).value * _scale(section) for row in [section.people.get(FRESH)] if row]
-    x = logarithmic("items a second, the metric alone →", points["x"])
+    x = logarithmic(f"{section.timed} a second, the metric alone →", points["x"])
     y = around(f"{_unit(section)}, macro →", [*points["y"], *fresh])
     across, up = encodings(x, y)
     edge = points[points["first"]].sort_values("x")
@@ -211,10 +215,21 @@ def against_cost(section: Section) -> Figure | str:
             + _without_others(section),
         ),
         caption="Up and to the right is better. The line is the Pareto front: no metric is both "
-        f"faster and better than those on it. Speeds are of {_devices(section)}."
-        + f" {without} of the metrics came as distances, without a speed." * bool(without)
+        f"faster and better than those on it. Speeds are of {machine or _devices(section)}."
+        + _without_speed(without, bool(machine))
         + _without_others(section),
     )
+
+
+def _without_speed(count: int, on_one_machine: bool) -> str:
+    """Return a sentence about the metrics that the chart leaves out, "" where there are none."""
+    if not count:
+        return ""
+    if on_one_machine:
+        return (
+            f" {counted(count, 'metric')} not timed there {'is' if count == 1 else 'are'} missing."
+        )
+    return f" {count} of the metrics came as distances, without a speed."
 
 
 def _devices(section: Section) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from pmbench import __version__
 from pmbench.comparing.relation import relation
 from pmbench.errors import PmbenchError
+from pmbench.files import draft_beside, left_behind, writing
 from pmbench.report import figures, lines, metric, pages, summary
 from pmbench.report.album import Album, pack_of
 from pmbench.report.charts import Figure
@@ -276,12 +276,16 @@ def _replacing(out: Path) -> Iterator[Path]:
     """
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft, old = (out.with_name(f".{out.name}.{os.getpid()}.{what}") for what in ("tmp", "old"))
-    for left in (draft, old):
-        shutil.rmtree(left, ignore_errors=True)
-    draft.mkdir()
+    draft, old = draft_beside(out), draft_beside(out)
+    for left in left_behind(out):
+        if not out.exists() and (left / MARKER).exists():  # killed between the two moves below
+            left.replace(out)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
     try:
-        yield draft
+        draft.mkdir()
+        with writing(out, draft):
+            yield draft
         if out.exists():
             out.replace(old)
         try:

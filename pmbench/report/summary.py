@@ -74,10 +74,10 @@ def score(cell: Cell, section: Section, interval: bool = False) -> str:
     return f"{text} (95 % interval {low} to {high}{', unreliable' * cell.unreliable})"
 
 
-def speed(items_per_second: float) -> str:
-    """Return a speed in words."""
-    few = items_per_second < 10
-    return f"{items_per_second:.2g} items/s" if few else f"{items_per_second:,.0f} items/s"
+def speed(row: Row, section: Section) -> str:
+    """Return the speed of a metric that has one, in words."""
+    value = section.speeds[row.name]
+    return (f"{value:.2g}" if value < 10 else f"{value:,.0f}") + f" {section.timed}/s"
 
 
 def _best(section: Section) -> str:
@@ -103,13 +103,14 @@ def _ties(section: Section) -> list[str]:
         whom = f"each of the {len(others)} others" if len(others) > 1 else f"`{others[0].name}`"
         return [f"It is better than {whom} beyond chance ({how})."]
     said = f"It cannot be told apart from {_listed(tied)} ({how})."
-    fastest = max([first, *tied], key=lambda row: row.speed or 0)
-    if not fastest.speed or not first.speed:
+    speeds = section.speeds
+    fastest = max([first, *tied], key=lambda row: speeds.get(row.name, 0))
+    if first.name not in speeds:
         return [said]
     if fastest is first:
         return [said, "None of these is faster."]
-    times = _times(fastest.speed / first.speed)
-    return [said, f"Of these `{fastest.name}` is the fastest: {speed(fastest.speed)}, {times}."]
+    times = _times(speeds[fastest.name] / speeds[first.name])
+    return [said, f"Of these `{fastest.name}` is the fastest: {speed(fastest, section)}, {times}."]
 
 
 def _times(ratio: float) -> str:
@@ -121,13 +122,14 @@ def _times(ratio: float) -> str:
 def _cheaper(section: Section) -> list[str]:
     """Return the metrics of the Pareto front that are surely worse than the best, but faster."""
     by_name = {row.name: row for row in section.metrics}
-    names = front({row.name: (row.speed or math.nan, macro(row).value) for row in section.metrics})
+    scores = {row.name: macro(row).value for row in section.metrics}
+    names = front({name: (its, scores[name]) for name, its in section.speeds.items()})
     worse = [row for name in names if _apart(row := by_name[name])]
     if not worse:
         return []
     shown = worse if len(worse) <= _NAMED else [*worse[: _NAMED - 1], worse[-1]]
     listed = [
-        f"`{row.name}` {score(macro(row), section)} at {speed(row.speed or 0)}" for row in shown
+        f"`{row.name}` {score(macro(row), section)} at {speed(row, section)}" for row in shown
     ]
     return [f"Faster ones agree less: {'; '.join(listed)}."]
 

@@ -13,6 +13,7 @@ from pmbench.report.words import counted
 _MEANING = {
     "rank": "the places it may have",
     "speed": "items a second, the metric alone",
+    "ms": "milliseconds for a pair, the metric alone",
     "parameters": "numbers in its networks and filters",
 }
 _ELSEWHERE = ("memory", "weights")  # on the metric's page, where there is room
@@ -119,7 +120,7 @@ def _head(section: Section, column: Column) -> Head:
         title, meaning = section.board.headers.get(column.key, column.key), column.key
     if column.key == "n":
         title, meaning = "n", section.board.unit
-    return Head(column.key, title, meaning, rising=column.key == "rank")
+    return Head(column.key, title, meaning, rising=column.key in ("rank", "ms"))
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ def _order(key: str, row: Row) -> str:
         value = {
             "n": row.n,
             "speed": row.speed,
+            "ms": row.ms,
             "parameters": row.parameters_count,
         }.get(key, row.cells.get(key, Cell(math.nan)).value)
     return "" if value is None or math.isnan(value) else f"{value:.8g}"

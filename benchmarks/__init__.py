@@ -1,0 +1,1 @@
+"""How fast pmbench is, beside what it could be: every row a ratio, both sides in one run."""

@@ -1,0 +1,135 @@
+"""``pmbench speed``: how fast metrics are on this machine, and what they cost as a loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pmbench.cli.common import (
+    CHECK_FAILED,
+    AsJson,
+    Results,
+    Weights,
+    app,
+    console,
+    let_speak,
+    reporting,
+    split,
+)  # fmt: skip
+from pmbench.errors import PmbenchError
+
+if TYPE_CHECKING:
+    from pmbench.metrics import Metric
+    from pmbench.reporting import Reporter
+    from pmbench.speed.trial import Trial
+    from pmbench.timings import Machine, Timing
+
+_SIDES = (64, 256, 512)
+
+
+@app.command()
+def speed(
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", "-m", help="Metric, address, or all (default); commas, repeat."),
+    ] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(help="Pixels a side; repeat, or use commas [64,256,512].")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Pairs in a call [as many as in an evaluation].")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of networks: fp32, bf16, fp16, or tf32 on a GPU.")
+    ] = "fp32",
+    seconds: Annotated[
+        float, typer.Option(min=0, help="For a metric at a size; no turn begins after that.")
+    ] = 5.0,
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+    weights: Weights = None,
+) -> None:
+    """Measure how fast metrics are: pairs a second, memory, and as a loss with its gradient.
+
+    Each metric is measured in a process of its own, so that the memory is its own too. What comes
+    out goes to speed.csv in the folder of results, from where `pmbench leaderboard --cost` takes
+    it; times of different machines are kept apart. Without --metric: all, some ten minutes.
+
+    Examples:
+
+    `pmbench speed -m lpips-alex,lpips-vgg,mmdpp`
+
+    `pmbench speed -m all --size 64 --seconds 1`
+
+    `pmbench speed -m lpips-vgg --device cuda --precision bf16 --batch-size 64`
+
+    `pmbench speed -m ./mine.py:distance --size 64,96 --json`
+    """
+    import json
+
+    from pmbench.choosing import choose
+    from pmbench.devices import check_precision, choose_device
+    from pmbench.render import speeds_to_rich
+    from pmbench.speed.apart import machine
+    from pmbench.speed.trial import Cell, Trial
+    from pmbench.timings import BACKWARD, FORWARD, as_records
+
+    let_speak("PMBENCH_WEIGHTS", weights)
+    sides = _sides(split(size))
+    choice = choose(split(metric) or ["all"])
+    where = choose_device(device)
+    check_precision(precision, where)
+    here = machine(where, precision)
+    cells = tuple(Cell(side, way) for way in (FORWARD, BACKWARD) for side in sides)
+    blank = Trial("", cells, str(where), precision, batch_size, seconds)
+    with reporting() as reporter:
+        for name, why in choice.left_out.items():
+            reporter.note(f"left out: {name}: {why}")
+        found = _measured(choice.metrics, blank, here, results, reporter)
+    if as_json:
+        typer.echo(json.dumps(as_records(here, found), indent=1))
+    else:
+        terminal = console()
+        terminal.print(speeds_to_rich(here, found, terminal.width))
+    if any(one.status == "failed" for one in found):
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _sides(texts: list[str]) -> list[int]:
+    if bad := [text for text in texts if not (text.isascii() and text.isdigit() and int(text))]:
+        raise PmbenchError(f"--size {bad[0]}: expected a whole number of pixels from 1")
+    return sorted({int(text) for text in texts} or _SIDES)
+
+
+def _measured(
+    metrics: list[Metric], blank: Trial, here: Machine, results: Path, reporter: Reporter
+) -> list[Timing]:
+    """Measure the metrics one after another, and keep the times of each as soon as it is done."""
+    from dataclasses import asdict, replace
+
+    from pmbench import timings, weights
+    from pmbench.speed.apart import timings as in_a_process
+    from pmbench.timings import Timing
+
+    found: list[Timing] = []
+    with reporter.task("measuring", float(len(metrics) * len(blank.cells)), "cells") as task:
+        for metric in metrics:
+            task.describe(metric.name)
+            its: list[Timing] = []
+            try:
+                weights.ensure(metric.weights, reporter)
+            except PmbenchError as error:
+                empty = Timing(metric.name, "", 0, "", "failed", note=str(error))
+                its = [replace(empty, **asdict(cell)) for cell in blank.cells]
+                task.advance(len(its))
+            else:
+                trial = replace(blank, metric=metric.address or metric.name)
+                for timing in in_a_process(trial, metric.name):
+                    its.append(timing)
+                    task.advance()
+            timings.add(results, here, its)
+            found += its
+    return found
