@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _FEW = 12  # names that are listed whole
+_LONGEST = 300  # characters of somebody's message in a sentence
 # what a name may be of -> the commands that list all there are
 _LISTS = {
     "metric": "`pmbench list metrics` shows them",
@@ -67,7 +68,20 @@ def told(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if _is_theirs(Path(frame.filename))
     ]
-    return f"{type(error).__name__}: {error}" + "".join(lines[-1:])
+    return words_of(error) + "".join(lines[-1:])
+
+
+def words_of(error: BaseException) -> str:
+    """Return an exception's kind and message in one line, cut where it is long.
+
+    Foreign code may raise one whose message cannot be had.
+    """
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  whatever it raises, its kind is known
+        message = "it has no message that could be shown"
+    line = " ".join(f"{type(error).__name__}: {message}".split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 def _is_theirs(file: Path) -> bool:

@@ -91,6 +91,7 @@ def import_distances(job: Job, name: str, path: Path, higher_is_better: bool, re
             "finished": now,
             "seconds": None,
             "items_per_second": None,
+            "rate": {},
             "peak_memory_mb": None,
             "batches": None,
             "measured_together": [],

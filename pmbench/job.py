@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pmbench.bootstrap import USUAL, Resampling
 from pmbench.errors import PmbenchError
+from pmbench.locks import BusyError, alone
 from pmbench.manifest import Manifest
 from pmbench.pack import Pack
 from pmbench.protocols import PROTOCOLS, Protocol
@@ -24,6 +24,8 @@ from pmbench.runs import (
     metric_folder,
     protocol_signature,
 )
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,12 @@ class Job:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep a second process from measuring the same thing into the same folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise PmbenchError(
-            f"another pmbench is measuring into {folder}; wait for it, or choose another folder "
-            "with --results"
-        ) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone(folder / LOCK))
+        except BusyError as error:
+            raise PmbenchError(
+                f"{error} is measuring into {folder}; wait for it, or choose another folder with "
+                "--results"
+            ) from error
         yield
-    finally:
-        lock.release()

@@ -5,6 +5,8 @@ all that scoring needs), ``run.json`` (provenance), ``scores.csv``, and ``draws.
 scores that the intervals are made of). A dataset measured in another way than its default, or in
 part, has a folder of its own: ``bapps-2afc-val@exact4``, ``…@first10``.
 What a metric is called stands in ``run.json``; its folder is called like it where that is possible.
+The digests of the other files stand there too, so that one that was changed, or belongs to another
+run, is noticed.
 """
 
 from __future__ import annotations
@@ -13,28 +15,32 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pmbench import __version__
+from pmbench.distances import (
+    DISTANCES,
+    check_distances,
+    read_distances,
+    read_numbers,
+    write_distances,
+)
 from pmbench.draws import Draws, read_draws, write_draws
-from pmbench.errors import PmbenchError, unknown
-from pmbench.files import replacing, write_text
-from pmbench.pack import Items, Pack
+from pmbench.errors import PmbenchError
+from pmbench.files import sha256_of, write_text
+from pmbench.items import Items
+from pmbench.pack import Pack
 from pmbench.soundness import FORMAT, check_facts, check_scores
 
-JOURNAL, DRAWS = "journal.bin", "draws.npz"
-_PER_ITEM = ("id", "sub", "p", "votes", "cluster")
+FACTS, JOURNAL, SCORES, DRAWS = "run.json", "journal.bin", "scores.csv", "draws.npz"
 # of metrics, as folders: the same on file systems that ignore case, and Windows' devices left out
+_ANEW = "delete its folder and run `pmbench eval` again"
 _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9][a-z0-9._+-]{0,79}(?<!\.)")
 
 
@@ -131,19 +137,20 @@ class Run:
 
     def distances(self) -> tuple[Items, NDArray[np.float64]]:
         """Return the items and their distances (n, pairs); NaN where the metric is not defined."""
-        return read_distances(self.folder / "distances.h5")
+        self._check(DISTANCES)
+        return read_distances(self.folder / DISTANCES)
 
     def numbers(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Return sub-datasets (n,), votes p (n,) and distances (n, pairs): all but the slow ids."""
-        with _readable(self.folder / "distances.h5") as file:
-            return file["sub"][:], file["p"][:], file["distances"][:]
+        self._check(DISTANCES)
+        return read_numbers(self.folder / DISTANCES)
 
     def scores(self) -> pd.DataFrame:
         """Return the tidy table of the run's scores.
 
         Raises PmbenchError where a score is not there, or is no number.
         """
-        path = self.folder / "scores.csv"
+        path = self.folder / SCORES
         try:
             text = path.read_text(encoding="utf-8")
             table = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=["nan"])
@@ -152,16 +159,63 @@ class Run:
             check_scores(table, self.info["dataset"])
         except (OSError, ValueError) as error:
             raise PmbenchError(
-                f"{path}: expected the scores of a run ({error}); "
-                "delete its folder and run `pmbench eval` again"
+                f"{path}: expected the scores of a run ({error}); {self._again}"
             ) from error
+        self._check(SCORES)
         # a run written before there was such a column says nothing about its intervals
         return table if "unreliable" in table else table.assign(unreliable=False)
 
     def draws(self) -> Draws | None:
         """Return what its intervals are made of; None for a run written before that was kept."""
         path = self.folder / DRAWS
-        return read_draws(path) if path.exists() else None
+        if not path.exists() and DRAWS not in self._digests:
+            return None
+        self.check_draws()
+        return read_draws(path)
+
+    def check_distances(self) -> None:
+        """Raise PmbenchError where its distances are damaged, or not what they were."""
+        self._check(DISTANCES)
+        check_distances(self.folder / DISTANCES, self.info["dataset"])
+
+    def check_draws(self) -> None:
+        """Raise PmbenchError where its resampled scores are not what they were."""
+        self._check(DRAWS)
+
+    def damage(self) -> str:
+        """Return what is wrong with what was made of its distances, "" where nothing is."""
+        try:
+            self.scores()
+            self.draws()
+        except PmbenchError as error:
+            return str(error)
+        return ""
+
+    @property
+    def _again(self) -> str:
+        """What brings its scores back."""
+        if self.imported:
+            return "run the same `pmbench import` again"
+        return "run the same `pmbench eval` again, which scores the kept distances anew"
+
+    @property
+    def _digests(self) -> dict[str, str]:
+        found: dict[str, str] = self.info.get("files", {})  # a run of an earlier version has none
+        return found
+
+    def _check(self, name: str) -> None:
+        """Raise PmbenchError where a file is another than ``run.json`` was written for."""
+        path, expected = self.folder / name, self._digests.get(name)
+        if expected is None or not path.is_file():  # whoever reads it says that it is not there
+            return
+        if (digest := sha256_of(path)) != expected:
+            meanwhile = open_run(self.folder)  # another process may have scored it anew
+            if meanwhile is not None and meanwhile._digests.get(name) == digest:
+                return
+            raise PmbenchError(
+                f"{path}: not what pmbench wrote (expected sha256 {expected[:8]}…, got "
+                f"{digest[:8]}…); {_ANEW if name == DISTANCES else self._again}"
+            )
 
 
 def save(
@@ -177,172 +231,44 @@ def save(
     ``scores`` are the tidy rows of the metric and of people, ``draws`` what the metric's intervals
     were made of; how they were drawn goes into ``run.json``.
     """
-    (folder / "run.json").unlink(missing_ok=True)
-    (folder / DRAWS).unlink(missing_ok=True)
-    write_distances(folder / "distances.h5", items, distances)
-    write_text(folder / "scores.csv", scores.to_csv(index=False, na_rep="nan"))
+    if not _is_of(folder, info["signature"]):
+        (folder / FACTS).unlink(missing_ok=True)
+    write_distances(folder / DISTANCES, items, distances)
+    write_text(folder / SCORES, scores.to_csv(index=False, na_rep="nan"))
     whole = {"format": FORMAT, "pmbench": __version__, **info}
     if draws is not None:
         write_draws(folder / DRAWS, draws)
         whole["bootstrap"] = {"resamples": draws.how.count, "seed": draws.how.seed}
-    write_text(folder / "run.json", json.dumps(whole, indent=1) + "\n")
+    else:
+        (folder / DRAWS).unlink(missing_ok=True)
+    written = [DISTANCES, SCORES, *[DRAWS] * (draws is not None)]
+    whole["files"] = {name: sha256_of(folder / name) for name in written}
+    write_text(folder / FACTS, json.dumps(whole, indent=1) + "\n")
     return Run(folder, whole)
+
+
+def _is_of(folder: Path, signature: str) -> bool:
+    """Return whether the facts in a folder fit other scores of the same distances.
+
+    Then they may stay until the new ones are there, and the distances are not lost in between.
+    """
+    try:
+        run = open_run(folder)
+    except PmbenchError:
+        return False
+    return run is not None and run.signature == signature
 
 
 def open_run(folder: Path) -> Run | None:
     """Return the run in ``folder``, or None where there is no complete one."""
-    path = folder / "run.json"
+    path = folder / FACTS
     if not path.exists():
         return None
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
         check_facts(info)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise PmbenchError(
-            f"{path}: expected a run written by pmbench ({error}); "
-            "delete its folder and run `pmbench eval` again"
+            f"{path}: expected a run written by pmbench ({error}); {_ANEW}"
         ) from error
     return Run(folder, info)
-
-
-def find(results: Path, dataset: str | None = None, variants: bool = True) -> list[Run]:
-    """Return the sound runs under ``results``, of one dataset or of all, sorted by folder.
-
-    ``dataset`` without an @ stands for its variants too, unless ``variants`` is false. There is one
-    run of a metric on a dataset; ``damaged`` tells of what is left out.
-    """
-    return _survey(results, dataset, variants)[0]
-
-
-def damaged(results: Path) -> list[str]:
-    """Return a sentence for each run that is left out: it cannot be read, or is there twice."""
-    return _survey(results, None, True)[1]
-
-
-def _survey(results: Path, dataset: str | None, variants: bool) -> tuple[list[Run], list[str]]:
-    """Return the runs that count, sorted by folder, and why each other one is left out."""
-    sound: dict[tuple[str, str], list[Run]] = {}
-    told = []
-    for path in sorted(results.glob("*/*/run.json")):
-        name = path.parent.parent.name
-        if dataset not in (None, name, name.partition("@")[0] if variants else name):
-            continue
-        if why := _why_unsound(path.parent, _stamps(path.parent)):
-            told.append(why)
-        elif run := open_run(path.parent):
-            sound.setdefault((run.dataset, run.metric), []).append(run)
-    kept = []
-    for runs in sound.values():
-        *others, counts = sorted(runs, key=_precedence)
-        kept.append(counts)
-        told += [
-            f"{run.folder}: another run of {run.metric} on {run.dataset}, of which that in "
-            f"{counts.folder} counts; delete one of them, or move it to other results"
-            for run in others
-        ]
-    return sorted(kept, key=lambda run: run.folder), told
-
-
-def _precedence(run: Run) -> tuple[bool, str]:
-    """Return which of several runs of a metric counts: the folder called like it, or the latest."""
-    return run.folder.name == metric_folder(run.metric), str(run.info.get("finished", ""))
-
-
-def _stamps(folder: Path) -> tuple[tuple[int, int] | None, ...]:
-    """Return what changes when one of a run's files does."""
-    stamps: list[tuple[int, int] | None] = []
-    for name in ("run.json", "scores.csv", "distances.h5"):
-        try:
-            stat = (folder / name).stat()
-            stamps.append((stat.st_mtime_ns, stat.st_size))
-        except OSError:
-            stamps.append(None)
-    return tuple(stamps)
-
-
-@lru_cache(maxsize=4096)  # one command asks several times which runs there are
-def _why_unsound(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> str:
-    """Return why a run cannot be used, "" where it can: its files as they were at ``stamps``."""
-    try:
-        if run := open_run(folder):
-            run.scores()
-            _check_distances(folder / "distances.h5")
-    except PmbenchError as error:
-        return str(error)
-    return ""
-
-
-def _check_distances(path: Path) -> None:
-    """Raise PmbenchError unless a file of distances opens and all is there; nothing is read."""
-    with _readable(path) as file:
-        lengths = {name: len(file[name]) for name in (*_PER_ITEM, "distances")}
-        if "sub_names" not in file.attrs or len(set(lengths.values())) > 1:
-            raise KeyError(f"lengths {lengths}")
-
-
-def pick(results: Path, name: str, dataset: str | None) -> Run:
-    """Return the one run that the user means by a metric's name, or by ``dataset/metric``.
-
-    A metric's name may have a slash in it too. Raises PmbenchError where there is no such run, or
-    several.
-    """
-    runs = find(results, dataset)
-    if "/" in name and not any(run.metric == name for run in runs):
-        first, _, rest = name.partition("/")
-        if there := find(results, first):
-            dataset, name, runs = first, rest, there
-    if not runs:
-        raise PmbenchError(
-            f"no runs in {results}" + (f" on {dataset}" if dataset else "")
-            + "; make one with `pmbench eval`, or name another folder with --results"
-        )  # fmt: skip
-    meant = [run for run in runs if run.metric == name]
-    if not meant:
-        known = {run.metric for run in runs}
-        if "/" in name and dataset is None:  # perhaps another dataset was meant
-            known |= {f"{run.dataset}/{run.metric}" for run in runs}
-        raise unknown("run", name, known)
-    if len(meant) > 1:  # a dataset's name stands for its variants too, but for itself first
-        meant = [run for run in meant if run.dataset == dataset] or meant
-    if len(meant) > 1:
-        choices = ", ".join(f"{run.dataset}/{run.metric}" for run in meant)
-        raise PmbenchError(f"'{name}' was run on several datasets; say which: {choices}")
-    return meant[0]
-
-
-def write_distances(path: Path, items: Items, distances: NDArray[np.float64]) -> None:
-    """Write items, votes and distances (n, pairs), whole or not at all."""
-    with replacing(path) as draft, h5py.File(draft, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["sub_names"] = list(items.sub_names)
-        file["id"] = list(items.id)
-        for name in _PER_ITEM[1:]:
-            file[name] = getattr(items, name)
-        file["distances"] = distances
-
-
-def read_distances(path: Path) -> tuple[Items, NDArray[np.float64]]:
-    """Return what ``write_distances`` wrote. Raises PmbenchError where the file is damaged."""
-    with _readable(path) as file:
-        items = Items(
-            id=file["id"].asstr()[:],
-            sub=file["sub"][:],
-            sub_names=tuple(str(name) for name in file.attrs["sub_names"]),
-            p=file["p"][:],
-            votes=file["votes"][:],
-            cluster=file["cluster"][:],
-        )
-        return items, file["distances"][:]
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[h5py.File]:
-    """Open the distances of a run. Raises PmbenchError where the file is none or is damaged."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, KeyError, TypeError) as error:
-        raise PmbenchError(
-            f"{path}: expected the distances of a run, got a file that is none or is damaged "
-            f"({error}); delete its folder and run `pmbench eval` again"
-        ) from error

@@ -6,8 +6,10 @@ A file that was cut off, or edited by hand, is found here and not where it would
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -16,32 +18,120 @@ from pmbench.protocols import PROTOCOLS
 from pmbench.scores import COLUMNS
 
 FORMAT = 1
-_KINDS: dict[type, str] = {
-    str: "text", bool: "true or false", int: "a whole number", list: "a list", dict: "a mapping",
-}  # fmt: skip
-_OF_THE_DATASET: dict[str, type] = {
-    "name": str, "title": str, "protocol": str, "human_votes": bool, "items": int, "of": int,
-    "partial": bool, "sub_datasets": list, "short_names": dict,
-}  # fmt: skip
 _NUMBERS = ("value", "low", "high", "n", "of")
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What a value of ``run.json`` may be; ``of`` is what a list or a mapping holds."""
+
+    told: str
+    types: tuple[type, ...]
+    of: _Kind | None = None
+
+    def takes(self, value: object) -> bool:
+        """Return whether a value, as JSON gives it, is of this kind."""
+        if type(value) not in self.types:
+            return False
+        if isinstance(value, float):
+            return math.isfinite(value)
+        if isinstance(value, str):
+            return _is_text(value)
+        if isinstance(value, dict):
+            if not all(map(_is_text, value)):
+                return False
+            value = list(value.values())
+        return not isinstance(value, list) or self.of is None or all(map(self.of.takes, value))
+
+
+def _is_text(value: str) -> bool:
+    """Return whether a text can be printed; JSON can name half a character."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+_TEXT = _Kind("text", (str,))
+_FLAG = _Kind("true or false", (bool,))
+_WHOLE = _Kind("a whole number", (int,))
+_NUMBER = _Kind("a number", (int, float, type(None)))
+_COUNT = _Kind("a whole number or null", (int, type(None)))
+_TEXTS = _Kind("a list of texts", (list,), _TEXT)
+_NAMED = _Kind("a mapping of texts", (dict,), _TEXT)
+_FACTS = _Kind("a mapping", (dict,), _Kind("", (str, bool, int, float, type(None))))
+_SHAPES = _Kind("a mapping", (dict,))
+
+_OF_THE_RUN = {
+    "signature": _TEXT, "pmbench": _TEXT, "dataset": _SHAPES, "metric": _SHAPES,
+    "environment": _FACTS, "command": _TEXT, "started": _TEXT, "finished": _TEXT,
+    "seconds": _NUMBER, "items_per_second": _NUMBER, "peak_memory_mb": _NUMBER,
+    "measured_together": _TEXTS,
+}  # fmt: skip
+_OF_THE_DATASET = {
+    "name": _TEXT, "title": _TEXT, "protocol": _TEXT, "human_votes": _FLAG, "resize": _TEXT,
+    "selection": _TEXT, "items": _WHOLE, "of": _WHOLE, "partial": _FLAG, "source": _TEXT,
+    "source_sha256": _TEXT, "pack_digest": _TEXT, "sub_datasets": _TEXTS, "short_names": _NAMED,
+}  # fmt: skip
+_OF_THE_METRIC = {
+    "name": _TEXT, "title": _TEXT, "paper": _TEXT, "code": _TEXT, "licence": _TEXT,
+    "higher_is_better": _FLAG, "symmetric": _FLAG, "version": _WHOLE, "parameters": _SHAPES,
+    "digest": _TEXT, "weights": _NAMED, "undefined_on": _NAMED,
+}  # fmt: skip
+_OF_BATCHES = {"pixels": _WHOLE, "items": _COUNT, "count": _WHOLE}
+_OF_THE_BOOTSTRAP = {"resamples": _WHOLE, "seed": _WHOLE}
+# what earlier versions did not write: it may be missing, but not be something else
+_LATER = {
+    "run": {"files": _NAMED, "rate": _FACTS},
+    "dataset": {"pack_partial": _FLAG, "manifest": _TEXT, "citation": _TEXT},
+    "metric": {
+        "parameters_count": _COUNT, "weights_mb": _NUMBER, "tolerance": _NUMBER, "address": _TEXT,
+        "package": _TEXT, "family": _TEXT, "source": _TEXT,
+    },
+}  # fmt: skip
+
+
 def check_facts(info: Any) -> None:
-    """Raise ValueError, KeyError or TypeError where ``run.json`` lacks what boards are made of."""
+    """Raise ValueError, KeyError or TypeError where ``run.json`` lacks what some reader needs.
+
+    Whoever reads a run after this takes what is here for granted.
+    """
     if info["format"] != FORMAT:
         raise ValueError(f"format {info['format']}, expected {FORMAT}")
-    if not info["signature"] or not info["metric"]["name"]:
+    _check("the run", info, _OF_THE_RUN, _LATER["run"])
+    about, metric = info["dataset"], info["metric"]
+    _check("the dataset", about, _OF_THE_DATASET, _LATER["dataset"])
+    _check("the metric", metric, _OF_THE_METRIC, _LATER["metric"])
+    imported = bool(info["environment"].get("imported"))
+    if not (imported and info["batches"] is None):
+        _check("batches", info["batches"], _OF_BATCHES)
+    if "bootstrap" in info:
+        _check("bootstrap", info["bootstrap"], _OF_THE_BOOTSTRAP)
+    if not info["signature"] or not metric["name"]:
         raise ValueError("no signature or no name")
-    about = info["dataset"]
-    for key, kind in _OF_THE_DATASET.items():
-        if type(about[key]) is not kind:
-            raise ValueError(
-                f"{key} of the dataset is {json.dumps(about[key])}, expected {_KINDS[kind]}"
-            )
     if about["protocol"] not in PROTOCOLS:
         raise ValueError(f"unknown protocol '{about['protocol']}'")
-    if type(speed := info["items_per_second"]) not in (int, float, type(None)):
-        raise ValueError(f"items_per_second is {json.dumps(speed)}, expected a number")
+    if not about["sub_datasets"] or not 0 < about["items"] <= about["of"]:
+        raise ValueError("no sub-datasets, no items, or more items than there are")
+    if metric.get("parameters_count") is not None and metric.get("weights_mb") is None:
+        raise ValueError("parameters_count without weights_mb")
+    if imported and "sha256" not in info["environment"]:
+        raise ValueError("imported from a file without sha256")
+
+
+def _check(
+    whose: str, facts: Any, kinds: Mapping[str, _Kind], later: Mapping[str, _Kind] | None = None
+) -> None:
+    """Raise ValueError, KeyError or TypeError unless facts are there and of their kinds."""
+    if not isinstance(facts, dict):
+        raise ValueError(f"{whose} is {json.dumps(facts)}, expected a mapping")  # noqa: TRY004
+    if missing := [key for key in kinds if key not in facts]:
+        raise KeyError(f"{missing[0]} of {whose}")
+    for key, kind in {**kinds, **(later or {})}.items():
+        if key in facts and not kind.takes(facts[key]):
+            raise ValueError(f"{key} of {whose} is {_shown(facts[key])}, expected {kind.told}")
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def check_scores(table: pd.DataFrame, about: Mapping[str, Any]) -> None:

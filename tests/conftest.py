@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from warm import Warm, warm
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -36,3 +38,11 @@ def reference_weights(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point PMBENCH_WEIGHTS at the reference trunks."""
     monkeypatch.setenv("PMBENCH_WEIGHTS", str(shared / "weights"))
     return shared / "weights"
+
+
+@pytest.fixture(scope="session")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Return a process that has imported pmbench, and forks others that run a command."""
+    environment = {"PMBENCH_OFFLINE": "1", "COLUMNS": "200", "NO_PROXY": "127.0.0.1"}
+    with warm(tmp_path_factory.mktemp("streams"), environment) as found:
+        yield found

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from making import whole_facts
 from numpy.typing import NDArray
 from test_cli import one_line, pmbench
 
@@ -383,7 +384,7 @@ def run_of(
     why = "too small" if np.isnan(d).any() else ""
     table = score(protocol, metric, its, d, undefined=why, how=Resampling(20)).table
     table = pd.concat([table, human_rows(protocol, its, Resampling(20))], ignore_index=True)
-    return save(results / dataset / metric, info, its, d, table)
+    return save(results / dataset / metric, whole_facts(info), its, d, table)
 
 
 def test_distances_are_kept_to_the_bit() -> None:
@@ -444,6 +445,11 @@ def changed(here: Path, *path: str | int, to: Any) -> Path:
             "2afd",
             "key 'runs.0.statistic': unknown statistic '2afd'; did ",
         ),
+        (
+            ["runs", 0, "statistic"],
+            "\ud800",
+            "key 'runs.0.statistic': unknown statistic '\\ud800'; ",
+        ),
         (["runs", 0, "colour"], 1, "key 'runs.0.colour': no such key here"),
         (["runs"], {}, "key 'runs': Input should be a valid tuple"),
         (["runs", 0, "distances", "dtype"], "int8", "key 'runs.0.distances.dtype': Input should"),
@@ -452,6 +458,7 @@ def changed(here: Path, *path: str | int, to: Any) -> Path:
         (["runs", 0, "distances", "shape"], [60, 1], "key 'runs.0.distances': expected float32 nu"),
         (["runs", 0, "distances", "shape"], [60, 3], "key 'runs.0.distances': expected float32 nu"),
         (["runs", 0, "distances", "shape"], [0, 2], "key 'runs.0.distances': a shape of (0, 2); e"),
+        (["runs", 0, "distances", "shape"], [2**62, 2], "key 'runs.0.distances': a shape of (461"),
     ],
 )
 def test_a_damaged_baseline_is_told_by_file_and_key(

@@ -43,7 +43,8 @@ from pmbench.metrics import Distance, mmd, registered, ssim
 from pmbench.metrics.lpips import FeatureDistance
 from pmbench.reporting import Silent
 from pmbench.resize import resize_for
-from pmbench.runs import Selection, find
+from pmbench.results import find
+from pmbench.runs import Selection
 from pmbench.session import Job, evaluate
 
 CPU = torch.device("cpu")
@@ -155,7 +156,7 @@ def on_alexnet(
 ) -> Distance:
     """Return what ``net-alex-random`` computes, with a fault if one is given."""
     features = features_of("alexnet", Filters("torchvision", seed))
-    net = frozen(Trunk(features, taps, preprocessing, "unit", 100 * 64 * 64), CPU)
+    net = frozen(Trunk(features, taps, preprocessing, "relu", 100 * 64 * 64), CPU)
     return FeatureDistance(net, [torch.ones(c) for c in ARCHITECTURES["alexnet"].channels])
 
 

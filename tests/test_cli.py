@@ -5,20 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from making import hears_ctrl_c
 from test_golden import GOLDEN, PAIRS
 from typer.testing import CliRunner, Result
 
@@ -420,65 +415,3 @@ def test_a_changed_pack_is_measured_anew(sample: Path, shared: Path, tmp_path: P
     after = json.loads(Path("results/bapps-2afc-val/l2/run.json").read_text())["signature"]
     assert before != after
     assert "93of36344" in after
-
-
-# --- killed and interrupted -----------------------------------------------------------------------
-
-
-def started(*words: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pmbench", *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=hears_ctrl_c,
-    )  # fmt: skip
-
-
-def wait_for_batches(journal: Path, count: int) -> None:
-    """Wait until some batches are in a journal; fail after a minute."""
-    for _ in range(6000):
-        head, _, records = (journal.read_bytes() if journal.exists() else b"").partition(b"\n")
-        if head and len(records) >= count * 32:  # 16 bytes of record, two distances
-            return
-        time.sleep(0.01)
-    pytest.fail("the evaluation did not begin")
-
-
-def test_a_ctrl_c_that_a_metric_swallows_is_heard_nevertheless(here: Path) -> None:
-    (here / "deaf.py").write_text(
-        "import signal\n"
-        "def far(x, y):\n"
-        "    try:\n"
-        "        signal.raise_signal(signal.SIGINT)\n"
-        "    except KeyboardInterrupt:\n"
-        "        pass\n"
-        "    return (x - y).abs().amax((1, 2, 3))\n"
-    )
-    words = ("eval", "-m", "./deaf.py:far", "-d", "ladder-2afc", "--batch-size", "100")
-    process = started(*words)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted; run the same command again to go on where it stopped" in told
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_evaluation_goes_on_to_the_same_bits(here: Path, how: signal.Signals) -> None:
-    words = ("eval", "-m", "mmdpp", "-d", "ladder-2afc", "--batch-size", "1")
-    journal = here / "results" / "ladder-2afc" / "mmdpp" / "journal.bin"
-    process = started(*words)
-    wait_for_batches(journal, 3)
-    process.send_signal(how)
-    _, told = process.communicate(timeout=60)
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert "interrupted; run the same command again to go on where it stopped" in told
-        assert "Traceback" not in told
-    result = pmbench(*words)
-    assert "went on where it was left: mmdpp after batch" in one_line(result.stderr)
-    assert not journal.exists()
-    pmbench(*words, "--results", "undisturbed")
-    with (
-        h5py.File("results/ladder-2afc/mmdpp/distances.h5") as a,
-        h5py.File("undisturbed/ladder-2afc/mmdpp/distances.h5") as b,
-    ):
-        np.testing.assert_array_equal(a["distances"][:], b["distances"][:])

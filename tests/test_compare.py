@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from making import resealed, whole_facts
 from test_cli import one_line, pmbench
 from test_paired import items_of, many, noisy
 from test_ranking import jnd_items
@@ -69,7 +70,7 @@ def saved(
         },
         "items_per_second": 1.0,
     }  # fmt: skip
-    return save(folder / "toy" / name, info, items, d, made.table, made.draws)
+    return save(folder / "toy" / name, whole_facts(info), items, d, made.table, made.draws)
 
 
 def toys(folder: Path, count: int = 3) -> list[Run]:
@@ -403,6 +404,7 @@ def drifting(results: Path, name: str, by: float) -> None:
     info = json.loads((folder / "run.json").read_text())
     info["signature"] = info["signature"].replace("|fp32", "|bf16")
     (folder / "run.json").write_text(json.dumps(info))
+    resealed(folder)
 
 
 def test_a_run_beside_an_earlier_one(results: Path, tmp_path: Path) -> None:

@@ -51,10 +51,12 @@ def test_a_run_in_another_precision_stands_beside_the_usual_one(measured: Path) 
     assert signature.partition(" || ")[0].endswith("|macro|bf16")
     exact = distances(usual, DEEP)
     off = distances(rough, DEEP) / exact - 1
-    # 8 bits of every factor: some tenths of a percent of a distance that is a sum of thousands
-    assert 1e-6 < np.max(np.abs(off)) < 0.02
+    # 8 bits of every factor: 0.2 % of a feature, and more of what two similar images differ in
+    assert 1e-6 < np.median(np.abs(off)) < 0.01
+    assert np.max(np.abs(off)) < 0.1
     assert np.array_equal(distances(usual, PLAIN), distances(rough, PLAIN))  # no network in it
-    assert len(np.unique(distances(rough, DEEP))) > 0.9 * exact.size  # not rounded to 8 bits
+    ties = len(np.unique(exact)), len(np.unique(distances(rough, DEEP)))
+    assert ties[0] == ties[1]  # the distances themselves are not rounded to 8 bits
 
 
 def test_compare_shows_how_far_they_are_apart(
@@ -71,7 +73,7 @@ def test_compare_shows_how_far_they_are_apart(
     one = CliRunner().invoke(app, ["compare", DEEP, "--precision", "bf16", "--json"])
     (found,) = json.loads(one.stdout)["comparisons"]
     assert (found["differences"][0]["a"], found["differences"][0]["b"]) == (DEEP, f"{DEEP} (fp32)")
-    assert 0 < found["drift"]["largest"] < 0.05
+    assert 0 < found["drift"]["largest"] < 0.1
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from making import whole_facts
 from test_paired import items_of, many, noisy
 
 from pmbench.agreement import Array
@@ -178,7 +179,7 @@ def saved(
         "dataset": {"name": "toy", "title": "Toy", "protocol": protocol.name},
     }
     draws = made.draws if how.get("draws", True) else None
-    return save(results / "toy" / name, info, items, d, made.table, draws)
+    return save(results / "toy" / name, whole_facts(info), items, d, made.table, draws)
 
 
 def jnd_items(n: int = 120, seed: int = 0) -> Items:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from making import whole_facts
 from scipy import stats
 from test_paired import many, noisy
 from test_ranking import jnd_distances, jnd_items
@@ -94,7 +95,7 @@ def saved(results: Path, dataset: str, k: int) -> Run:
             "sub_datasets": list(items.sub_names),
         },
     }
-    return save(results / dataset / f"m{k}", info, items, d, table)
+    return save(results / dataset / f"m{k}", whole_facts(info), items, d, table)
 
 
 def test_the_relation_of_runs_is_that_of_their_macro_scores(tmp_path: Path) -> None:

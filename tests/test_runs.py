@@ -16,35 +16,30 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from making import resealed, whole_facts
 
 from pmbench import __version__
 from pmbench.agreement import Array
 from pmbench.bootstrap import Resampling
+from pmbench.distances import read_distances, write_distances
 from pmbench.errors import PmbenchError
 from pmbench.pack import Items, Pack
 from pmbench.protocols import TWO_AFC
+from pmbench.results import damaged, find, pick
 from pmbench.runs import (
     Run,
     Selection,
-    damaged,
-    find,
     folder_name,
     metric_folder,
     open_run,
-    pick,
     protocol_signature,
-    read_distances,
     save,
-    write_distances,
 )
 from pmbench.scores import human_rows, score
 
 FEW = Resampling(20)  # intervals need not be good here
 SIGNATURE = "pmbench:0.1|toy:12#0123abcd|none|soft|macro|fp32 || mine#9876"
-ABOUT = {
-    "name": "toy", "title": "Toy", "protocol": "2afc", "human_votes": True, "items": 12, "of": 12,
-    "partial": False, "sub_datasets": ["one", "zwei, größer"], "short_names": {},
-}  # fmt: skip
+ABOUT = {"items": 12, "of": 12, "sub_datasets": ["one", "zwei, größer"]}
 
 
 def toy(n: int = 12) -> tuple[Items, Array]:
@@ -61,10 +56,8 @@ def toy(n: int = 12) -> tuple[Items, Array]:
 
 
 def facts(metric: str = "mine", **more: Any) -> dict[str, Any]:
-    return {
-        "signature": SIGNATURE, "metric": {"name": metric}, "dataset": ABOUT,
-        "items_per_second": 5.0, **more,
-    }  # fmt: skip
+    about = {"signature": SIGNATURE, "metric": {"name": metric}, "dataset": ABOUT}
+    return whole_facts({**about, **more})
 
 
 def saved(results: Path, dataset: str = "toy", metric: str = "mine", folder: str = "") -> Run:
@@ -73,6 +66,13 @@ def saved(results: Path, dataset: str = "toy", metric: str = "mine", folder: str
     table = pd.concat([scores.table, human_rows(TWO_AFC, items, FEW)], ignore_index=True)
     place = results / dataset / (folder or metric)
     return save(place, facts(metric), items, distances, table, scores.draws)
+
+
+def as_an_earlier_version(folder: Path) -> None:
+    """Let the facts of a run say nothing about its other files."""
+    path = folder / "run.json"
+    info = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({key: value for key, value in info.items() if key != "files"}))
 
 
 # --- there and back -------------------------------------------------------------------------------
@@ -88,7 +88,11 @@ def test_a_saved_run_is_opened_as_it_was(tmp_path: Path) -> None:
     assert run is not None
     assert (run.folder, run.dataset, run.metric) == (made.folder, "toy@first6", "mine")
     assert run.signature == made.signature == SIGNATURE
-    assert run.info == {**facts(more=1), "format": 1, "pmbench": __version__}
+    files = {
+        name: hashlib.sha256((run.folder / name).read_bytes()).hexdigest()
+        for name in ("distances.h5", "scores.csv")
+    }
+    assert run.info == {"format": 1, "pmbench": __version__, **facts(more=1), "files": files}
     back, d = run.distances()
     assert (d == distances).all()
     for name in ("id", "sub", "p", "votes", "cluster"):
@@ -134,6 +138,7 @@ def test_a_run_without_kept_draws_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "other"])
 def test_damaged_draws_are_said(tmp_path: Path, damage: str) -> None:
     path = saved(tmp_path).folder / "draws.npz"
+    as_an_earlier_version(path.parent)
     whole = path.read_bytes()
     if damage == "other":
         np.savez(path, how=np.array([20, 0]), places=["a"], **{"values/2afc": [1.0]})
@@ -154,7 +159,10 @@ def test_scores_of_an_earlier_version_say_nothing_of_reliability(tmp_path: Path)
     run = saved(tmp_path)
     path = run.folder / "scores.csv"
     pd.read_csv(path).drop(columns="unreliable").to_csv(path, index=False)
-    assert not run.scores()["unreliable"].any()
+    resealed(run.folder)
+    again = open_run(run.folder)
+    assert again is not None
+    assert not again.scores()["unreliable"].any()
 
 
 def test_a_run_is_four_files(tmp_path: Path) -> None:
@@ -178,6 +186,10 @@ def test_run_json_comes_last_so_that_a_broken_off_run_is_none(
     monkeypatch.setattr("pmbench.runs.write_distances", interrupted)
     with pytest.raises(KeyboardInterrupt):
         saved(tmp_path)
+    assert names(find(tmp_path)) == ["toy/mine"]  # nothing has begun to take its place
+    items, distances = toy()
+    with pytest.raises(KeyboardInterrupt):
+        save(folder, facts(signature="x || mine#1"), items, distances, find(tmp_path)[0].scores())
     assert open_run(folder) is None  # not the old facts beside new distances
     assert find(tmp_path) == []
 
@@ -194,12 +206,14 @@ def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
 WHOLE = {"format": 1, **facts("mine")}
 
 
-def _facts_with(key: str, value: Any) -> str:
-    return json.dumps(WHOLE | {"dataset": ABOUT | {key: value}})
-
-
-def _facts_without(key: str) -> str:
-    return json.dumps(WHOLE | {"dataset": {k: v for k, v in ABOUT.items() if k != key}})
+def changed(*place: str, to: Any = ...) -> str:
+    """Return a run.json with one value changed, or left out."""
+    info = json.loads(json.dumps(WHOLE))
+    inner = info
+    for key in place[:-1]:
+        inner = inner[key]
+    inner.pop(place[-1], None)
+    return json.dumps(info | {} if to is ... else (inner.update({place[-1]: to}), info)[1])
 
 
 @pytest.mark.parametrize(
@@ -209,23 +223,88 @@ def _facts_without(key: str) -> str:
         ("{}", "'format'"),
         ("[]", "list indices must be integers or slices, not str"),
         ('{"format": 2}', "format 2, expected 1"),
-        ('{"format": 1}', "'signature'"),
-        ('{"format": 1, "signature": "", "metric": {"name": "m"}}', "no signature or no name"),
-        ('{"format": 1, "signature": "x", "metric": {}}', "'name'"),
-        ('{"format": 1, "signature": "x", "metric": {"name": "m"}}', "'dataset'"),
-        (_facts_without("title"), "'title'"),
-        (_facts_with("items", "12"), 'items of the dataset is "12", expected a whole number'),
-        (_facts_with("of", True), "of of the dataset is true, expected a whole number"),
-        (_facts_with("human_votes", 1), "human_votes of the dataset is 1, expected true or false"),
-        (_facts_with("sub_datasets", "a"), 'sub_datasets of the dataset is "a", expected a list'),
-        (_facts_with("protocol", "3afc"), "unknown protocol '3afc'"),
+        ('{"format": 1}', "'signature of the run'"),
+        (changed("signature", to=""), "no signature or no name"),
+        (changed("metric", "name", to=""), "no signature or no name"),
+        (changed("metric", "name"), "'name of the metric'"),
+        (changed("metric", to=[]), "metric of the run is [], expected a mapping"),
+        (changed("dataset"), "'dataset of the run'"),
+        (changed("dataset", "title"), "'title of the dataset'"),
         (
-            _facts_with("short_names", None),
-            "short_names of the dataset is null, expected a mapping",
+            changed("dataset", "items", to="12"),
+            'items of the dataset is "12", expected a whole number',
+        ),
+        (changed("dataset", "of", to=True), "of of the dataset is true, expected a whole number"),
+        (
+            changed("dataset", "human_votes", to=1),
+            "human_votes of the dataset is 1, expected true or false",
         ),
         (
-            json.dumps(WHOLE | {"items_per_second": "x"}),
-            'items_per_second is "x", expected a number',
+            changed("dataset", "sub_datasets", to="a"),
+            'sub_datasets of the dataset is "a", expected a list of texts',
+        ),
+        (
+            changed("dataset", "sub_datasets", to=["a", 3]),
+            'sub_datasets of the dataset is ["a", 3], expected a list of texts',
+        ),
+        (
+            changed("dataset", "sub_datasets", to=[]),
+            "no sub-datasets, no items, or more items than there are",
+        ),
+        (
+            changed("dataset", "of", to=11),
+            "no sub-datasets, no items, or more items than there are",
+        ),
+        (changed("dataset", "protocol", to="3afc"), "unknown protocol '3afc'"),
+        (
+            changed("dataset", "short_names", to=None),
+            "short_names of the dataset is null, expected a mapping of texts",
+        ),
+        (
+            changed("items_per_second", to="x"),
+            'items_per_second of the run is "x", expected a number',
+        ),
+        (
+            changed("seconds", to=float("nan")),
+            "seconds of the run is NaN, expected a number",
+        ),
+        (changed("environment"), "'environment of the run'"),
+        (
+            changed("environment", to={"torch": ["2"]}),
+            'environment of the run is {"torch": ["2"]}, expected a mapping',
+        ),
+        (
+            changed("environment", to={"imported": "d.csv"}),
+            "imported from a file without sha256",
+        ),
+        (
+            changed("measured_together", to=None),
+            "measured_together of the run is null, expected a list of texts",
+        ),
+        (changed("batches", to={"pixels": 1}), "'items of batches'"),
+        (changed("batches", to=3), "batches is 3, expected a mapping"),
+        (changed("bootstrap", to={"resamples": 1000}), "'seed of bootstrap'"),
+        (changed("metric", "paper"), "'paper of the metric'"),
+        (
+            changed("metric", "weights", to={"a": 1}),
+            'weights of the metric is {"a": 1}, expected a mapping of texts',
+        ),
+        (
+            changed("metric", "title", to="\ud800"),
+            'title of the metric is "\\ud800", expected text',
+        ),
+        (
+            changed("metric", "tolerance", to="1e-5"),
+            'tolerance of the metric is "1e-5", expected a number',
+        ),
+        (changed("metric", "parameters_count", to=5), "parameters_count without weights_mb"),
+        (
+            changed("files", to={"scores.csv": 1}),
+            'files of the run is {"scores.csv": 1}, expected a mapping of texts',
+        ),
+        (
+            "[" * 100_000,
+            "maximum recursion depth exceeded while decoding a JSON array from a unicode string",
         ),
     ],
 )
@@ -254,7 +333,7 @@ def _without_votes(path: Path) -> None:
 
 def _without_names(path: Path) -> None:
     with h5py.File(path, "a") as file:
-        del file.attrs["sub_names"]
+        del file["sub_names"]
 
 
 @pytest.mark.parametrize(
@@ -262,8 +341,10 @@ def _without_names(path: Path) -> None:
     [Path.unlink, lambda path: path.write_text("no"), _cut, _without_votes, _without_names],
 )
 def test_damaged_distances_are_said(tmp_path: Path, damage: Any) -> None:
-    run = saved(tmp_path)
-    path = run.folder / "distances.h5"
+    path = saved(tmp_path).folder / "distances.h5"
+    as_an_earlier_version(path.parent)
+    run = open_run(path.parent)
+    assert run is not None
     damage(path)
     with pytest.raises(PmbenchError) as error:
         run.distances()
@@ -325,12 +406,13 @@ def test_damaged_scores_are_said_and_the_run_is_left_out(
     run = saved(tmp_path)
     saved(tmp_path, metric="yours")
     path = run.folder / "scores.csv"
+    again = "; run the same `pmbench eval` again, which scores the kept distances anew"
     path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(PmbenchError) as error:
         run.scores()
     told = str(error.value)
     assert told.startswith(f"{path}: expected the scores of a run ({why}")
-    assert told.endswith("); delete its folder and run `pmbench eval` again")
+    assert told.endswith(f"){again}")
     assert names(find(tmp_path)) == ["toy/yours"]
     assert damaged(tmp_path) == [told]
 
@@ -343,7 +425,7 @@ def test_missing_or_empty_scores_are_said(tmp_path: Path) -> None:
         run.scores()
     assert str(error.value) == (
         f"{path}: expected the scores of a run (No columns to parse from file); "
-        "delete its folder and run `pmbench eval` again"
+        "run the same `pmbench eval` again, which scores the kept distances anew"
     )
     path.unlink()
     with pytest.raises(PmbenchError, match=r"expected the scores of a run .*No such file"):
@@ -600,4 +682,4 @@ def test_run_json_can_be_read_by_people(tmp_path: Path) -> None:
     text = (saved(tmp_path).folder / "run.json").read_text()
     assert text.startswith('{\n "format": 1,\n')
     assert text.endswith("}\n")
-    assert json.loads(text)["metric"] == {"name": "mine"}
+    assert json.loads(text)["metric"]["name"] == "mine"

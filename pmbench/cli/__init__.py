@@ -7,6 +7,7 @@ Heavy imports happen inside them, so that ``pmbench --help`` answers at once.
 from __future__ import annotations
 
 from pmbench.cli import (
+    cache,
     cards,
     check,
     cite,
@@ -17,12 +18,15 @@ from pmbench.cli import (
     measure,
     report,
     show,
+    speed,
     verify,
 )
 from pmbench.cli.common import app
+from pmbench.cli.leaving import leave
 
 __all__ = [
     "app",
+    "cache",
     "cards",
     "check",
     "cite",
@@ -34,10 +38,14 @@ __all__ = [
     "measure",
     "report",
     "show",
+    "speed",
     "verify",
 ]
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line, and exit."""
+    try:
+        app()
+    except SystemExit as error:
+        leave(error.code if isinstance(error.code, int) else 0)

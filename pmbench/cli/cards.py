@@ -116,7 +116,7 @@ def show(
 
     `pmbench show bapps-2afc-val/lpips-vgg` (a run; or: `show lpips-vgg -d bapps-2afc-val`)
     """
-    from pmbench.runs import find, pick
+    from pmbench.results import find, pick
 
     let_speak("PMBENCH_MANIFESTS", manifests)
     let_speak("PMBENCH_WEIGHTS", weights)

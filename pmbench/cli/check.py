@@ -75,7 +75,7 @@ def _chosen(
 
 def _runs(results: Path) -> list[Run]:
     """Return all runs. Raises PmbenchError where there are none."""
-    from pmbench.runs import find
+    from pmbench.results import find
 
     tell_damaged(results)
     if not (runs := find(results)):

@@ -44,7 +44,7 @@ def cite(
     from pmbench.citing import cited, not_known, to_bibtex, used_in, used_of
     from pmbench.files import write_text
     from pmbench.manifest import resolve
-    from pmbench.runs import find
+    from pmbench.results import find
 
     let_speak("PMBENCH_MANIFESTS", manifests)
     asked, datasets = split(metrics), resolve(split(dataset))

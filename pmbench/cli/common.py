@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from pmbench.cli.interrupt import raise_forgotten, remembered
-from pmbench.errors import PmbenchError
+from pmbench.cli.interrupt import came, farewell, heard, raise_forgotten
+from pmbench.errors import PmbenchError, told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pmbench.bootstrap import Resampling
     from pmbench.progress import RichReporter
 
-CHECK_FAILED, USERS_MISTAKE, INTERRUPTED = 1, 2, 130
+CHECK_FAILED, USERS_MISTAKE, SIGNAL = 1, 2, 128
 
 
 class _Commands(TyperGroup):
@@ -29,20 +29,38 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with remembered():
+            with heard():
                 return super().invoke(ctx)
         except PmbenchError as error:
             typer.secho(str(error), fg="red", err=True)
             raise typer.Exit(USERS_MISTAKE) from error
         except OSError as error:  # a full disk, a folder that is a file, a missing permission
-            if error.filename is None or isinstance(error, BrokenPipeError):
+            if (sentence := _refused(error)) is None:
                 raise
-            typer.secho(f"{error.filename}: {error.strerror}", fg="red", err=True)
+            typer.secho(sentence, fg="red", err=True)
             raise typer.Exit(USERS_MISTAKE) from error
         except KeyboardInterrupt as error:
-            told = "interrupted; run the same command again to go on where it stopped"
-            typer.secho(told, fg="red", err=True)
-            raise typer.Exit(INTERRUPTED) from error
+            with suppress(OSError):  # the terminal may be gone
+                typer.secho(farewell() if came() else _unasked(error), fg="red", err=True)
+            raise typer.Exit(SIGNAL + came() if came() else CHECK_FAILED) from error
+
+
+def _refused(error: OSError) -> str | None:
+    """Return a sentence about what the system refuses, None where that is no mistake of a user."""
+    from pmbench.files import no_room, refusal
+
+    if isinstance(error, BrokenPipeError):
+        return None
+    if error.filename is None:  # files that pmbench writes have a name: see ``files.writing``
+        return refusal(error, "the output, or a temporary file") if no_room(error) else None
+    return refusal(error, error.filename)
+
+
+def _unasked(error: KeyboardInterrupt) -> str:
+    return (
+        f"{told(error)}, but nobody asked for it; a metric must not raise that: mend it, or leave "
+        "it out"
+    )
 
 
 app = typer.Typer(

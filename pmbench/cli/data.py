@@ -9,6 +9,7 @@ import typer
 
 from pmbench.cli.cards import What, list_
 from pmbench.cli.common import Manifests, app, let_speak, reporting, split
+from pmbench.cli.interrupt import promise_to_go_on
 from pmbench.errors import PmbenchError, unknown
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def download(
             "`sha256sum FILE` prints them"
         )
     choices = Choices(source, sha256.lower() if sha256 else None, accept_checksum, partial)
+    promise_to_go_on()
     with reporting() as reporter:
         _download_weights([name for name in wanted if name not in known], known, reporter)
         for entry in datasets:

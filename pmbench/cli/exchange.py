@@ -45,9 +45,10 @@ def export(
 
     `pmbench export bapps-2afc-val/lpips-alex -o distances.csv.gz`
     """
-    from pmbench import exchange, runs
+    from pmbench import exchange
+    from pmbench.results import pick
 
-    meant = runs.pick(results, run, dataset)
+    meant = pick(results, run, dataset)
     items, distances = meant.distances()
     exchange.write_csv(output, str(meant.info["dataset"]["protocol"]), items, distances)
     typer.echo(f"{output}: {len(items):,} items of {meant.dataset}/{meant.metric}")

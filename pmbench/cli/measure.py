@@ -24,6 +24,7 @@ from pmbench.cli.common import (
     resampling,
     split,
 )  # fmt: skip
+from pmbench.cli.interrupt import promise_to_go_on
 from pmbench.cli.show import Format, print_boards, written
 from pmbench.errors import PmbenchError
 
@@ -112,6 +113,8 @@ def evaluate(
     where = choose_device(device)
     check_precision(precision, where)
     be_exact()
+    if not plan:
+        promise_to_go_on()
     with reporting() as reporter:
         for why, names in _by_reason(choice.left_out):
             reporter.note(f"left out: {names}: {why}")
@@ -131,7 +134,11 @@ def evaluate(
             failures |= outcome.failures
             _tell(job, outcome, reporter)
     if not plan:
-        show_results(results, jobs)
+        try:
+            show_results(results, jobs)
+        except PmbenchError:
+            _say_failures(failures)
+            raise
     _tell_failures(failures)
 
 
@@ -207,19 +214,29 @@ def show_results(results: Path, jobs: list[Job]) -> None:
     """Bring ``leaderboard.csv`` and ``.md`` up to date, and print the boards of this evaluation."""
     from pmbench.boards.board import View
     from pmbench.files import write_text
-    from pmbench.runs import find
+    from pmbench.job import LOCK
+    from pmbench.locks import alone
+    from pmbench.results import find
 
     if not find(results):
         return
-    write_text(results / "leaderboard.csv", written(results, View(), Format.csv))
-    write_text(results / "leaderboard.md", written(results, View(), Format.md))
+    with alone(results / LOCK, -1):  # of two that end at once, the last one shows both
+        write_text(results / "leaderboard.csv", written(results, View(), Format.csv))
+        write_text(results / "leaderboard.md", written(results, View(), Format.md))
     for job in jobs:
         if find(results, job.folder_name, variants=False):
             print_boards(results, View(dataset=job.folder_name, variants=False))
 
 
 def _tell_failures(failures: dict[str, str]) -> None:
-    """Say which metrics did not run, each reason once, and exit non-zero if there are any."""
+    """Say which metrics did not run, and exit non-zero if there are any."""
+    _say_failures(failures)
+    if failures:
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _say_failures(failures: dict[str, str]) -> None:
+    """Say which metrics did not run, each reason once."""
     # a sentence about a measurement begins with the metric's name, which stands here already
     plain = {
         name: why.removeprefix(name).removeprefix(":").lstrip() if _is_about(why, name) else why
@@ -227,8 +244,6 @@ def _tell_failures(failures: dict[str, str]) -> None:
     }
     for why, names in _by_reason(plain):
         typer.secho(f"not run: {names}: {why}", fg="red")
-    if failures:
-        raise typer.Exit(CHECK_FAILED)
 
 
 def _is_about(why: str, name: str) -> bool:

@@ -149,11 +149,11 @@ def _tell(results: Path | Sequence[Path], view: View) -> None:
 
 
 def tell_damaged(results: Path) -> None:
-    """Say which runs are left out because they cannot be read."""
-    from pmbench.runs import damaged
+    """Say which runs are left out because they cannot be read, and what else is wrong with some."""
+    from pmbench.results import damaged, flawed
 
-    for sentence in damaged(results):
-        typer.secho(f"left out: {sentence}", fg="yellow", err=True)
+    for sentence in [*(f"left out: {why}" for why in damaged(results)), *flawed(results)]:
+        typer.secho(sentence, fg="yellow", err=True)
 
 
 def written(results: Path | Sequence[Path], view: View, form: Format) -> str:

@@ -13,15 +13,19 @@ import re
 import shlex
 import shutil
 import signal
+import stat
 import tempfile
+import time
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 
@@ -164,6 +168,8 @@ def _digests(words: list[str]) -> dict[str, str]:
 
 # --- pictures on disk, for as long as the batch that they are of is in memory ---------------------
 
+_PREFIX, _LOCK = "pmbench-pictures-", ".lock"
+_YOUNG = 60.0  # seconds: a folder that another process has just made may not be locked yet
 _numbers = itertools.count()
 _files: dict[int, Path] = {}
 
@@ -171,25 +177,47 @@ _files: dict[int, Path] = {}
 def stored(pixels: Tensor) -> Tensor:
     """Write images (M, 3, H, W), values k/255, as PNG files; return their numbers, (M,) int64.
 
-    The files are removed with the returned tensor, at the latest when the process ends.
+    The files are removed with the returned tensor, at the latest when the process ends; those of a
+    process that was killed, when the next one needs some.
     """
     levels = (pixels.detach().clamp(0, 1) * 255).round().to(torch.uint8)
-    folder = Path(tempfile.mkdtemp(prefix="pmbench-"))
+    _remove_left()
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    lock = FileLock(folder / _LOCK, thread_local=False)  # a finalizer runs in any thread
     numbers: list[int] = []
     try:
+        lock.acquire()
         for picture in np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy()):
             numbers.append(next(_numbers))
             _files[numbers[-1]] = folder / f"{numbers[-1]}.png"
             Image.fromarray(picture).save(_files[numbers[-1]], compress_level=1)
     except BaseException:
-        _remove(folder, numbers)
+        _remove(folder, lock, numbers)
         raise
     found = torch.tensor(numbers, device=pixels.device)
-    weakref.finalize(found, _remove, folder, numbers)
+    weakref.finalize(found, _remove, folder, lock, numbers)
     return found
 
 
-def _remove(folder: Path, numbers: list[int]) -> None:
+def _remove(folder: Path, lock: FileLock, numbers: list[int]) -> None:
     for number in numbers:
         _files.pop(number, None)
+    lock.release()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def _remove_left() -> None:
+    """Remove the folders of killed processes: the system lets go of a lock with its process."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            facts = folder.lstat()
+            young = time.time() - facts.st_mtime < _YOUNG
+            if young or facts.st_uid != os.getuid() or not stat.S_ISDIR(facts.st_mode):
+                continue
+            if not all(path.suffix == ".png" or path.name == _LOCK for path in folder.iterdir()):
+                continue
+            with FileLock(folder / _LOCK, timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, Timeout):  # not ours, in use, or gone meanwhile
+            continue

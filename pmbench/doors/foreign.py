@@ -17,19 +17,19 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from pmbench.errors import PmbenchError
+from pmbench.errors import PmbenchError, words_of
 from pmbench.files import sha256_of
 from pmbench.images import Images
 from pmbench.manifest import weight_files
 from pmbench.metrics import EXTRAS, Distance, Metric, OnPixels, card_of, collecting
 from pmbench.protocols import PROTOCOLS
+from pmbench.settings import put_back
 
 T = TypeVar("T")
 
 # what stands for something else in commands and tables
 RESERVED = {"all"} | {human.name for kind in PROTOCOLS.values() for human in kind.humans}
 _TYPEABLE = re.compile(r"[^\s,=?]+")
-_LONGEST = 300  # characters of somebody's message in a sentence
 
 # module -> what was registered while it was first imported
 _brought: dict[str, list[Metric]] = {}
@@ -38,12 +38,13 @@ _brought: dict[str, list[Metric]] = {}
 def imported(load: Callable[[], T]) -> T:
     """Return ``load()``, which imports modules; what these register is left to ``registered_by``.
 
-    What they print goes to stderr. Whatever they raise passes.
+    What they print goes to stderr; what they change of settings that all share is put back.
+    Whatever they raise passes.
     """
     before = set(sys.modules)
     theirs: dict[str, Metric] = {}
     try:
-        with collecting() as theirs, redirect_stdout(sys.stderr):
+        with collecting() as theirs, redirect_stdout(sys.stderr), put_back():
             return load()
     finally:
         for module in set(sys.modules) - before:
@@ -64,8 +65,7 @@ def why_not(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}; mend it"
     last = traceback.extract_tb(error.__traceback__)[-1]
-    told = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
-    return f"cannot be imported: {told} ({last.filename}, line {last.lineno}); mend it"
+    return f"cannot be imported: {words_of(error)} ({last.filename}, line {last.lineno}); mend it"
 
 
 def metrics_of(

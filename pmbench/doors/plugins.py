@@ -72,7 +72,9 @@ def _opened(entry: EntryPoint) -> _Plugin:
         return _Plugin(entry.name, package, version, why_not=why)
     try:
         metrics = _metrics(entry, imported(lambda: _value(entry)))
-    except (Exception, SystemExit) as error:  # noqa: BLE001  foreign code fails alone
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  foreign code fails alone
         return _Plugin(entry.name, package, version, why_not=why_not(error))
     return _Plugin(entry.name, package, version, tuple(metrics))
 

@@ -57,7 +57,7 @@ def enter(name: str | None, address: str, options: Mapping[str, str]) -> list[Me
     is_file = in_file is not None
     place, wanted = (in_file[1], in_file[2] or "") if in_file else address.split(":")
     higher = _direction(address, options)
-    if is_file and not Path(place).is_file():
+    if is_file and not os.path.isfile(place):  # noqa: PTH113  also for what is no path
         raise PmbenchError(f"{address}: there is no file {place}; expected a Python file")
     own_name = f"{Path(place).stem if is_file else place}:{wanted}" if wanted else Path(place).name
     try:
@@ -68,7 +68,9 @@ def enter(name: str | None, address: str, options: Mapping[str, str]) -> list[Me
             opened = _opened(file, name_of_its_own, file.parent)
         else:
             opened = _opened(None, place, Path.cwd())
-    except (Exception, SystemExit) as error:  # noqa: BLE001  foreign code fails alone
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  foreign code fails alone
         return [broken(name or own_name, _why_not(error, place))]
     value = _value(opened.module, wanted, place)
     try:

@@ -1,0 +1,202 @@
+"""``pmbench cache``: what lies in the cache, whole or broken, and what can go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pmbench.cli.common import CHECK_FAILED, AsJson, Manifests, app, console, let_speak
+
+if TYPE_CHECKING:
+    from pmbench.cache import Thing
+
+cache = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Show what lies in the cache (PMBENCH_HOME), and remove what can go.",
+)
+app.add_typer(cache, name="cache")
+
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Compute checksums and digests: reads everything.")
+]
+
+
+@cache.command()
+def info(verify: Verify = False, as_json: AsJson = False, manifests: Manifests = None) -> None:
+    """Show every file of the cache: what it is, whether it is whole, and what uses it.
+
+    A file is opened; --verify computes its checksum, or a pack's digest, too. With --verify the
+    exit code is 1 where something is broken.
+
+    Examples:
+
+    `pmbench cache info`
+
+    `pmbench cache info --verify`
+
+    `pmbench cache info --json`
+    """
+    from pmbench import home
+    from pmbench.cache import Wish, to_go
+
+    let_speak("PMBENCH_MANIFESTS", manifests)
+    things = _things(verify)
+    if as_json:
+        _print_json({"home": str(home.home()), "things": [*map(_record, things)]})
+    elif not things:
+        typer.echo(f"{home.home()}: nothing there")
+    else:
+        console().print(_table(things))
+        _print_totals(things)
+        if can_go := to_go(things, Wish()):
+            total = sum(thing.bytes for thing in can_go)
+            typer.echo(f"`pmbench cache clean` removes {_counted(can_go)}, {total:,} bytes")
+    if verify and any(thing.state == "broken" for thing in things):
+        raise typer.Exit(CHECK_FAILED)
+
+
+@cache.command()
+def clean(
+    downloads: Annotated[
+        bool, typer.Option("--downloads", help="Also archives whose pack is whole.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Everything that pmbench put there.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+    ] = False,
+    verify: Verify = False,
+    as_json: AsJson = False,
+    manifests: Manifests = None,
+) -> None:
+    """Remove what is broken or left over: parts of downloads, spools, drafts, locks.
+
+    What another process works on stays, and so does every file that pmbench does not know; links
+    are not followed.
+
+    Examples:
+
+    `pmbench cache clean --dry-run`
+
+    `pmbench cache clean --downloads` (the packs are enough to measure)
+
+    `pmbench cache clean --all`
+    """
+    from pmbench import home
+    from pmbench.cache import Wish, remove, to_go
+
+    let_speak("PMBENCH_MANIFESTS", manifests)
+    things = _things(verify)
+    chosen = to_go(things, Wish(downloads, everything))
+
+    def warn(sentence: str) -> None:
+        typer.secho(sentence, fg="yellow", err=True)
+
+    gone = chosen if dry_run else remove(chosen, warn)
+    left = [thing for thing in things if thing.state in ("in use", "unknown")]
+    total = sum(thing.bytes for thing in gone)
+    if as_json:
+        told = {"would_remove" if dry_run else "removed": [*map(_record, gone)]}
+        _print_json({"home": str(home.home()), **told, "left": [*map(_record, left)]})
+        return
+    for thing in gone:
+        verb = "would remove" if dry_run else "removed"
+        why = f"{thing.state}: {thing.why}" if thing.why else thing.state
+        typer.echo(f"{verb} {_place(thing)}: {thing.bytes:,} bytes, {thing.kind} ({why})")
+    for thing in left:
+        warn(f"left {_place(thing)}: {thing.bytes:,} bytes ({thing.why})")
+    verb = "would be freed" if dry_run else "freed"
+    typer.echo(f"{_counted(gone)}, {total:,} bytes {verb} in {home.home()}")
+
+
+def _things(verify: bool) -> list[Thing]:
+    from pmbench.cache import survey
+
+    return survey(_metrics_by_file(), verify)
+
+
+def _metrics_by_file() -> dict[str, str]:
+    """Return which metrics use a weight file, by its name in the cache."""
+    from pathlib import PurePosixPath
+
+    from pmbench import home, manifest
+
+    folder = home.weights()
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return {}  # metrics take a while to import
+    from pmbench.choosing import catalogue
+
+    found: dict[str, list[str]] = {}
+    for metric in catalogue().values():
+        for name in metric.weights:
+            entry = manifest.weight_files().get(name)
+            if entry is not None and entry.url is not None:
+                found.setdefault(PurePosixPath(entry.url).name, []).append(metric.name)
+    return {file: ", ".join(names) for file, names in found.items()}
+
+
+def _place(thing: Thing) -> str:
+    from pmbench import home
+
+    return thing.path.relative_to(home.home()).as_posix()
+
+
+def _record(thing: Thing) -> dict[str, Any]:
+    return {
+        "path": _place(thing), "kind": thing.kind, "bytes": thing.bytes, "state": thing.state,
+        "why": thing.why, "used_by": thing.used_by,
+    }  # fmt: skip
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    import json
+
+    typer.echo(json.dumps(content, indent=1))
+
+
+def _table(things: list[Thing]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("file", overflow="fold")
+    table.add_column("kind")
+    table.add_column("bytes", justify="right")
+    table.add_column("state")
+    table.add_column("used by, or why", overflow="fold")
+    colours = {"broken": "red", "left over": "yellow", "in use": "cyan"}
+    for thing in things:
+        names = thing.used_by.split(", ")
+        more = f"{names[0]} and {len(names) - 1} other metrics"
+        users = thing.used_by if len(names) < 4 else more
+        told = "; ".join(filter(None, [users, thing.why]))
+        colour = colours.get(thing.state, "")
+        state = f"[{colour}]{thing.state}[/]" if colour else thing.state
+        table.add_row(
+            _escaped(_place(thing)), thing.kind, f"{thing.bytes:,}", state, _escaped(told)
+        )
+    return table
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _print_totals(things: list[Thing]) -> None:
+    from pmbench import home
+
+    total = sum(thing.bytes for thing in things)
+    states = {
+        state: [thing for thing in things if thing.state == state]
+        for state in ("whole", "broken", "left over", "in use", "unknown")
+    }
+    parts = ", ".join(f"{len(some):,} {state}" for state, some in states.items() if some)
+    typer.echo(f"{_counted(things)}, {total:,} bytes in {home.home()}: {parts}")
+
+
+def _counted(things: list[Thing]) -> str:
+    return f"{len(things):,} file{'s' * (len(things) != 1)}"
