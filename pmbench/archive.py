@@ -1,20 +1,34 @@
-"""The files of a dataset: a folder, or a tar archive read once from front to back."""
+"""The files of a dataset: a folder, or a tar archive read once from front to back.
+
+Neither is trusted. Nothing is ever written to a place that an archive names, and whatever it
+declares, no more is held in memory than one member of a decent size.
+"""
 
 from __future__ import annotations
 
+import lzma
+import os
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import Self, cast
 
 from pmbench.errors import PmbenchError
+from pmbench.files import refusal
+from pmbench.unpacking import Unpacked
 
 LARGEST_MEMBER = 256 << 20  # bytes; a picture or a table beyond this is not one
 _LARGEST_SKIPPED = 16 << 30  # bytes; tarfile would step over exabytes, for years
+_LARGEST_HEADER = 32 << 10  # bytes of long names; tarfile reads them whole, and slowly
+_PADDING = 1 << 20  # bytes; what writers leave behind the end mark at most
+_HEADERS = {
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,25 +42,57 @@ class File:
 def files(source: Path, advance: Callable[[float], None] = lambda amount: None) -> Iterator[File]:
     """Yield the regular files of a folder (sorted) or a tar archive (in its order).
 
-    Nothing is ever written to a place that an archive names, links are not followed and devices
-    not opened. ``advance`` is told the bytes of the archive that have been read. Raises
-    PmbenchError for an archive that breaks off or is none.
+    Links in an archive are not followed. In a folder they are, where they lead to a file; devices
+    and pipes are not opened anywhere. ``advance`` is told the bytes of the archive that have been
+    read. Raises PmbenchError for an archive that breaks off or is none, and for what cannot be
+    read.
     """
     if source.is_dir():
-        for path in sorted(p for p in source.rglob("*") if p.is_file()):
-            yield File(PurePosixPath(path.relative_to(source).as_posix()), path.read_bytes)
+        yield from _below(source)
         return
-    with (
-        _whole(source),
-        source.open("rb") as raw,
-        tarfile.open(fileobj=raw, mode="r|*", tarinfo=_Member) as archive,
-    ):
-        at = 0
-        for member in archive:
-            if member.isreg():
-                yield File(PurePosixPath(member.name), partial(_read, archive, member, source))
-            advance(raw.tell() - at)
-            at = raw.tell()
+    with _whole(source), source.open("rb") as raw:
+        unpacked = Unpacked(raw, source, advance)
+        # of a file tarfile uses read, tell and seek
+        stream = cast("tarfile._Fileobj", unpacked)
+        with tarfile.open(fileobj=stream, mode="r:", tarinfo=_Member) as archive:
+            while (member := archive.next()) is not None:
+                # tarfile keeps them all, and an archive may have millions
+                archive.members.clear()  # type: ignore[attr-defined]
+                if member.isreg():
+                    read = partial(_read, archive, member, unpacked, source)
+                    yield File(PurePosixPath(member.name), read)
+        unpacked.finish(_PADDING)
+
+
+# --- a folder -------------------------------------------------------------------------------------
+
+
+def _below(folder: Path) -> Iterator[File]:
+    """Yield the files of a folder. A subfolder that cannot be read is an error, not empty."""
+
+    def refused(error: OSError) -> None:
+        raise PmbenchError(refusal(error, error.filename or folder)) from error
+
+    walk = os.walk(folder, onerror=refused)
+    found = [Path(above, name) for above, _, names in walk for name in names]
+    for path in sorted(path for path in found if path.is_file()):
+        yield File(PurePosixPath(path.relative_to(folder).as_posix()), partial(_read_file, path))
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_MEMBER:
+            raise PmbenchError(
+                f"{path}: has {size:,} bytes; expected an image or a vote of at most "
+                f"{LARGEST_MEMBER:,}; mend or remove the item"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise PmbenchError(refusal(error, path)) from error
+
+
+# --- a tar archive --------------------------------------------------------------------------------
 
 
 class _Member(tarfile.TarInfo):
@@ -65,18 +111,34 @@ class _Member(tarfile.TarInfo):
             raise tarfile.ReadError(
                 f"no file and no end mark at byte {archive.offset:,}"
             ) from error
-        if not 0 <= member.size <= _LARGEST_SKIPPED:
-            raise tarfile.ReadError(f"{member.name} declares {member.size:,} bytes")
-        return member
+        return member._of_a_decent_size(_LARGEST_SKIPPED)
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        return member._of_a_decent_size(
+            _LARGEST_HEADER if member.type in _HEADERS else _LARGEST_SKIPPED
+        )
+
+    def _of_a_decent_size(self, most: int) -> Self:
+        if not 0 <= self.size <= most:
+            name = ascii(self.name)[1:-1]  # whatever is in it
+            raise tarfile.ReadError(f"{name} declares {self.size:,} bytes")
+        return self
 
 
-def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) -> bytes:
+def _read(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, unpacked: Unpacked, source: Path
+) -> bytes:
     if member.size > LARGEST_MEMBER:
         raise PmbenchError(
             f"{source}: {member.name} declares {member.size:,} bytes; expected an image or a vote "
             f"of at most {LARGEST_MEMBER:,}; this is not the dataset's archive"
         )
     with _whole(source):
+        if not member.issparse():
+            unpacked.seek(member.offset_data)
+            return unpacked.read(member.size)
         handle = archive.extractfile(member)
         assert handle is not None  # a regular file has content
         return handle.read()
@@ -86,9 +148,23 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) -> by
 def _whole(source: Path) -> Iterator[None]:
     try:
         yield
-    # TypeError, ValueError: tarfile's own, on damaged headers
-    except (tarfile.TarError, EOFError, zlib.error, OSError, TypeError, ValueError) as error:
+    # the last four are tarfile's own, on damaged headers and on thousands of them in a row
+    except (
+        tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, TypeError, ValueError,
+        RecursionError, OverflowError,
+    ) as error:  # fmt: skip
+        if _is_zip(source):
+            raise PmbenchError(
+                f"{source}: expected a tar archive or a folder, got a zip file; unpack it and name "
+                "its folder"
+            ) from error
         raise PmbenchError(
             f"{source}: expected a whole tar archive, got one that breaks off or is none "
             f"({error}); download it again"
         ) from error
+
+
+def _is_zip(source: Path) -> bool:
+    with suppress(OSError), source.open("rb") as file:
+        return file.read(4) == b"PK\3\4"
+    return False

@@ -7,6 +7,8 @@ one object, which ``Images.derive`` computes once however many metrics ask.
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pmbench import weights
-from pmbench.color import signed
+from pmbench.convolutions import prepared
 from pmbench.layers import layers
 
 
@@ -31,13 +33,25 @@ class Preprocessing:
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Return the network's input, of the shape of ``pixels``."""
-        value = signed(pixels) if self.from_signed else pixels
-        if self.scale == (1.0, 1.0, 1.0) and self.shift == (0.0, 0.0, 0.0):
-            return value
-        shift = torch.tensor(self.shift, dtype=value.dtype, device=value.device).view(3, 1, 1)
-        scale = torch.tensor(self.scale, dtype=value.dtype, device=value.device).view(3, 1, 1)
-        return (value - shift) / scale
+        """Return the network's input: of the shape of ``pixels``, in memory channels last."""
+        n, _, height, width = pixels.shape
+        rows = pixels.permute(0, 2, 3, 1).reshape(n, height, width * 3)
+        if (self._factor, self._term) != ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)):
+            # a row at a time: to broadcast along three channels takes fifty times as long
+            by, plus = (rows.new_tensor(v).repeat(width) for v in (self._factor, self._term))
+            rows = torch.addcmul(plus, rows, by)
+        return rows.view(n, height, width, 3).permute(0, 3, 1, 2)
+
+    @property
+    def _factor(self) -> tuple[float, ...]:
+        return tuple((2.0 if self.from_signed else 1.0) / scale for scale in self.scale)
+
+    @property
+    def _term(self) -> tuple[float, ...]:
+        start = -1.0 if self.from_signed else 0.0
+        return tuple(
+            (start - shift) / scale for shift, scale in zip(self.shift, self.scale, strict=True)
+        )
 
 
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -65,9 +79,10 @@ class Filters:
 
 TRAINED = Filters("trained")
 
-# "unit": after the ReLU, each position's channel vector of length one (as in LPIPS);
-# "relu": after the ReLU; "conv": the convolution's output, before the ReLU
-Form = Literal["unit", "relu", "conv"]
+# "relu": after the ReLU; "conv": the convolution's output, before the ReLU; "unit": after it, each
+# position's channel vector of length one (as in LPIPS), which other people's networks give
+Raw = Literal["relu", "conv"]
+Form = Raw | Literal["unit"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,7 @@ class Trunk(nn.Module):
         features: nn.Sequential,
         taps: tuple[int, ...],
         preprocessing: Preprocessing,
-        form: Form,
+        form: Raw,
         pixels_per_pass: int,
     ) -> None:
         super().__init__()
@@ -128,21 +143,50 @@ class Trunk(nn.Module):
                     layer.inplace = False  # it would overwrite the tap
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Return the features at each tap."""
+        """Return the features at each tap, float32 also where the network computes in less."""
         # a GPU has no such cache to stay in, and wants more to do at a time
         at_once = self.pixels_per_pass * (1 if pixels.device.type == "cpu" else 64)
         size = max(1, at_once // (pixels.shape[2] * pixels.shape[3]))
-        passes = [self._one_pass(part) for part in torch.split(pixels, size)]
-        return tuple(torch.cat(tap) for tap in zip(*passes, strict=True))
+        return in_passes(self._one_pass, pixels, size)
 
     def _one_pass(self, pixels: Tensor) -> list[Tensor]:
-        x = self.preprocessing(pixels).contiguous(memory_format=torch.channels_last)
+        x = self.preprocessing(pixels)
         found = []
         for index, layer in enumerate(self.features):
             x = layer(x)
             if index in self.taps:
-                found.append(unit(x) if self.form == "unit" else x)
+                found.append(x.to(pixels.dtype))
         return found
+
+
+def in_passes(
+    network: Callable[[Tensor], list[Tensor]], pixels: Tensor, size: int
+) -> tuple[Tensor, ...]:
+    """Return a network's taps, (N, C, h, w) each, computed at most ``size`` images at a time."""
+    n = len(pixels)
+    # as many in each: a last pass of a few would cost as much as one of many
+    passes = map(network, torch.tensor_split(pixels, max(1, -(-n // size))))
+    first = next(passes)
+    if len(first[0]) == n:
+        return tuple(first)
+    if any(tap.requires_grad for tap in first):
+        return tuple(torch.cat(tap) for tap in zip(first, *passes, strict=True))
+    # each pass goes to its place while it is in the cache, and nothing is there twice
+    whole = [
+        torch.empty(
+            (n, *tap.shape[1:]),
+            dtype=tap.dtype,
+            device=tap.device,
+            memory_format=torch.channels_last,
+        )
+        for tap in first
+    ]
+    start = 0
+    for taps in itertools.chain([first], passes):
+        for to, tap in zip(whole, taps, strict=True):
+            to[start : start + len(tap)] = tap
+        start += len(taps[0])
+    return tuple(whole)
 
 
 def unit(features: Tensor) -> Tensor:
@@ -152,6 +196,13 @@ def unit(features: Tensor) -> Tensor:
     """
     length: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
     return features / (length + 1e-10)
+
+
+def as_unit(tap: Tensor, form: Form) -> Tensor:
+    """Return what a tap of any form is after the ReLU, each position's vector of length one."""
+    if form == "unit":
+        return tap
+    return unit(tap if form == "relu" else tap.relu())
 
 
 def blur_pool(features: Tensor, padding: int) -> Tensor:
@@ -167,7 +218,7 @@ def blur_pool(features: Tensor, padding: int) -> Tensor:
 
 @functools.cache
 def trunk(
-    name: str, preprocessing: Preprocessing, filters: Filters, form: Form, device: torch.device
+    name: str, preprocessing: Preprocessing, filters: Filters, form: Raw, device: torch.device
 ) -> Trunk:
     """Return the frozen network, in eval mode on ``device``; the same object for the same choice.
 
@@ -186,7 +237,9 @@ def trunk(
 
 def frozen(net: Trunk, device: torch.device) -> Trunk:
     """Return the network on ``device``, in eval mode, without gradients of its own."""
-    return net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    prepared(net.features, seen=tuple(net.features[tap] for tap in net.taps))
+    return net
 
 
 def features_of(name: str, filters: Filters) -> nn.Sequential:

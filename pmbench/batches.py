@@ -57,6 +57,12 @@ def plan(pack: Pack, chosen: Index, bounds: Bounds) -> list[Batch]:
     return batches
 
 
+def halves(pack: Pack, batch: Batch) -> list[Batch]:
+    """Return two batches of the items of one, each with the images that it needs."""
+    middle = len(batch.items) // 2
+    return [_batch(pack, part, batch.size) for part in (batch.items[:middle], batch.items[middle:])]
+
+
 def _batch(pack: Pack, items: Index, size: int) -> Batch:
     # role by role, so that without shared images each role is one slice of the batch
     by_role = pack.rows[items].T.ravel()

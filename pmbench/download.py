@@ -6,37 +6,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from pmbench import home
-from pmbench.archive import files
+from pmbench.decoding import spooled
 from pmbench.errors import PmbenchError
-from pmbench.fetch import Wanted, fetch
-from pmbench.files import sha256_of, write_text
+from pmbench.locks import alone
 from pmbench.manifest import Manifest
-from pmbench.pack import Origin, Pack, Spool, write_pack
+from pmbench.pack import Origin, Pack, write_pack
 from pmbench.protocols import PROTOCOLS
-from pmbench.readers import Layout, Row, layout_for
+from pmbench.readers import Row, layout_for
 from pmbench.reporting import Reporter
-from pmbench.resize import Pixels, Resize, decode
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the user decided about a download."""
-
-    source: str | None = None  # an archive, a folder or a URL instead of the manifest's
-    sha256: str | None = None  # the checksum that the user knows
-    accept_checksum: bool = False
-    partial: bool = False  # fewer items than the manifest says, and any checksum
+from pmbench.resize import Resize
+from pmbench.sources import Choices as Choices  # which ``download`` is given
+from pmbench.sources import files_of, known_checksum, must_exist
+from pmbench.spool import Spool
 
 
 def pack_path(manifest: Manifest, resize: Resize) -> Path:
@@ -74,29 +62,53 @@ def download(manifest: Manifest, resize: Resize, choices: Choices, reporter: Rep
     """
     if manifest.built_in is not None:
         return Pack.open(pack_path(manifest, resize))
+    if manifest.local_source is not None and choices == Choices():
+        return _local_pack(manifest, manifest.local_source, resize, reporter)
     path = pack_path(manifest, resize)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if path.exists() and choices == Choices(partial=choices.partial):
-            pack = Pack.open(path)
-            same = pack.attributes["fingerprint"] == _meaning(manifest)
-            if same and (choices.partial or not pack.partial):
-                return pack
-        source, digest = _files_of(manifest, choices, reporter)
+    if (pack := _complete(path, manifest, choices)) is not None:  # in a cache that is read-only too
+        return pack
+    with _packing(path, reporter):
+        if (pack := _complete(path, manifest, choices)) is not None:
+            return pack
+        source, digest = files_of(manifest, choices, reporter)
         return _pack(manifest, resize, source, digest, choices, reporter)
+
+
+def _complete(path: Path, manifest: Manifest, choices: Choices) -> Pack | None:
+    """Return the pack at ``path`` where it is what a download would give, else None."""
+    if not path.exists() or choices != Choices(partial=choices.partial):
+        return None
+    pack = Pack.open(path)
+    same = pack.attributes["fingerprint"] == _meaning(manifest)
+    return pack if same and (choices.partial or not pack.partial) else None
+
+
+@contextmanager
+def _packing(path: Path, reporter: Reporter) -> Iterator[None]:
+    """Keep a second process from making the same pack at the same time; it waits."""
+    what = f"{path.name}: waiting, since it is made by"
+    with alone(lock_of(path), -1, lambda holder: reporter.note(f"{what} {holder}")):
+        yield
+
+
+def lock_of(pack: Path) -> Path:
+    """Return the lock that whoever makes a pack holds."""
+    return pack.with_suffix(".lock")
 
 
 def _local_pack(manifest: Manifest, source: Path, resize: Resize, reporter: Reporter) -> Pack:
     path = pack_path(manifest, resize)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _must_exist(source, f"{manifest.file}: key 'source.path'")
-    with FileLock(path.with_suffix(".lock")):
+    must_exist(source, f"{manifest.file}: key 'source.path'")
+    fingerprint = _fingerprint(manifest, source)
+    if path.exists() and (pack := Pack.open(path)).attributes["fingerprint"] == fingerprint:
+        return pack  # in a cache that is read-only too
+    with _packing(path, reporter):
         if path.exists():
             pack = Pack.open(path)
-            if pack.attributes["fingerprint"] == _fingerprint(manifest, source):
+            if pack.attributes["fingerprint"] == fingerprint:
                 return pack
             reporter.note(f"{manifest.name}: its files or its manifest changed; packing them anew")
-        _, digest = _files_of(manifest, Choices(), reporter)
+        _, digest = files_of(manifest, Choices(), reporter)
         return _pack(manifest, resize, source, digest, Choices(), reporter)
 
 
@@ -119,89 +131,6 @@ def _fingerprint(manifest: Manifest, source: Path) -> str:
     return digest.hexdigest()
 
 
-def _must_exist(source: Path, who: str) -> None:
-    if not source.exists():
-        raise PmbenchError(f"{who}: {source} does not exist; expected an archive or a folder")
-
-
-# --- where the files come from --------------------------------------------------------------------
-
-
-def _files_of(manifest: Manifest, choices: Choices, reporter: Reporter) -> tuple[Path, str]:
-    """Return the archive or folder to read, checked, and its SHA-256 ("" for a folder)."""
-    assert manifest.source is not None  # built-in datasets have none, and never come here
-    named = choices.source
-    if named is None and manifest.source.path is not None:
-        named = str(manifest.local_source)
-    if named is not None and "://" not in named:
-        path = Path(named).expanduser()
-        _must_exist(path, "--from" if choices.source else f"{manifest.file}: key 'source.path'")
-        return path, "" if path.is_dir() else _checked(manifest, path, choices, reporter)
-    wanted = Wanted(
-        url=named or manifest.source.url or "",
-        sha256=choices.sha256 or manifest.source.sha256,
-        origin="" if choices.sha256 else manifest.source.sha256_origin,
-        accept=choices.accept_checksum or choices.partial,
-    )
-    unpinned = wanted.sha256 is None
-    if unpinned:
-        pin = _pins().get(wanted.url)
-        wanted = replace(wanted, sha256=pin, origin="the first download on this machine")
-    # a folder for each dataset and URL: archives from different places may have the same name
-    place = hashlib.sha256(wanted.url.encode()).hexdigest()[:8]
-    path = fetch(wanted, home.downloads() / manifest.name / place, reporter)
-    digest = sha256_of(path)
-    if not (wanted.accept or wanted.matches(digest)):
-        # an earlier run accepted the file, or somebody put it there
-        raise PmbenchError(
-            f"{path}: the checksum differs: expected sha256 {wanted.sha256}, got {digest}; "
-            "delete the file to fetch it anew, or give --accept-checksum to use it"
-        )
-    if unpinned and wanted.sha256 is None:
-        _pin(wanted.url, digest)
-        reporter.note(
-            f"{manifest.name}: nobody publishes a checksum of {wanted.name}; this download's, "
-            f"{digest}, is kept, and later downloads must have it"
-        )
-    return path, digest
-
-
-def _checked(manifest: Manifest, path: Path, choices: Choices, reporter: Reporter) -> str:
-    """Return the SHA-256 of an archive that the user already has."""
-    assert manifest.source is not None
-    digest = sha256_of(path)
-    expected = choices.sha256 or manifest.source.sha256
-    if expected is None or digest == expected:
-        return digest
-    told = f"{path}: the checksum differs: expected sha256 {expected}, got {digest}"
-    if not (choices.accept_checksum or choices.partial):
-        origin = manifest.source.sha256_origin
-        doubt = f" The expected one comes from {origin}." if origin and not choices.sha256 else ""
-        raise PmbenchError(
-            f"{told}.{doubt} If you know this file to be right, give --sha256 {digest}; "
-            "--accept-checksum goes on whatever it is, --partial also with a part of the items"
-        )
-    reporter.note(f"{told}; going on, as asked")
-    return digest
-
-
-def _pins() -> dict[str, str]:
-    path = home.home() / "pins.json"
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise PmbenchError(
-            f"{path}: expected the checksums of earlier downloads as JSON ({error}); delete it"
-        ) from error
-    return {str(url): str(digest) for url, digest in dict(content).items()}
-
-
-def _pin(url: str, digest: str) -> None:
-    write_text(home.home() / "pins.json", json.dumps(_pins() | {url: digest}, indent=1))
-
-
 # --- from files to the pack -----------------------------------------------------------------------
 
 
@@ -215,14 +144,15 @@ def _pack(
 ) -> Pack:
     path = pack_path(manifest, resize)
     roles = PROTOCOLS[manifest.protocol].roles
+    # first, so that files which change while they are read are noticed the next time
+    local = manifest.local_source == source
+    fingerprint = _fingerprint(manifest, source) if local else _meaning(manifest)
     layout = layout_for(manifest, source, roles)
     with Spool(path.with_suffix(".spool")) as spool:
-        numbers: dict[str, int] = {}
-        for name, pixels in _decoded(layout, source, resize, reporter):
-            numbers[name] = spool.add(pixels)
+        numbers = spooled(layout, source, resize, spool, reporter)
         rows = layout.rows()
         whole = _whole(manifest, rows, source, choices)
-        official = not digest or digest == (choices.sha256 or _known_checksum(manifest) or digest)
+        official = not digest or digest == (choices.sha256 or known_checksum(manifest) or digest)
         origin = Origin(
             dataset=manifest.name,
             protocol=manifest.protocol,
@@ -231,45 +161,13 @@ def _pack(
             human_votes=manifest.human_votes,
             expected=manifest.expected,
             partial=choices.partial and not (whole and official),
-            source=str(source),
+            # names of files may be bytes that are no text
+            source=os.fsencode(source).decode("utf-8", "backslashreplace"),
             sha256=digest,
-            fingerprint=_fingerprint(manifest, source)
-            if manifest.local_source == source
-            else _meaning(manifest),
+            fingerprint=fingerprint,
         )
         write_pack(path, origin, rows, numbers, spool)
     return Pack.open(path)
-
-
-def _known_checksum(manifest: Manifest) -> str | None:
-    """Return the checksum that a dataset's archive must have, published or pinned."""
-    assert manifest.source is not None
-    return manifest.source.sha256 or _pins().get(manifest.source.url or "")
-
-
-def _decoded(
-    layout: Layout, source: Path, resize: Resize, reporter: Reporter
-) -> Iterator[tuple[str, Pixels]]:
-    """Yield the images that the layout wants, decoded on all cores, in the order of the files."""
-    workers = os.cpu_count() or 1
-    total = None if source.is_dir() else float(source.stat().st_size)
-    waiting: deque[tuple[str, Future[Pixels]]] = deque()
-    with (
-        reporter.task(f"packing {source.name}", total, "B" if total else "files") as task,
-        ThreadPoolExecutor(workers) as pool,
-    ):
-        for file in files(source, task.advance):
-            name = layout.take(file.path, file.read)
-            if name is None:
-                continue
-            waiting.append((name, pool.submit(decode, file.read(), resize, str(file.path))))
-            if total is None:
-                task.advance(1)
-            if len(waiting) > 16 * workers:
-                first, done = waiting.popleft()
-                yield first, done.result()
-        for rest, done in waiting:
-            yield rest, done.result()
 
 
 def _whole(manifest: Manifest, rows: list[Row], source: Path, choices: Choices) -> bool:

@@ -1,29 +1,32 @@
 """Metrics × pack -> distances: the only loop over data.
 
-``measure`` is the loop. Around it: moving batches to the device, letting go of features that no
-metric will ask for any more, and checking what comes back.
+``measure`` is the loop. Around it: letting go of features that no metric will ask for any more,
+halving what does not fit into memory, and checking what comes back.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol as Interface
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pmbench.batches import Batch
+from pmbench.batches import Batch, halves
 from pmbench.errors import PmbenchError, told
+from pmbench.feeding import Feed
 from pmbench.images import Images
-from pmbench.loading import Loaded, by_trunk, wrong_output
+from pmbench.loading import Loaded, by_trunk, numbers_of
+from pmbench.memory import keep_freed, make_room, ran_out
 from pmbench.metrics import Metric
 from pmbench.pack import Pack
 from pmbench.protocols import Protocol
+from pmbench.settings import put_back
 
 
 class Sink(Interface):
@@ -32,37 +35,121 @@ class Sink(Interface):
     def waiting(self, number: int) -> list[Loaded]:
         """Return the metrics that batch ``number`` has still to be measured with."""
 
-    def put(self, number: int, results: dict[str, Result | PmbenchError]) -> None:
+    def put(self, number: int, results: Results) -> None:
         """Take the results of one batch, by metric name."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One metric on one batch: distances (items, pairs), and the seconds it would take alone."""
+    """One metric on one batch: distances (items, pairs), and the seconds it would take alone.
+
+    ``fitting`` is how many items at a time fit into memory, where it was too small for a batch.
+    """
 
     distances: NDArray[np.float64]
     seconds: float
+    fitting: int | None = None
+
+
+Results = dict[str, Result | PmbenchError]
 
 
 def measure(
     pack: Pack, protocol: Protocol, batches: Iterable[Batch], device: torch.device, sink: Sink
 ) -> None:
-    """Measure every batch with every metric that waits for it, and hand the results on."""
+    """Measure every batch with every metric that waits for it, and hand the results on.
+
+    Where the batches are a list, the next one is read meanwhile.
+    """
+    keep_freed()
+    following = iter(batches[1:]) if isinstance(batches, Sequence) else iter(())
     # foreign code may print, and stdout is for results
-    with torch.inference_mode(), redirect_stdout(sys.stderr):
+    with torch.inference_mode(), redirect_stdout(sys.stderr), Feed(pack, device) as feed:
+        loop = _Loop(pack, protocol, device, feed)
         for number, batch in enumerate(batches):
-            metrics = by_trunk(sink.waiting(number))
-            if metrics:
-                images = on_device(pack, protocol, batch, device)
-                anyone = images[protocol.roles[0]]
-                anyone.mended()
-                results = {}
-                for i, metric in enumerate(metrics):
-                    result = _attempt(metric, images, protocol, pack, batch)
-                    results[metric.metric.name] = _harmful(metric) if anyone.mended() else result
-                    still_asked = {module for later in metrics[i + 1 :] for module in later.modules}
-                    anyone.let_go(set(metric.modules) - still_asked)
-                sink.put(number, results)
+            then = next(following, None)
+            if metrics := by_trunk(sink.waiting(number)):
+                sink.put(number, loop.results(metrics, batch, then))
+
+
+class _Loop:
+    """Metrics on one batch after another, and what is known of how much fits into memory."""
+
+    def __init__(self, pack: Pack, protocol: Protocol, device: torch.device, feed: Feed) -> None:
+        self._pack, self._protocol, self._device, self._feed = pack, protocol, device, feed
+        self._fitting: dict[str, int] = {}  # items, by the names of metrics whose batch did not fit
+
+    def results(self, metrics: list[Loaded], batch: Batch, following: Batch | None) -> Results:
+        """Return what the metrics give on a batch; where it does not fit, on its halves.
+
+        Those that need halves go through them together, so that they share what is derived.
+        """
+        n = len(batch.items)
+        trying = [m for m in metrics if self._fitting.get(m.metric.name, n) >= n]
+        results = self._at_once(trying, batch, following) if trying else {}
+        left = [m for m in metrics if m.metric.name not in results]
+        if not left:
+            return results
+        make_room(self._device)
+        if n == 1:
+            return results | {m.metric.name: self._too_large(m, batch) for m in left}
+        for metric in trying:
+            if metric.metric.name not in results:
+                self._fitting[metric.metric.name] = (n + 1) // 2
+        for name, result in self._in_halves(left, batch).items():
+            if isinstance(result, Result):
+                result = replace(result, fitting=self._fitting[name])
+            results[name] = result
+        return results
+
+    def _in_halves(self, metrics: list[Loaded], batch: Batch) -> Results:
+        first, second = halves(self._pack, batch)
+        one = self.results(metrics, first, None)
+        sound = [m for m in metrics if isinstance(one[m.metric.name], Result)]
+        other = self.results(sound, second, None) if sound else {}
+        return one | {name: _joined(one[name], result) for name, result in other.items()}
+
+    def _at_once(self, metrics: list[Loaded], batch: Batch, following: Batch | None) -> Results:
+        """Return what the metrics give on a whole batch; those for which it is too large lack."""
+        results: Results = {}
+        try:
+            everything = Images.of_bytes(self._feed.images(batch, following))
+            places = torch.from_numpy(batch.place)
+            images = {r: everything.pick(places[:, i]) for i, r in enumerate(self._protocol.roles)}
+        except Exception as error:
+            if ran_out(error):
+                return results
+            raise
+        for i, metric in enumerate(metrics):
+            result = _attempt(metric, images, self._protocol, self._pack, batch)
+            if everything.mended(closely=metric.metric.foreign):
+                result = _harmful(metric)
+            if result is None:
+                everything.forget()
+            else:
+                results[metric.metric.name] = result
+            still_asked = {module for later in metrics[i + 1 :] for module in later.modules}
+            everything.let_go(set(metric.modules) - still_asked)
+        return results
+
+    def _too_large(self, loaded: Loaded, batch: Batch) -> PmbenchError:
+        height, width = self._pack.sizes[batch.size]
+        return PmbenchError(
+            f"{loaded.metric.name}: the {len(batch.images)} images of {width}×{height} of item "
+            f"{self._pack.items.id[batch.items[0]]} alone do not fit into the memory of the "
+            f"{self._device.type}; measure it where there is more, or smaller images (`size` in "
+            "the dataset's manifest)"
+        )
+
+
+def _joined(one: Result | PmbenchError, other: Result | PmbenchError) -> Result | PmbenchError:
+    """Return the results on two parts as one."""
+    if not isinstance(one, Result):
+        return one
+    if not isinstance(other, Result):
+        return other
+    distances = np.concatenate([one.distances, other.distances])
+    return Result(distances, one.seconds + other.seconds)
 
 
 def _harmful(loaded: Loaded) -> PmbenchError:
@@ -72,20 +159,13 @@ def _harmful(loaded: Loaded) -> PmbenchError:
     )
 
 
-def on_device(
-    pack: Pack, protocol: Protocol, batch: Batch, device: torch.device
-) -> dict[str, Images]:
-    """Return the images of a batch by role; they share one ``Images``, each image once."""
-    stored = torch.from_numpy(pack.images(batch.size, batch.images)).to(device)
-    everything = Images(stored.permute(0, 3, 1, 2).to(torch.float32) / 255)
-    places = torch.from_numpy(batch.place).to(device)
-    return {role: everything.pick(places[:, i]) for i, role in enumerate(protocol.roles)}
-
-
 def _attempt(
     loaded: Loaded, images: dict[str, Images], protocol: Protocol, pack: Pack, batch: Batch
-) -> Result | PmbenchError:
-    """Return one metric's distances, or what is wrong with them: it must not stop the others."""
+) -> Result | PmbenchError | None:
+    """Return one metric's distances, or what is wrong with them: it must not stop the others.
+
+    None where memory is not enough.
+    """
     metric = loaded.metric
     if metric.undefined_on(*pack.sizes[batch.size]):
         return Result(np.full((len(batch.items), len(protocol.pairs)), np.nan), 0.0)
@@ -102,8 +182,14 @@ def _attempt(
             )
     except PmbenchError as error:
         return error
+    except _RanOutError:
+        return None
     alone = time.perf_counter() - start + anyone.seconds_saved
     return Result(np.concatenate(rows), alone)
+
+
+class _RanOutError(Exception):
+    """Memory was not enough for a metric."""
 
 
 def _portions(metric: Metric, images: dict[str, Images]) -> Iterator[dict[str, Images]]:
@@ -124,14 +210,16 @@ def _column(
     """Return the distances (n,) of one pair of roles. Raises PmbenchError where they are none."""
     name = loaded.metric.name
     try:
-        value = loaded.distance(images[pair[0]], images[pair[1]])
+        with put_back():
+            column = numbers_of(loaded.distance(images[pair[0]], images[pair[1]]), len(ids))
     except PmbenchError as error:
         raise PmbenchError(f"{name}: {error}") from error
-    except (Exception, SystemExit) as error:  # a metric is foreign code and fails alone
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a metric is foreign code and fails alone
+        if ran_out(error):
+            raise _RanOutError from error
         raise PmbenchError(f"{name} failed on the batch of item {ids[0]}: {told(error)}") from error
-    if (wrong := wrong_output(value, len(ids))) is not None:
-        raise PmbenchError(f"{name}: {wrong}")
-    column: NDArray[np.float64] = value.detach().cpu().double().numpy()
     if len(bad := np.flatnonzero(~np.isfinite(column))):
         raise PmbenchError(
             f"{name}: the distance of {pair[0]} and {pair[1]} of item {ids[bad[0]]} is "

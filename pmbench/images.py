@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 T = TypeVar("T", Tensor, tuple[Tensor, ...])
+_COMPARED = 64  # images at a time
 
 
 class Images:
@@ -24,15 +25,31 @@ class Images:
         self._batch = _Batch(pixels)
         self._place: slice | Tensor = slice(None)
 
+    @classmethod
+    def of_bytes(cls, stored: Tensor) -> Images:
+        """Return images as a pack has them: uint8 sRGB (N, H, W, 3).
+
+        They can be ``mended``.
+        """
+        # a tensor made in inference mode would not count who writes into it
+        with torch.inference_mode(False):
+            images = cls(_floats(stored))
+        images._batch.came_as(stored)
+        return images
+
     def pick(self, place: Tensor) -> Images:
-        """Return the images at ``place`` (a 1-d integer tensor) as a view of this batch."""
+        """Return the images at ``place`` (a 1-d integer tensor) as a view of this batch.
+
+        A ``place`` on the CPU spares a GPU from being asked what stands in it.
+        """
         picked = object.__new__(Images)
         picked._batch = self._batch
         start, count = (int(place[0]), len(place)) if len(place) else (0, 0)
         neighbours = torch.equal(place, torch.arange(start, start + count, device=place.device))
-        picked._place = (
-            slice(start, start + count) if neighbours else place
-        )  # a slice copies nothing
+        if neighbours:
+            picked._place = slice(start, start + count)  # which copies nothing
+        else:
+            picked._place = place.to(self._batch.pixels.device)
         return picked
 
     def __len__(self) -> int:
@@ -62,22 +79,27 @@ class Images:
         """
         self._batch.let_go(done)
 
-    def mended(self) -> bool:
-        """Return whether somebody changed the batch's pixels since they came, and change them back.
+    def forget(self) -> None:
+        """Forget everything that was derived for the whole batch."""
+        self._batch.derived.clear()
 
-        The first call keeps a copy to compare with.
+    def mended(self, closely: bool) -> bool:
+        """Return whether somebody wrote into the batch's pixels since it was asked, and mend them.
+
+        Torch counts what it writes itself, which costs nothing to know. What is written past it,
+        through ``.numpy()`` or a pointer, only a comparison finds: ``closely``.
         """
-        return self._batch.mended()
+        return self._batch.mended(closely)
 
     def open_account(self) -> None:
         """Begin to count what another metric's derivations spare the one that is asked next."""
         self._batch.paid.clear()
-        self._batch.seconds_saved = 0.0
+        self._batch.spared.clear()
 
     @property
     def seconds_saved(self) -> float:
         """Seconds that were not spent since ``open_account``: to report a metric's own speed."""
-        return self._batch.seconds_saved
+        return sum(took.seconds for took in self._batch.spared)
 
 
 class _Batch:
@@ -85,42 +107,79 @@ class _Batch:
 
     def __init__(self, pixels: Tensor) -> None:
         self.pixels = pixels
-        self.seconds_saved = 0.0
-        self._as_they_came: Tensor | None = None
+        self.stored: Tensor | None = None
+        self._writes = 0
+        self.derived: dict[Callable[[Tensor], Any], tuple[Any, _Took]] = {}
         self.paid: set[Callable[[Tensor], Any]] = set()
-        self._derived: dict[Callable[[Tensor], Any], tuple[Any, float]] = {}
+        self.spared: list[_Took] = []
+
+    def came_as(self, stored: Tensor) -> None:
+        self.stored, self._writes = stored, self.pixels._version
 
     def derive(self, fn: Callable[[Tensor], T]) -> T:
-        if fn not in self._derived:
-            start = _now(self.pixels.device)
+        if fn not in self.derived:
+            took = _Took(self.pixels.device)
             value = fn(self.pixels)
-            self._derived[fn] = (value, _now(self.pixels.device) - start)
+            took.ends()
+            self.derived[fn] = (value, took)
             self.paid.add(fn)
             return value
         known: T
-        known, seconds = self._derived[fn]
+        known, took = self.derived[fn]
         if fn not in self.paid:
-            self.seconds_saved += seconds
+            self.spared.append(took)
             self.paid.add(fn)
         return known
 
     def let_go(self, done: Collection[nn.Module]) -> None:
-        for fn in list(self._derived):
+        for fn in list(self.derived):
             if fn in done:
-                del self._derived[fn]
+                del self.derived[fn]
 
-    def mended(self) -> bool:
-        if self._as_they_came is None:
-            self._as_they_came = self.pixels.clone()
-        if torch.equal(self.pixels, self._as_they_came):
+    def mended(self, closely: bool) -> bool:
+        assert self.stored is not None
+        if self.pixels._version == self._writes and (not closely or self._is_as_stored()):
             return False
-        self.pixels.copy_(self._as_they_came)
-        self._derived.clear()  # perhaps of changed pixels
+        self.pixels.copy_(self.stored.permute(0, 3, 1, 2)).div_(255)
+        self._writes = self.pixels._version
+        self.derived.clear()  # perhaps of changed pixels
         return True
 
+    def _is_as_stored(self) -> bool:
+        assert self.stored is not None
+        some = (torch.split(tensor, _COMPARED) for tensor in (self.pixels, self.stored))
+        return all(torch.equal(a, _floats(b)) for a, b in zip(*some, strict=True))
 
-def _now(device: torch.device) -> float:
-    """Return the time in seconds, once the device has done what it was asked for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+
+def _floats(stored: Tensor) -> Tensor:
+    """Return uint8 (N, H, W, 3) as pixels (N, 3, H, W), float32 in [0, 1]."""
+    return stored.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+
+
+class _Took:
+    """How long something takes from now on; on a GPU only who asks waits for it.
+
+    A GPU does later what it is told, so it notes both times itself: to wait for it here would leave
+    it idle.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._events: tuple[torch.Event, torch.Event] | None = None
+        self._seconds = -time.perf_counter()
+        if device.type == "cuda":
+            self._stream = torch.cuda.current_stream(device)
+            begin, end = (torch.Event(device, enable_timing=True) for _ in range(2))
+            self._events = begin, end
+            begin.record(self._stream)
+
+    def ends(self) -> None:
+        self._seconds += time.perf_counter()
+        if self._events is not None:
+            self._events[1].record(self._stream)
+
+    @property
+    def seconds(self) -> float:
+        if self._events is None:
+            return self._seconds
+        self._events[1].synchronize()
+        return float(self._events[0].elapsed_time(self._events[1])) / 1000

@@ -10,7 +10,7 @@ from pmbench import manifest
 from pmbench.download import pack_path
 from pmbench.pack import Pack
 from pmbench.resize import resize_for
-from pmbench.runs import find
+from pmbench.results import find
 
 
 def datasets() -> pd.DataFrame:

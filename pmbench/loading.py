@@ -14,15 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pmbench import weights
 from pmbench.backbones import Trunk
-from pmbench.errors import PmbenchError, told
+from pmbench.errors import PmbenchError, told, words_of
 from pmbench.files import sha256_of
 from pmbench.metrics import EXTRAS, Distance, Metric, OnPixels
 from pmbench.networks.hooked import Hooked
 from pmbench.reporting import Reporter
+from pmbench.settings import put_back
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
     weights.ensure(metric.weights, reporter)
     try:
         # foreign code may greet on stdout, where results go
-        with redirect_stdout(sys.stderr), torch.inference_mode(False):
+        with redirect_stdout(sys.stderr), torch.inference_mode(False), put_back() as changed:
             distance = metric.load(device)
             digest = digest_of(metric, distance)
     except PmbenchError:
@@ -75,8 +77,12 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
             f"needs the module {error.name or error}, which is not installed; "
             "install it beside pmbench"
         ) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise PmbenchError(f"cannot be loaded: {told(error)}") from error
+    if changed:
+        reporter.note(f"{metric.name} changed what is not its own: {', '.join(changed)}; put back")
     return Loaded(metric, distance, digest, source_of(metric, distance))
 
 
@@ -90,6 +96,23 @@ def wrong_output(value: object, n: int) -> str | None:
             f"got {value.dtype} of shape {tuple(value.shape)}"
         )
     return None
+
+
+def numbers_of(value: object, n: int) -> NDArray[np.float64]:
+    """Return a metric's output as an array of its own, (n,). Raises PmbenchError where it is none.
+
+    A metric may write its next output into the same memory.
+    """
+    if (wrong := wrong_output(value, n)) is not None:
+        raise PmbenchError(wrong)
+    assert isinstance(value, Tensor)
+    try:
+        return np.array(value.detach().cpu().double().resolve_neg().numpy())
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse, or without content
+        raise PmbenchError(
+            f"expected a tensor with a number for each of {n} pairs, got one of layout "
+            f"{value.layout} on {value.device} that cannot be read ({words_of(error)})"
+        ) from error
 
 
 def by_trunk(metrics: list[Loaded]) -> list[Loaded]:
@@ -202,7 +225,9 @@ def source_of(metric: Metric, distance: Distance) -> str:
 
 _HOUSE = Path(__file__).resolve().parent
 # what a number depends on
-_FORMULAS = ("metrics", "networks", "backbones", "layers", "color", "images")
+_FORMULAS = (
+    "metrics", "networks", "backbones", "layers", "convolutions", "blocking", "color", "images",
+)  # fmt: skip
 
 
 def _collect(file: Path, found: set[Path]) -> None:

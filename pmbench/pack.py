@@ -9,6 +9,7 @@ Layout of the file (format 1)::
     items/sub       index into sub_names     items/votes     how many people, int32
     items/cluster   clusters, int64          items/size      index into sizes
     items/rows      (items, roles): where each role's image stands in its size's images
+    items/cluster_name  what the clusters are called, "" for none; only where there are some
     images/HxW      (images, H, W, 3) uint8, every different image once, in the order of use
 
 Roles share images, so a reference that ten items use is stored once. Reading needs no torch.
@@ -28,60 +29,19 @@ from numpy.typing import NDArray
 
 from pmbench import __version__
 from pmbench.errors import PmbenchError
-from pmbench.files import replacing
+from pmbench.hdf5 import column, dataset, reading_hdf5, writing_hdf5
+from pmbench.items import Items as Items  # which a pack is asked for
+from pmbench.items import read_items, within
+from pmbench.protocols import PROTOCOLS
 from pmbench.readers import Row
 from pmbench.resize import Pixels
+from pmbench.spool import Spool as Spool  # from which a pack is written
 
 FORMAT = 1
-
-
-class Spool:
-    """Images on their way into a pack: each different one is kept once, in one file on disk.
-
-    A file that a killed run left at ``path`` is overwritten.
-    """
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._file = path.open("w+b")
-        self._numbers: dict[bytes, int] = {}
-        self._places: list[tuple[tuple[int, int], int]] = []  # (height, width), byte offset
-        self._end = 0
-        self.digests: list[bytes] = []
-
-    def add(self, pixels: Pixels) -> int:
-        """Store uint8 RGB pixels (H, W, 3); return the image's number."""
-        height, width = pixels.shape[:2]
-        data = pixels.tobytes()
-        digest = hashlib.blake2b(data, digest_size=16, person=f"{height}x{width}".encode()).digest()
-        if (number := self._numbers.get(digest)) is not None:
-            return number
-        self._file.write(data)
-        self._places.append(((height, width), self._end))
-        self._end += len(data)
-        self._numbers[digest] = len(self._places) - 1
-        self.digests.append(digest)
-        return self._numbers[digest]
-
-    def size(self, number: int) -> tuple[int, int]:
-        """Return (height, width) of an image."""
-        return self._places[number][0]
-
-    def read(self, number: int) -> Pixels:
-        """Return an image's pixels."""
-        (height, width), offset = self._places[number]
-        self._file.seek(offset)
-        data = self._file.read(height * width * 3)
-        self._file.seek(self._end)
-        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
-
-    def __enter__(self) -> Spool:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+_ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
+    "dataset": str, "protocol": str, "resize": str, "digest": str, "source": str, "sha256": str,
+    "fingerprint": str, "expected": np.integer, "partial": np.bool_, "human_votes": np.bool_,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,7 +101,7 @@ def write_pack(
 
     subs = list(dict.fromkeys(row.sub_dataset for row in rows))
     clusters = {name: k for k, name in enumerate(dict.fromkeys(r.cluster or r.item for r in rows))}
-    with replacing(path) as draft, h5py.File(draft, "w") as file:
+    with writing_hdf5(path) as file:
         file.attrs.update(
             {
                 "format": FORMAT,
@@ -166,6 +126,8 @@ def write_pack(
         file["items/p"] = np.array([row.p for row in rows], np.float64)
         file["items/votes"] = np.array([row.votes for row in rows], np.int32)
         file["items/cluster"] = np.array([clusters[r.cluster or r.item] for r in rows], np.int64)
+        if any(row.cluster is not None for row in rows):
+            file["items/cluster_name"] = [row.cluster or "" for row in rows]
         file["items/size"] = size_of
         file["items/rows"] = table
         for height, width in sizes:
@@ -194,28 +156,6 @@ def _digest(rows: list[Row], numbers: dict[str, int], spool: Spool) -> str:
 
 
 @dataclass(frozen=True)
-class Items:
-    """The items of a pack or a run, as columns of length n."""
-
-    id: NDArray[np.object_]  # str
-    sub: NDArray[np.int64]  # index into sub_names
-    sub_names: tuple[str, ...]
-    p: NDArray[np.float64]
-    votes: NDArray[np.int32]
-    cluster: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def take(self, index: NDArray[np.int64]) -> Items:
-        """Return the items at ``index``."""
-        return Items(
-            self.id[index], self.sub[index], self.sub_names, self.p[index], self.votes[index],
-            self.cluster[index],
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
 class Pack:
     """An open pack. ``items`` and ``rows`` are in memory, images are read on demand."""
 
@@ -229,32 +169,29 @@ class Pack:
     @classmethod
     def open(cls, path: Path) -> Pack:
         """Open a pack. Raises PmbenchError where the file is none, or of another format."""
-        try:
-            with h5py.File(path, "r") as file:
-                attributes = dict(file.attrs)
-                if attributes.get("format") != FORMAT:
-                    raise PmbenchError(
-                        f"{path}: a pack of format {attributes.get('format', 'unknown')}; this "
-                        f"pmbench reads format {FORMAT}; delete the file and pack again with "
-                        "`pmbench download`"
-                    )
-                items = Items(
-                    id=file["items/id"].asstr()[:],
-                    sub=file["items/sub"][:],
-                    sub_names=tuple(str(name) for name in file["sub_names"].asstr()[:]),
-                    p=file["items/p"][:],
-                    votes=file["items/votes"][:],
-                    cluster=file["items/cluster"][:],
+        then = "delete it and pack again with `pmbench download`"
+        with reading_hdf5(path, "a pack", then) as file:
+            attributes = dict(file.attrs)
+            if attributes.get("format") != FORMAT:
+                raise PmbenchError(
+                    f"{path}: a pack of format {attributes.get('format', 'unknown')}; this "
+                    f"pmbench reads format {FORMAT}; delete the file and pack again with "
+                    "`pmbench download`"
                 )
-                sizes = tuple((int(h), int(w)) for h, w in file["sizes"][:])
-                return cls(
-                    path, items, file["items/rows"][:], file["items/size"][:], sizes, attributes
-                )
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise PmbenchError(
-                f"{path}: expected a pack, got a file that is none or is damaged ({error}); "
-                "delete it and pack again with `pmbench download`"
-            ) from error
+            _check_attributes(attributes)
+            names = column(file, "sub_names", "text", (None,))
+            items = read_items(file["items"], tuple(names))
+            roles = len(PROTOCOLS[attributes["protocol"]].roles)
+            rows = column(file, "items/rows", "iu", (len(items), roles))
+            size = column(file, "items/size", "iu", (len(items),))
+            sizes = tuple((int(h), int(w)) for h, w in column(file, "sizes", "iu", (None, 2)))
+            within("items/size", size, len(sizes))
+            for k, (height, width) in enumerate(sizes):
+                images = dataset(file, f"images/{height}x{width}", "u", (None, height, width, 3))
+                if images.dtype != np.uint8:
+                    raise ValueError(f"images of type {images.dtype}")
+                within("items/rows", rows[size == k].ravel(), len(images))
+            return cls(path, items, rows, size, sizes, attributes)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -278,10 +215,25 @@ class Pack:
 
     @cached_property
     def _file(self) -> h5py.File:
-        return h5py.File(self.path, "r")
+        file = h5py.File(self.path, "r")
+        if file.attrs["digest"] != self.digest:
+            file.close()
+            raise PmbenchError(
+                f"{self.path}: packed anew by another pmbench meanwhile; run the same command again"
+            )
+        return file
 
     def images(self, size: int, rows: NDArray[np.int64]) -> Pixels:
         """Return the images at ``rows`` of one size: (len(rows), H, W, 3) uint8."""
+        try:
+            return self._read(size, rows)
+        except (OSError, KeyError) as error:
+            raise PmbenchError(
+                f"{self.path}: its images cannot be read ({error}); delete it and pack again with "
+                "`pmbench download`"
+            ) from error
+
+    def _read(self, size: int, rows: NDArray[np.int64]) -> Pixels:
         height, width = self.sizes[size]
         stored = self._file[f"images/{height}x{width}"]
         first, last = int(rows.min()), int(rows.max())
@@ -291,3 +243,15 @@ class Pack:
         wanted, back = np.unique(rows, return_inverse=True)
         scattered: Pixels = stored[wanted][back]
         return scattered
+
+
+def _check_attributes(attributes: dict[str, Any]) -> None:
+    """Raise KeyError or ValueError where a pack does not say what every pack says."""
+    for name, kind in _ATTRIBUTES.items():
+        if not isinstance(attributes[name], kind):
+            raise ValueError(f"its {name} is {attributes[name]!r}")  # noqa: TRY004  of the file
+    if attributes["protocol"] not in PROTOCOLS:
+        raise ValueError(f"unknown protocol '{attributes['protocol']}'")
+    roles = tuple(map(str, np.atleast_1d(attributes["roles"])))
+    if roles != PROTOCOLS[attributes["protocol"]].roles:
+        raise ValueError(f"its roles are {', '.join(roles)}")

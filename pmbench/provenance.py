@@ -103,10 +103,18 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def peak_memory_mb(device: torch.device) -> float | None:
-    """Return the largest memory of this process so far, in MB (10⁶ bytes); the GPU's on a GPU.
+def forget_peak(device: torch.device) -> None:
+    """Let a GPU's peak of memory begin anew; that of a process cannot."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
-    None where the system does not tell (Windows).
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """Return the largest memory so far, in MB (10⁶ bytes).
+
+    On a GPU it is what torch has allocated there since ``forget_peak``; else the whole process's,
+    with torch itself, all metrics and what was done before. None where the system does not tell
+    (Windows).
     """
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)

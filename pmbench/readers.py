@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tokenize import TokenError
 from typing import Protocol
+from unicodedata import category
 
 import numpy as np
 
@@ -54,6 +55,22 @@ def layout_for(manifest: Manifest, source: Path, roles: tuple[str, ...]) -> Layo
     return _FoldersLayout(manifest, manifest.folders, roles)
 
 
+def plain(name: str, where: str) -> str:
+    """Return a name that can be stored, shown and typed.
+
+    Raises PmbenchError for one with control characters, with marks that turn the direction of
+    writing (so that it reads as another), or that is no Unicode.
+    """
+    if not name.isprintable() and any(
+        category(sign) in ("Cc", "Cs", "Zl", "Zp") or sign in _TURNING for sign in name
+    ):
+        raise PmbenchError(
+            f"{where}: the name {name!a} has characters that cannot be shown as they are; rename it"
+        )
+    return name
+
+
+_TURNING = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 WHOLE = "whole"  # the sub-dataset of items that are in none
 RESERVED = {"macro", "pooled"}  # rows of every table of scores
 
@@ -67,6 +84,9 @@ def check_sub_dataset(name: str, where: str) -> str:
     return name
 
 
+_MOST_VOTES = 2**31 - 1  # a pack has 32 bits for them
+
+
 def share(p: float, votes: int | None, where: str) -> tuple[float, int]:
     """Return p rounded to k/votes, and votes; ``votes`` None: p as it is, of one vote.
 
@@ -76,9 +96,11 @@ def share(p: float, votes: int | None, where: str) -> tuple[float, int]:
     if not 0 <= p <= 1:  # also false for NaN
         raise PmbenchError(f"{where}: the vote is {p}; expected a share of people, in [0, 1]")
     if votes is None:
-        return p, 1
-    if votes < 1:
-        raise PmbenchError(f"{where}: {votes} votes; expected at least one")
+        return p + 0.0, 1  # -0.0 is 0.0
+    if not 1 <= votes <= _MOST_VOTES:
+        raise PmbenchError(
+            f"{where}: {votes} votes; expected at least one and at most {_MOST_VOTES:,}"
+        )
     k = round(p * votes)
     if abs(p * votes - k) > min(0.01 * votes, 0.25):  # two decimals, but always a clear k
         raise PmbenchError(
@@ -106,6 +128,7 @@ class _FoldersLayout:
         # a user may point at the root's own folder, or at any folder above it
         if above and tuple(above[-len(self._root) :] if self._root else ()) != self._root:
             return None
+        plain(str(path), self._manifest.name)
         key = (sub_dataset, path.stem)
         if is_vote:
             if key in self._votes:
@@ -128,6 +151,8 @@ class _FoldersLayout:
     def _vote(self, path: PurePosixPath, data: bytes) -> tuple[float, int]:
         try:
             vote = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+            if vote.dtype.kind not in "fiub":  # texts too become numbers where they look like one
+                raise ValueError(f"it is of type {vote.dtype}")
             value = float(vote.reshape(()) if vote.size == 1 else vote)
         # the list is what NumPy raises on damaged files
         except (ValueError, TypeError, SyntaxError, MemoryError, TokenError) as error:
@@ -251,10 +276,10 @@ class _TableLayout:
             against, for_ = (number_in(name) for name in table.vote_counts)
             asked = against + for_
             whole = against.is_integer() and for_.is_integer()  # no for NaN and infinity
-            if not whole or min(against, for_) < 0 or asked < 1:
+            if not whole or min(against, for_) < 0 or not 1 <= asked <= _MOST_VOTES:
                 raise PmbenchError(
                     f"{where}: vote counts {against:g} and {for_:g}; expected whole numbers of "
-                    "people, at least one in all"
+                    f"people, at least one in all and at most {_MOST_VOTES:,}"
                 )
             p, votes = share(for_ / asked, int(asked), where)
         else:
@@ -266,25 +291,31 @@ class _TableLayout:
                     raise PmbenchError(f"{where}: {asked:g} votes; expected a whole number")
                 people = int(asked)
             p, votes = share(number_in(table.vote), people, where)
+        sub_dataset = column(table.sub_dataset) if table.sub_dataset else WHOLE
         return Row(
-            item=fill(table.item),
-            sub_dataset=check_sub_dataset(column(table.sub_dataset), where)
-            if table.sub_dataset
-            else WHOLE,
-            images=tuple(str(PurePosixPath(fill(table.roles[role]))) for role in roles),
+            item=plain(fill(table.item), where),
+            sub_dataset=check_sub_dataset(plain(sub_dataset, where), where),
+            images=tuple(
+                str(PurePosixPath(plain(fill(table.roles[role]), where))) for role in roles
+            ),
             p=p,
             votes=votes,
-            cluster=column(table.cluster) if table.cluster else None,
+            cluster=plain(column(table.cluster), where) if table.cluster else None,
         )
 
     def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
         if not path.is_relative_to(self._above):
             return None
         name = str(path.relative_to(self._above))
-        if name not in self._wanted or name in self._seen:
+        if name not in self._wanted and name != str(PurePosixPath(self._table.file)):
             return None
+        if name in self._seen:
+            raise PmbenchError(
+                f"{self._where}: the archive has {name} twice; expected every file once; "
+                "make the archive anew"
+            )
         self._seen.add(name)
-        return name
+        return name if name in self._wanted else None
 
     def rows(self) -> list[Row]:
         for number, row in enumerate(self._rows, start=1):

@@ -10,16 +10,26 @@ datasets whose manifest names a size.
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from pmbench.errors import PmbenchError
+from pmbench.errors import PmbenchError, words_of
 from pmbench.manifest import Manifest
 
 Pixels = NDArray[np.uint8]
+LARGEST = 1 << 26  # pixels of a picture, 8192×8192; a small file may declare billions
+# Pillow reads more, and some of that by running other programs (PostScript)
+FORMATS = (
+    "PNG", "JPEG", "MPO", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA",
+    "QOI", "SGI", "PCX", "DDS", "ICO",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,21 +71,98 @@ def resize_for(manifest: Manifest, mode: str | None) -> Resize:
 
 
 def decode(data: bytes, resize: Resize, name: str) -> Pixels:
-    """Return a picture file as uint8 RGB (height, width, 3), resized.
+    """Return a picture file as uint8 RGB (height, width, 3), resized; see ``Picture``."""
+    with unwarned():
+        return Picture.open(data, name).pixels(resize)
 
-    Alpha is dropped; grey is repeated; 16-bit grey keeps its upper 8 bits. ``name`` stands in the
-    PmbenchError that follows where the bytes are no readable picture.
-    """
-    try:
-        picture = Image.open(io.BytesIO(data))
-        picture.load()
-    # the list is what PIL's readers raise on damaged files
-    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
-        raise PmbenchError(
-            f"{name}: expected a picture file, got {len(data):,} bytes that PIL cannot read "
-            f"({error}); mend or remove the item"
-        ) from error
-    return _resized(_rgb(picture), resize, name)
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Keep PIL from warning of pictures beyond a limit of its own, which is larger than LARGEST."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file whose header has been read, and nothing more. Nobody vouches for it."""
+
+    image: Image.Image
+    length: int  # of the file, in bytes
+    name: str  # stands in every PmbenchError
+
+    @classmethod
+    def open(cls, data: bytes, name: str) -> Picture:
+        """Read a header. Raises PmbenchError for no picture, or more than LARGEST pixels."""
+        try:
+            image = Image.open(io.BytesIO(data), formats=_formats())
+        except Image.DecompressionBombError as error:
+            raise _too_large(name, "many more") from error
+        except Exception as error:  # PIL's readers may raise anything
+            raise _unreadable(name, len(data), error) from error
+        if image.width * image.height > LARGEST:
+            raise _too_large(name, f"{image.width:,}×{image.height:,}")
+        return cls(image, len(data), name)
+
+    @property
+    def weight(self) -> int:
+        """How many bytes it takes while it is decoded."""
+        return self.length + 4 * self.image.width * self.image.height
+
+    def pixels(self, resize: Resize) -> Pixels:
+        """Return the picture as uint8 RGB (height, width, 3), resized.
+
+        The pixels are as they are stored, as in the papers' programs: alpha is dropped, grey
+        repeated, 16 bits keep their upper 8, CMYK is converted without a profile; colour profiles,
+        gamma and the orientation in EXIF are not applied; of an animation it is the first picture.
+        Raises PmbenchError where it is damaged, or cannot be shown or resized so.
+        """
+        try:
+            self.image.load()
+            self._refuse_other_numbers()
+            rgb = _rgb(self.image)
+        except PmbenchError:
+            raise
+        except Exception as error:  # PIL's readers may raise anything
+            raise _unreadable(self.name, self.length, error) from error
+        return _resized(rgb, resize, self.name)
+
+    def _refuse_other_numbers(self) -> None:
+        """Raise PmbenchError for numbers of which nobody says where white is."""
+        if self.image.mode.startswith("I"):
+            numbers = np.asarray(self.image)
+            low, high = numbers.min(), numbers.max()
+            told = f"numbers from {low} to {high}" if low < 0 or high > 0xFFFF else ""
+        else:
+            told = "floating-point numbers" if self.image.mode.startswith("F") else ""
+        if told:
+            raise PmbenchError(
+                f"{self.name}: expected a picture of 8 or 16 bits, got {told}; "
+                "convert or remove the item"
+            )
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _unreadable(name: str, length: int, error: Exception) -> PmbenchError:
+    # PIL's message for what is no picture at all names an address in memory
+    why = "none that it knows" if isinstance(error, UnidentifiedImageError) else words_of(error)
+    return PmbenchError(
+        f"{name}: expected a picture file, got {length:,} bytes that PIL cannot read "
+        f"({why}); mend or remove the item"
+    )
+
+
+def _too_large(name: str, told: str) -> PmbenchError:
+    return PmbenchError(
+        f"{name}: expected a picture of at most {LARGEST:,} pixels, got one of {told}; "
+        "reduce or remove the item"
+    )
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
@@ -94,6 +181,8 @@ def _resized(picture: Image.Image, resize: Resize, name: str) -> Pixels:
         width, height = picture.size
         side, short = resize.number, min(picture.size)
         target = (int(side * width / short), int(side * height / short))
+        if target[0] * target[1] > LARGEST:
+            raise _too_large(name, f"{target[0]:,}×{target[1]:,} after --resize {resize.label}")
         if target != picture.size:
             picture = picture.resize(target, Image.Resampling.BILINEAR)
     return np.array(picture)

@@ -18,9 +18,10 @@ from pmbench.backbones import (
     SIGNED,
     TRAINED,
     Filters,
-    Form,
     Preprocessing,
+    Raw,
     Trunk,
+    as_unit,
     features_of,
     trunk,
     unit,
@@ -29,7 +30,6 @@ from pmbench.errors import PmbenchError
 from pmbench.images import Images
 from pmbench.layers import layers
 from pmbench.metrics import registered
-from pmbench.metrics.lpips import unit_features
 
 CPU = torch.device("cpu")
 # Two orders of summing the same products in float32 differ by about 1e-6 of a map's size for each
@@ -92,10 +92,10 @@ def by_layers(name: str, preprocessing: Preprocessing, pixels: Tensor) -> dict[i
 @pytest.mark.usefixtures("reference_weights")
 @pytest.mark.parametrize(
     ("name", "form"),  # but for SqueezeNet before the ReLU: a Fire module ends in two convolutions
-    [(name, form) for name in ("alexnet", "vgg16") for form in ("unit", "relu", "conv")]
-    + [("squeezenet1_1", "unit"), ("squeezenet1_1", "relu")],
+    [(name, form) for name in ("alexnet", "vgg16") for form in ("relu", "conv")]
+    + [("squeezenet1_1", "relu")],
 )
-def test_taps_are_the_layers_they_are_named_after(name: str, form: Form) -> None:
+def test_taps_are_the_layers_they_are_named_after(name: str, form: Raw) -> None:
     pixels, architecture = pictures(2, 48), ARCHITECTURES[name]
     with torch.inference_mode():
         taps = trunk(name, LPIPS, TRAINED, form, CPU)(pixels)
@@ -104,7 +104,7 @@ def test_taps_are_the_layers_they_are_named_after(name: str, form: Form) -> None
     for tap, index in zip(taps, architecture.taps, strict=True):
         wanted = expected[index - 1] if form == "conv" else expected[index]
         assert (wanted < 0).any() == (form == "conv")  # every tap has some that the ReLU cuts
-        assert_same(tap, unit(wanted) if form == "unit" else wanted)
+        assert_same(tap, wanted)
 
 
 @pytest.mark.usefixtures("reference_weights")
@@ -112,16 +112,19 @@ def test_taps_are_the_layers_they_are_named_after(name: str, form: Form) -> None
 def test_taps_before_the_relu_serve_who_wants_unit_features(name: str) -> None:
     images = Images(pictures(2, 48))
     with torch.inference_mode():
-        raw, ready = (trunk(name, SIGNED, TRAINED, form, CPU) for form in ("conv", "unit"))  # type: ignore[arg-type]
+        raw, cut = (trunk(name, SIGNED, TRAINED, form, CPU) for form in ("conv", "relu"))  # type: ignore[arg-type]
         before = [tap.clone() for tap in images.derive(raw)]
-        for a, b in zip(unit_features(raw, images), unit_features(ready, images), strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-6)  # the same layers, lengths of one
+        for a, b in zip(images.derive(raw), images.derive(cut), strict=True):
+            ready = unit(b)
+            assert torch.equal(as_unit(ready, "unit"), ready)
+            for tap, form in ((a, "conv"), (b, "relu")):
+                torch.testing.assert_close(as_unit(tap, form), ready, rtol=0, atol=1e-6)  # type: ignore[arg-type]
         for tap, kept in zip(images.derive(raw), before, strict=True):
             assert torch.equal(tap, kept)  # what other metrics will ask for is left as it was
 
 
-@pytest.mark.parametrize("form", ["unit", "relu", "conv"])
-def test_images_in_several_passes_are_those_of_one(form: Form) -> None:
+@pytest.mark.parametrize("form", ["relu", "conv"])
+def test_images_in_several_passes_are_those_of_one(form: Raw) -> None:
     net = trunk("vgg16", SIGNED, Filters("kaiming"), form, CPU)
     pixels, features = pictures(5, 24), features_of("vgg16", Filters("kaiming"))
     sizes: list[int] = []

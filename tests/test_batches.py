@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmbench.batches import Batch, Bounds, plan
+from pmbench.batches import Batch, Bounds, halves, plan
 from pmbench.pack import Items, Pack
 
 SIZES = ((2, 2), (3, 5))
@@ -146,6 +146,18 @@ def test_a_component_somewhat_too_large_stays_together() -> None:
     rows = [(0, [0, 2 * i + 1, 2 * i + 2]) for i in range(5)]
     batches = plan(pack_with(rows), np.arange(5), Bounds(pixels=3 * 4))
     assert items_of(batches) == [[0, 1, 2, 3, 4]]
+
+
+def test_halves_have_the_items_in_order_and_only_the_images_that_these_use() -> None:
+    pack = pack_with([(0, [0, 1, 2]), (0, [0, 3, 4]), (0, [5, 2, 6])])
+    (batch,) = plan(pack, np.arange(3), Bounds())
+    one, other = halves(pack, batch)
+    assert items_of([one, other]) == [[0], [1, 2]]
+    assert one.images.tolist() == [0, 1, 2]
+    assert other.images.tolist() == [0, 5, 3, 2, 4, 6]
+    for half in (one, other):
+        np.testing.assert_array_equal(half.images[half.place], pack.rows[half.items])
+    assert items_of(halves(pack, other)) == [[1], [2]]
 
 
 def test_the_same_plan_comes_out_every_time() -> None:

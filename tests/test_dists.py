@@ -136,7 +136,7 @@ def test_means_and_structures_are_compared_as_by_hand() -> None:
     # channel 0: the same shape on another level; channel 1: the opposite; channel 2: both flat
     x = torch.tensor([[0.0, 2.0], [0.0, 2.0], [3.0, 3.0]]).view(1, 3, 1, 2)
     y = torch.tensor([[1.0, 3.0], [2.0, 0.0], [3.0, 3.0]]).view(1, 3, 1, 2)
-    texture, structure = dissimilarities(x, y)
+    texture, structure = dissimilarities(x, y).unbind(dim=1)
     # (1 - 2)² / (1² + 2²), and 1 - 2·(-1) / (1 + 1); 1e-6 in the denominators moves them by 1e-6
     torch.testing.assert_close(texture, torch.tensor([[0.2, 0.0, 0.0]]), rtol=2e-6, atol=0)
     torch.testing.assert_close(structure, torch.tensor([[0.0, 2.0, 0.0]]), rtol=2e-6, atol=0)

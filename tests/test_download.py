@@ -63,7 +63,7 @@ def refused(entry: Manifest, **choices: Any) -> str:
     with pytest.raises(PmbenchError) as caught:
         get(entry, **choices)
     folder = pack_path(entry, resize_for(entry, None)).parent
-    assert {path.suffix for path in folder.iterdir()} <= {".lock"}
+    assert {path.suffix for path in folder.glob("*")} <= {".lock"}
     return str(caught.value)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 from test_laws import NOT_AT_HAND
+from test_laws import loaded as distance_of
 from torch import Tensor, nn
 
 from pmbench import weights
@@ -33,6 +36,7 @@ from pmbench.loading import Loaded, by_trunk, digest_of, load_metric, load_metri
 from pmbench.manifest import datasets, load
 from pmbench.metrics import EXTRAS, Distance, Metric, registered
 from pmbench.metrics.mmd import RandomFeatures
+from pmbench.pack import Pack
 from pmbench.reporting import Silent
 from pmbench.resize import resize_for
 from pmbench.runs import JOURNAL, Selection
@@ -128,7 +132,7 @@ def images_of(a_job: Job) -> int:
 def test_a_trunk_sees_each_image_once_however_many_metrics_use_it(
     dataset: str, tmp_path: Path
 ) -> None:
-    a_job = job(dataset, tmp_path)
+    a_job = job(dataset, tmp_path, limit=9)
     metrics = ready("lpips-alex", "net-alex", "lpips-squeeze", "net-squeeze", "l2", "mmdpp")
     with counted(metrics) as seen:
         run(a_job, metrics)
@@ -140,13 +144,13 @@ def test_a_trunk_sees_each_image_once_however_many_metrics_use_it(
 
 @pytest.mark.usefixtures("reference_weights")
 def test_also_where_metrics_want_other_forms_or_preprocessings_of_it(tmp_path: Path) -> None:
-    a_job = job("ladder-2afc", tmp_path, limit=3)
+    a_job = job("ladder-2afc", tmp_path, limit=2)
     metrics = ready(
         "lpips-vgg", "net-alex", "vgg-loss", "lpips-vgg-v0.0", "alex-loss-4", "net-vgg",
         "lpips-vgg-watson", "lpips-alex-v0.0", "vgg-loss-gram", "watson-vgg-initial",
     )  # fmt: skip
     with counted(metrics) as seen:
-        outcome = run(a_job, metrics, Bounds(pixels=22 * 64 * 64))
+        outcome = run(a_job, metrics, Bounds(pixels=16 * 64 * 64))
     assert [r.info["batches"]["count"] for r in outcome.runs] == [2] * 10
     assert len(seen) == 5  # VGG on three inputs, AlexNet on two
     of_each = [set(counts.values()) for counts in seen.values()]
@@ -182,15 +186,16 @@ def test_also_with_two_image_sizes(shared: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("reference_weights")
 def test_also_when_interrupted_and_resumed_with_bit_identical_distances(tmp_path: Path) -> None:
+    bounds = Bounds(pixels=20 * 64 * 64)  # four batches
     metrics = ready("lpips-alex", "net-alex", "mmdpp", "ssim")
-    undisturbed = distances(run(job("ladder-2afc", tmp_path / "a"), metrics))
-    a_job = job("ladder-2afc", tmp_path / "b")
+    undisturbed = distances(run(job("ladder-2afc", tmp_path / "a", limit=9), metrics, bounds))
+    a_job = job("ladder-2afc", tmp_path / "b", limit=9)
     with counted(metrics) as seen:
         (counts,) = seen.values()
         with pytest.raises(KeyboardInterrupt):
-            run(a_job, metrics, reporter=Interrupting(after=2))
+            run(a_job, metrics, bounds, reporter=Interrupting(after=2))
         assert 0 < len(counts) < images_of(a_job)
-        outcome = run(a_job, metrics)
+        outcome = run(a_job, metrics, bounds)
     assert set(counts.values()) == {1}
     assert len(counts) == images_of(a_job)
     assert outcome.resumed == dict.fromkeys(undisturbed, 2)
@@ -356,20 +361,43 @@ def test_another_number_of_resamples_or_seed_scores_anew_without_measuring(tmp_p
     assert not lows[1].equals(lows[2])
 
 
-def test_a_run_without_its_draws_gets_them_and_one_with_damaged_ones_says_so(
-    tmp_path: Path,
+@pytest.mark.parametrize("name", ["draws.npz", "scores.csv"])
+@pytest.mark.parametrize("damage", ["edited", "gone"])
+def test_a_run_whose_scores_are_damaged_is_scored_anew(
+    tmp_path: Path, name: str, damage: str
 ) -> None:
     a_job, metrics = job("ladder-2afc", tmp_path, limit=3), ready("l2")
     before = run(a_job, metrics).runs[0]
-    path = before.folder / "draws.npz"
-    path.write_bytes(b"damaged")
-    failures = run(a_job, metrics).failures
-    assert failures["l2"].startswith(f"{path}: expected the resampled scores of a run, got a file")
-    path.unlink()
-    outcome = run(a_job, metrics)
+    path = before.folder / name
+    whole = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(whole.replace(b"0.5", b"0.6") + b"\n")
+    reporter = Silent()
+    outcome = run(a_job, metrics, reporter=reporter)
+    (note,) = reporter.notes
+    assert note.startswith(f"ladder-2afc: scoring l2 anew, since its scores are damaged ({path}: ")
     assert outcome.reused == ["l2"]
-    assert outcome.runs[0].draws() is not None
     assert outcome.runs[0].info == before.info
+    assert path.read_bytes() == whole
+
+
+def test_a_run_whose_distances_are_damaged_is_measured_anew(tmp_path: Path) -> None:
+    a_job, metrics = job("ladder-2afc", tmp_path, limit=3), ready("l2")
+    before = run(a_job, metrics).runs[0]
+    path = before.folder / "distances.h5"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1000])
+    reporter = Silent()
+    outcome = run(a_job, metrics, reporter=reporter)
+    (note,) = reporter.notes
+    assert note.startswith(
+        "ladder-2afc: measuring l2 anew, since its distances are damaged "
+        f"({path}: not what pmbench wrote (expected sha256 "
+    )
+    assert (outcome.reused, outcome.failures) == ([], {})
+    assert path.read_bytes() == whole
 
 
 def test_an_interrupted_run_of_another_kind_is_told_before_it_is_lost(tmp_path: Path) -> None:
@@ -413,29 +441,50 @@ def test_a_limit_is_marked_partial_and_has_a_folder_of_its_own(tmp_path: Path) -
     assert "|ladder-2afc:first3:18of216#" in run_.signature
 
 
-@pytest.mark.parametrize(
-    ("limit", "items", "sizes"),
-    [(1, 6, (4,)), pytest.param(5, 30, (1, 7), marks=pytest.mark.slow)],
-)
-def test_every_metric_gives_the_same_at_any_batch_size(
-    limit: int, items: int, sizes: tuple[int, ...], tmp_path: Path, reference_weights: Path
-) -> None:
+def all_at_hand() -> list[Metric]:
+    at_hand = [m for m in registered().values() if m.name not in NOT_AT_HAND]
+    return [m for m in at_hand if m.not_installed() is None]
+
+
+def check_same(values: np.ndarray, other: np.ndarray, name: str) -> None:
+    # another memory order adds in another order; the least distances are those of GMSD, a
+    # deviation of numbers near 1, which float32 knows to 6e-8
+    np.testing.assert_allclose(values, other, rtol=1e-5, atol=1e-8, err_msg=name)
+
+
+@pytest.mark.usefixtures("reference_weights")
+def test_every_metric_gives_the_same_at_any_batch_size(tmp_path: Path) -> None:
     be_exact()
     # the contextual loss alone takes as long as a third of the others
-    left_out = NOT_AT_HAND | ({"vgg-loss-cx"} if limit == 1 else set())
-    at_hand = [m for m in registered().values() if m.name not in left_out]
-    metrics = ready(*[m.name for m in at_hand if m.not_installed() is None])
-    auto = distances(run(job("ladder-2afc", tmp_path / "auto", limit), metrics, Bounds()))
+    at_hand = [m for m in all_at_hand() if m.name != "vgg-loss-cx"]
+    metrics = [Loaded(m, distance_of(m.name), "") for m in at_hand]
+    a_job, found = job("ladder-2afc", tmp_path), []
+    for bounds in (Bounds(), Bounds(items=2)):
+        sink = Kept(metrics)
+        measure(a_job.pack, a_job.protocol, plan(a_job.pack, np.arange(3), bounds), CPU, sink)
+        found.append(sink.results)
+    (auto,), (two, one) = found
     assert len(auto) == len(metrics) > 50
-    assert {len(values) for values in auto.values()} == {items}
-    for size in sizes:
-        other = distances(
-            run(job("ladder-2afc", tmp_path / str(size), limit), metrics, Bounds(items=size))
-        )
+    for name, whole in auto.items():
+        parts = [two[name], one[name]]
+        assert isinstance(whole, Result)
+        assert all(isinstance(part, Result) for part in parts)
+        check_same(np.concatenate([p.distances for p in parts]), whole.distances, name)  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("reference_weights")
+def test_every_run_gives_the_same_at_any_batch_size(tmp_path: Path) -> None:
+    be_exact()
+    metrics = ready(*[m.name for m in all_at_hand()])
+    auto = distances(run(job("ladder-2afc", tmp_path / "auto", limit=5), metrics, Bounds()))
+    assert len(auto) == len(metrics) > 50
+    assert {len(values) for values in auto.values()} == {30}
+    for size in (1, 7):
+        a_job = job("ladder-2afc", tmp_path / str(size), limit=5)
+        other = distances(run(a_job, metrics, Bounds(items=size)))
         for name, values in other.items():
-            # another memory order adds in another order; the least distances are those of GMSD, a
-            # deviation of numbers near 1, which float32 knows to 6e-8
-            np.testing.assert_allclose(values, auto[name], rtol=1e-5, atol=1e-8, err_msg=name)
+            check_same(values, auto[name], name)
 
 
 # --- what is kept while measuring -----------------------------------------------------------------
@@ -835,6 +884,281 @@ def test_a_run_says_where_it_comes_from(tmp_path: Path) -> None:
     assert info["seconds"] > 0
     assert info["items_per_second"] == pytest.approx(12 / info["seconds"], rel=0.01)
     assert info["peak_memory_mb"] > 50
+
+
+# --- how fast -------------------------------------------------------------------------------------
+
+
+class Slow:
+    """A metric whose first call in a process takes longer: it warms up."""
+
+    def __init__(self) -> None:
+        self.warm = False
+
+    def __call__(self, x: Images, y: Images) -> Tensor:
+        time.sleep(0.001 if self.warm else 0.3)
+        self.warm = True
+        return _difference(x, y)
+
+
+def test_the_rate_does_not_count_what_warms_up(tmp_path: Path) -> None:
+    a_job, bounds = job("ladder-2afc", tmp_path, limit=2), Bounds(items=3)
+    (warm,) = run(a_job, [made("warm", Slow())], bounds).runs
+    info = warm.info
+    assert info["batches"]["count"] == 4
+    assert info["seconds"] > 0.3
+    assert (info["rate"]["items"], info["rate"]["batches"], info["rate"]["warm"]) == (9, 3, True)
+    assert info["rate"]["seconds"] < 0.3
+    assert info["items_per_second"] == pytest.approx(9 / info["rate"]["seconds"], rel=0.01)
+
+
+def test_nor_what_warms_up_when_a_run_goes_on(tmp_path: Path) -> None:
+    a_job, bounds = job("ladder-2afc", tmp_path, limit=2), Bounds(items=3)
+    with pytest.raises(KeyboardInterrupt):
+        run(a_job, [made("warm", Slow())], bounds, reporter=Interrupting(after=2))
+    (resumed,) = run(a_job, [made("warm", Slow())], bounds).runs
+    assert resumed.info["seconds"] > 0.6  # it warmed up twice
+    rate = resumed.info["rate"]
+    assert (rate["items"], rate["batches"], rate["warm"]) == (6, 2, True)  # the second and last
+    assert rate["seconds"] < 0.3
+
+
+def test_a_rate_that_rests_on_the_first_call_alone_says_so(tmp_path: Path) -> None:
+    (cold,) = run(job("ladder-2afc", tmp_path, limit=2), [made("warm", Slow())], Bounds()).runs
+    rate = cold.info["rate"]
+    assert (rate["items"], rate["batches"], rate["warm"]) == (12, 1, False)
+    assert cold.info["items_per_second"] == pytest.approx(12 / cold.info["seconds"], rel=0.01)
+
+
+def test_a_metric_that_is_nowhere_defined_has_no_rate(tmp_path: Path) -> None:
+    never = made("never", _difference, min_size=65)
+    (run_,) = run(job("ladder-2afc", tmp_path, limit=2), [never], Bounds(items=3)).runs
+    assert run_.info["items_per_second"] is None
+    assert run_.info["rate"] == {"items": 0, "batches": 0, "seconds": 0, "warm": True}
+
+
+# --- the next batch is read ahead -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Watched(Pack):
+    """A pack that notes which thread reads, and when; a batch with image ``broken`` cannot be."""
+
+    noted: list[str] = field(default_factory=list)
+    threads: set[int] = field(default_factory=set)
+    broken: int = -1
+
+    def images(self, size: int, rows: np.ndarray) -> np.ndarray:
+        self.threads.add(threading.get_ident())
+        if self.broken in rows:
+            raise OSError("the disk is gone")
+        self.noted.append("read")
+        return super().images(size, rows)
+
+
+def watched(pack: Pack, **more: int) -> Watched:
+    return Watched(**{f.name: getattr(pack, f.name) for f in fields(Pack)}, **more)  # type: ignore[arg-type]
+
+
+class Noting(Kept):
+    """A sink that notes, too, when a batch is done."""
+
+    def __init__(self, metrics: list[Loaded], noted: list[str], interrupt: int = -1) -> None:
+        super().__init__(metrics)
+        self.noted, self.interrupt = noted, interrupt
+
+    def put(self, number: int, results: dict[str, Result | PmbenchError]) -> None:
+        super().put(number, results)
+        self.noted.append("done")
+        if number == self.interrupt:
+            raise KeyboardInterrupt
+
+
+def readers() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("images")]
+
+
+def patient(noted: list[str]) -> Loaded:
+    """Return a metric that computes until the next batch has been read, where there is one."""
+
+    def distance(x: Images, y: Images) -> Tensor:
+        done = noted.count("done")
+        limit = time.monotonic() + 10
+        while noted.count("read") < min(done + 2, 4) and time.monotonic() < limit:
+            time.sleep(0.001)
+        time.sleep(0.02)  # time enough to read one too many
+        return _difference(x, y)
+
+    return made("patient", distance)
+
+
+def test_the_next_batch_and_no_other_is_read_while_one_is_computed(tmp_path: Path) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=2)
+    batches = plan(a_job.pack, a_job.chosen, Bounds(items=3))
+    pack = watched(a_job.pack)
+    measure(pack, a_job.protocol, batches, CPU, Noting([patient(pack.noted)], pack.noted))
+    assert pack.noted == ["read", "read", "done", "read", "done", "read", "done", "done"]
+    assert len(pack.threads) == 1
+    assert pack.threads != {threading.get_ident()}
+    assert readers() == []
+
+
+def test_batches_that_are_made_on_the_way_are_not_read_ahead(tmp_path: Path) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=2)
+    batches = plan(a_job.pack, a_job.chosen, Bounds(items=3))
+    pack = watched(a_job.pack)
+    sink = Noting([made("difference", _difference)], pack.noted)
+    measure(pack, a_job.protocol, iter(batches), CPU, sink)
+    assert pack.noted == ["read", "done"] * 4
+
+
+def test_a_batch_that_cannot_be_read_is_told_when_its_turn_comes(tmp_path: Path) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=2)
+    batches = plan(a_job.pack, a_job.chosen, Bounds(items=3))
+    pack = watched(a_job.pack, broken=int(batches[2].images[-1]))
+    sink = Noting([made("difference", _difference)], pack.noted)
+    with pytest.raises(OSError, match="the disk is gone"):
+        measure(pack, a_job.protocol, batches, CPU, sink)
+    assert len(sink.results) == 2  # those before it are there
+    assert readers() == []
+
+
+def test_ctrl_c_does_not_wait_for_what_is_read_ahead_and_leaves_no_thread(tmp_path: Path) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=2)
+    batches = plan(a_job.pack, a_job.chosen, Bounds(items=3))
+    pack = watched(a_job.pack)
+    sink = Noting([made("difference", _difference)], pack.noted, interrupt=1)
+    with pytest.raises(KeyboardInterrupt):
+        measure(pack, a_job.protocol, batches, CPU, sink)
+    assert pack.noted.count("read") <= 3
+    assert readers() == []
+
+
+# --- memory that is not enough --------------------------------------------------------------------
+
+
+class Large(nn.Module):
+    """Something derived that takes no more images at a time than ``most``."""
+
+    def __init__(self, most: int, error: BaseException) -> None:
+        super().__init__()
+        self.most, self.error = most, error
+        self.refused: list[int] = []
+        self.seen: Counter[bytes] = Counter()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if len(pixels) > self.most:
+            self.refused.append(len(pixels))
+            raise self.error
+        self.seen.update(image.numpy().tobytes() for image in pixels.contiguous())
+        return pixels * 2
+
+
+class OnLarge(nn.Module):
+    """A distance on what ``Large`` derives."""
+
+    def __init__(self, large: Large) -> None:
+        super().__init__()
+        self.large = large
+
+    def forward(self, x: Images, y: Images) -> Tensor:
+        return (x.derive(self.large) - y.derive(self.large)).abs().mean(dim=(1, 2, 3)) / 2
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_goes_on(tmp_path: Path) -> None:
+    large = Large(5, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    metrics = [
+        made("one", OnLarge(large)), made("other", OnLarge(large)), made("small", _difference)
+    ]  # fmt: skip
+    reporter = Silent()
+    a_job = job("ladder-2afc", tmp_path, limit=6)
+    outcome = run(a_job, metrics, Bounds(items=12), reporter=reporter)
+    assert outcome.failures == {}
+    # 12 of these items have 11 images, 6 have 6, and 3 have 5
+    assert reporter.notes == [
+        "ladder-2afc: a batch of 12 items does not fit into memory for one, other; going on with "
+        "batches of 3 items"
+    ]
+    assert len(large.refused) == 4  # once for either metric and size, and never again
+    found = distances(outcome)
+    np.testing.assert_allclose(found["one"], found["small"], rtol=1e-5)
+    np.testing.assert_array_equal(found["one"], found["other"])
+    # both go through the parts together: three batches, four parts each, of 5 images
+    assert large.seen.total() == 60
+    assert [r.info["batches"]["count"] for r in outcome.runs] == [3, 3, 3]
+
+
+def test_a_halved_run_that_is_interrupted_goes_on_batch_by_batch(tmp_path: Path) -> None:
+    a_job, bounds = job("ladder-2afc", tmp_path, limit=6), Bounds(items=12)
+    large = Large(5, MemoryError())
+    with pytest.raises(KeyboardInterrupt):
+        run(a_job, [made("one", OnLarge(large))], bounds, reporter=Interrupting(after=1))
+    outcome = run(a_job, [made("one", OnLarge(large)), made("small", _difference)], bounds)
+    assert outcome.resumed == {"one": 1}
+    found = distances(outcome)
+    np.testing.assert_allclose(found["one"], found["small"], rtol=1e-5)
+
+
+def test_where_one_item_alone_does_not_fit_the_metric_fails_alone(tmp_path: Path) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=1)
+    large = Large(2, MemoryError())
+    outcome = run(a_job, [made("one", OnLarge(large)), made("small", _difference)], Bounds())
+    assert [r.metric for r in outcome.runs] == ["small"]
+    first = a_job.pack.items.id[a_job.chosen[0]]
+    assert outcome.failures == {
+        "one": f"one: the 3 images of 64×64 of item {first} alone do not fit into the memory of "
+        "the cpu; measure it where there is more, or smaller images (`size` in the dataset's "
+        "manifest)"
+    }
+
+
+def test_what_was_derived_is_gone_before_the_halves_are_tried(tmp_path: Path) -> None:
+    a_job = job("ladder-2afc", tmp_path, limit=1)
+    derived: list[tuple[int, weakref.ref[Tensor]]] = []  # of how many images
+
+    class Fitting(nn.Module):
+        def forward(self, pixels: Tensor) -> Tensor:
+            larger = [n for n, feature in derived if n > len(pixels) and feature() is not None]
+            assert larger == []
+            derived.append((len(pixels), weakref.ref(features := pixels * 2)))
+            return features
+
+    class Two(OnLarge):
+        """A distance on two things derived, of which the second is too large at first."""
+
+        def __init__(self) -> None:
+            super().__init__(Large(8, MemoryError()))
+            self.fitting = Fitting()
+
+        def forward(self, x: Images, y: Images) -> Tensor:
+            x.derive(self.fitting)
+            return super().forward(x, y)
+
+    results = in_one_batch(a_job, made("two", Two()))
+    assert isinstance(results["two"], Result)
+    assert [n for n, _ in derived] == [14, 7, 7]
+
+
+# --- who writes into the images -------------------------------------------------------------------
+
+
+def test_another_ones_metric_that_writes_past_torch_fails_alone(tmp_path: Path) -> None:
+    def halves(x: Images, y: Images) -> Tensor:
+        x.pixels.numpy()[:] *= 0.5
+        return _difference(x, y)
+
+    pack = job("ladder-2afc", tmp_path).pack
+    protocol = job("ladder-2afc", tmp_path).protocol
+    batches = plan(pack, np.arange(0, 216, 54), Bounds())  # no two share a reference
+    harmful, after = made("halves", halves, address="./mine.py:halves"), made("after", _difference)
+    sinks = [Kept([after]), Kept([harmful, after])]
+    for sink in sinks:
+        measure(pack, protocol, batches, CPU, sink)
+    (alone,), (beside,) = (sink.results for sink in sinks)
+    assert str(beside["halves"]).startswith("halves: changes its input images, which are other")
+    assert isinstance(alone["after"], Result)
+    assert isinstance(beside["after"], Result)
+    np.testing.assert_array_equal(alone["after"].distances, beside["after"].distances)
 
 
 def test_devices_that_are_not_there_are_refused_with_a_sentence() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 
+import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -105,14 +108,67 @@ def test_what_a_plain_function_derived_stays() -> None:
     assert fn.calls == 1
 
 
-def test_changed_pixels_are_noticed_and_changed_back() -> None:
-    everything = batch()
-    before = everything.pixels.clone()
-    assert not everything.mended()
-    everything.pick(torch.tensor([1, 2])).pixels.mul_(0.5)
-    assert everything.mended()
-    assert torch.equal(everything.pixels, before)
-    assert not everything.mended()
+def stored() -> Tensor:
+    return torch.arange(5 * 2 * 2 * 3, dtype=torch.uint8).view(5, 2, 2, 3)
+
+
+def test_stored_bytes_are_shares_of_255() -> None:
+    pixels = Images.of_bytes(stored()).pixels
+    assert (pixels.shape, pixels.dtype) == ((5, 3, 2, 2), torch.float32)
+    assert torch.equal(pixels, stored().permute(0, 3, 1, 2).float() / 255)
+
+
+def double(pixels: Tensor) -> None:
+    pixels.mul_(2)
+
+
+def assign(pixels: Tensor) -> None:
+    pixels[0, 0] = 0.5
+
+
+def write_detached(pixels: Tensor) -> None:
+    pixels.detach().clamp_(0.1, 0.2)
+
+
+def add_into(pixels: Tensor) -> None:
+    torch.add(pixels, 0.25, out=pixels)
+
+
+def with_numpy(pixels: Tensor) -> None:
+    pixels.numpy()[0, 0, 0, 0] = 0.5
+
+
+def with_a_capsule(pixels: Tensor) -> None:
+    np.from_dlpack(pixels).__iadd__(0.25)
+
+
+def as_data(pixels: Tensor) -> None:
+    pixels.data.mul_(0.5)
+
+
+@pytest.mark.parametrize("picked", [[1, 2], [3, 1]])
+@pytest.mark.parametrize(
+    "write", [double, assign, write_detached, add_into, with_numpy, with_a_capsule, as_data]
+)
+def test_who_writes_into_the_pixels_is_noticed_and_they_are_mended(
+    write: Callable[[Tensor], None], picked: list[int]
+) -> None:
+    with torch.inference_mode():
+        everything, net = Images.of_bytes(stored()), Network()
+        before = everything.pixels.clone()
+        assert not everything.mended(closely=True)
+        everything.derive(net)
+        write(everything.pick(torch.tensor(picked)).pixels)
+        if picked == [3, 1]:  # no neighbours: a copy of them was written into
+            assert not everything.mended(closely=True)
+            return
+        past_torch = write in (with_numpy, with_a_capsule, as_data)
+        assert everything.mended(closely=False) is not past_torch
+        assert everything.mended(closely=True) is past_torch
+        assert torch.equal(everything.pixels, before)
+        assert not everything.mended(closely=True)
+        everything.derive(net)
+        assert net.calls == 2  # what was derived, perhaps of changed pixels, was forgotten
 
 
 def test_letting_go_of_a_part_of_a_batch_is_letting_go_of_the_whole() -> None:

@@ -1,33 +1,161 @@
-"""Memory does not grow with the number of items."""
+"""Memory does not grow with the number of items, and where it is not enough the work goes on."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from making import manifest, picture, png, write_tree
+
+from pmbench.memory import ran_out
+from pmbench.results import find
 
 # of each kind of intermediate one: features of several trunks, sorted projections, cosines, float64
 METRICS = "lpips-alex,lpips-vgg,vgg-loss,net-squeeze,mmdpp,window-swd-3,watson-dft,dists,dssim,fsim"
 
 
-def peak(results: Path, weights: Path, *words: str) -> float:
-    """Return the largest memory of an evaluation, in MB."""
-    command = [sys.executable, "-m", "pmbench", "eval", "-m", METRICS, "-d", "ladder-2afc", *words]
-    environment = {**os.environ, "PMBENCH_WEIGHTS": str(weights)}
-    subprocess.run(
-        [*command, "--results", str(results)], env=environment, check=True, capture_output=True
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+        np._core._exceptions._ArrayMemoryError((1 << 40,), np.dtype(float)),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate "
+            "memory: you tried to allocate 67108864 bytes. Error code 12 (Cannot allocate memory)"
+        ),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 67108864 b."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("could not create a primitive"),
+    ],
+)
+def test_what_says_that_memory_is_not_enough(error: BaseException) -> None:
+    assert ran_out(error)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes do not match"), ValueError("out of memory"), OSError(12, "x")]
+)
+def test_what_says_something_else(error: BaseException) -> None:
+    assert not ran_out(error)
+
+
+def evaluated(results: Path, weights: Path, metrics: str, *words: str, first: str = "") -> str:
+    """Run an evaluation in a process of its own, after ``first``; return what it says on stderr."""
+    call = f"{first}\nfrom pmbench.cli import main\nmain()"
+    command = [sys.executable, "-c", call, "eval", "-m", metrics, *words]
+    environment = {**os.environ, "PMBENCH_WEIGHTS": str(weights), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--results", str(results)], env=environment, capture_output=True, text=True
     )
-    infos = [json.loads(path.read_text()) for path in results.glob("*/*/run.json")]
-    assert len(infos) == len(METRICS.split(","))
-    return max(float(info["peak_memory_mb"]) for info in infos)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stderr
+
+
+def peak(results: Path) -> float:
+    """Return the largest memory of an evaluation, in MB."""
+    return max(float(run.info["peak_memory_mb"]) for run in find(results))
+
+
+def distances(results: Path) -> dict[str, Any]:
+    return {run.metric: run.distances()[1] for run in find(results)}
+
+
+def dataset(folder: Path, items: int) -> list[str]:
+    """Write a dataset of triplets of 64×64 that share no image; return the words that choose it."""
+    files, rows = {}, ["id,p"]
+    for i in range(items):
+        rows.append(f"{i},0.6")
+        for r, role in enumerate(("ref", "p0", "p1")):
+            files[f"{role}/{i}.png"] = png(picture(3 * i + r, 64, 64))
+    files["t.csv"] = "\n".join(rows).encode()
+    write_tree(folder, files)
+    table = {
+        "file": "t.csv", "item": "{id}", "vote": "p",
+        "roles": {role: f"{role}/{{id}}.png" for role in ("ref", "p0", "p1")},
+    }  # fmt: skip
+    manifest(folder, name="many", source={"path": "."}, table=table)
+    return ["-d", "many", "--manifests", str(folder)]
 
 
 @pytest.mark.slow
-def test_three_times_the_items_take_no_more_memory(tmp_path: Path, shared: Path) -> None:
-    few = peak(tmp_path / "few", shared / "weights", "--limit", "12")  # more than one full batch
-    many = peak(tmp_path / "many", shared / "weights")
-    assert many <= 1.05 * few, f"{few:.0f} MB for 72 items, {many:.0f} MB for 216"
+@pytest.mark.parametrize(
+    ("metrics", "items", "most"),
+    [("lpips-vgg", 42, 1500), (METRICS, 42, 2500), ("lpips-alex,l1", 210, 1500)],
+)
+def test_ten_times_the_items_take_no_more_memory(
+    metrics: str, items: int, most: float, tmp_path: Path, shared: Path
+) -> None:
+    words = dataset(tmp_path / "data", 10 * items)
+    evaluated(tmp_path / "few", shared / "weights", metrics, *words, "--limit", str(items))
+    evaluated(tmp_path / "many", shared / "weights", metrics, *words)
+    few, many = peak(tmp_path / "few"), peak(tmp_path / "many")
+    assert many <= 1.05 * few, f"{few:.0f} MB for {items} items, {many:.0f} MB for ten times those"
+    assert many < most
+
+
+@pytest.mark.slow
+def test_all_metrics_together_take_little_memory(tmp_path: Path, shared: Path) -> None:
+    words = dataset(tmp_path / "data", 42)
+    evaluated(tmp_path / "all", shared / "weights", "all", *words)
+    assert len(find(tmp_path / "all")) > 70
+    assert peak(tmp_path / "all") < 2500
+
+
+# once an item has been measured, no more than 100 MB are added to what the process has
+_LIMITED = """
+import resource
+from pathlib import Path
+import pmbench.group
+from pmbench.batches import halves
+from pmbench.memory import make_room
+
+measure = pmbench.group.measure
+
+class Nowhere:
+    def __init__(self, sink):
+        self.waiting = sink.waiting
+
+    def put(self, number, results):
+        pass
+
+def limited(pack, protocol, batches, device, sink):
+    item = batches[0]
+    while len(item.items) > 1:
+        item, _ = halves(pack, item)
+    measure(pack, protocol, [item], device, Nowhere(sink))
+    make_room(device)
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (has + 100 * 10**6, resource.RLIM_INFINITY))
+    try:
+        measure(pack, protocol, batches, device, sink)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+
+pmbench.group.measure = limited
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux for its memory")
+def test_under_an_address_space_limit_batches_are_halved_and_distances_stay(
+    tmp_path: Path, shared: Path
+) -> None:
+    words, metrics = dataset(tmp_path / "data", 50), "lpips-vgg,net-vgg,lpips-alex,ssim,l1"
+    free, limited = tmp_path / "free", tmp_path / "limited"
+    said = evaluated(free, shared / "weights", metrics, *words)
+    assert "does not fit" not in said
+    said = evaluated(limited, shared / "weights", metrics, *words, first=_LIMITED)
+    assert "a batch of 21 items does not fit into memory for lpips-vgg, net-vgg; going on" in said
+    whole, halved = distances(free), distances(limited)
+    assert list(halved) == list(whole)
+    assert len(whole) == 5
+    for name, values in halved.items():
+        np.testing.assert_allclose(values, whole[name], rtol=1e-5, err_msg=name)

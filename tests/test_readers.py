@@ -109,7 +109,8 @@ def test_an_item_without_one_of_its_files_is_told(
 def test_an_item_with_two_files_in_one_folder_is_told(
     toy: Manifest, tmp_path: Path, twice: str, folder: str
 ) -> None:
-    write_tree(tmp_path / "tree", TOY | {twice: TOY["val/cnn/judge/000001.npy"]})
+    content = npy(0.4) if folder == "judge" else png(picture(0))
+    write_tree(tmp_path / "tree", TOY | {twice: content})
     told = told_of(toy)
     assert told.startswith(f"toy: the item cnn/{Path(twice).stem} has two files in '{folder}', one")
     assert "expected one; point --from at the folder of one dataset" in told

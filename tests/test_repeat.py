@@ -20,7 +20,8 @@ from typer.testing import CliRunner, Result
 
 from pmbench.cli import app
 from pmbench.repeating import Recipe, digest_of_distances, recipe
-from pmbench.runs import Run, find, open_run
+from pmbench.results import find
+from pmbench.runs import Run, open_run
 
 LADDER = ("-d", "ladder-2afc", "--limit", "2")
 

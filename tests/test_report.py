@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from making import whole_facts
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -458,10 +459,10 @@ def saved(
         "signature": f"{WAY} || {metric}#1f9c", "metric": card, "dataset": about,
         "environment": {"device": "cpu", "torch": "2", "threads": 1}, "seconds": 1.0,
         "items_per_second": 10.0, "finished": "2026-03-01T00:00:00+00:00",
-        "command": "pmbench eval -m x", "batches": {"items": None},
+        "command": "pmbench eval -m x", "batches": {"pixels": 1, "items": None, "count": 1},
     }  # fmt: skip
     folder = results / dataset / re.sub(r"\W", "_", metric)
-    return save(folder, info, items, d, table)
+    return save(folder, whole_facts(info), items, d, table)
 
 
 @pytest.fixture
@@ -734,7 +735,7 @@ def test_a_failed_report_leaves_what_was_there(
     before, _ = made(results, out)
     found = sections(results, [])
     (results / "toy" / "good" / "distances.h5").write_bytes(b"broken")
-    with pytest.raises(PmbenchError, match="expected the distances of a run"):
+    with pytest.raises(PmbenchError, match=r"distances\.h5: not what pmbench wrote"):
         write(out, found, Options(), Silent())
     assert (out / "index.html").read_text() == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

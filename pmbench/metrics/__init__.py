@@ -68,6 +68,11 @@ class Metric:
     # pixels of a role's images in one call, where intermediates are many times larger; None: any
     pixels_at_once: int | None = None
 
+    @property
+    def foreign(self) -> bool:
+        """Whether somebody else brought it; tests hold what comes with pmbench to its laws."""
+        return bool(self.address or self.package)
+
     def undefined_on(self, height: int, width: int) -> str | None:
         """Return why the metric is not defined on images of that size, or None where it is."""
         if min(height, width) < self.min_size:

@@ -19,6 +19,7 @@ import functools
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pmbench import weights
 from pmbench.backbones import (
@@ -31,6 +32,7 @@ from pmbench.backbones import (
     features_of,
     frozen,
 )
+from pmbench.blocking import by_blocks
 from pmbench.images import Images
 from pmbench.metrics import Distance, Metric, register
 
@@ -44,6 +46,8 @@ class L2Pool(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (N, C, ⌈h/2⌉, ⌈w/2⌉)."""
+        # squares of features are beyond float16
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
         # 1e-12 keeps the gradient finite where all is zero
         return (blur_pool(features.square(), padding=1) + 1e-12).sqrt()
 
@@ -58,16 +62,17 @@ def l2_pooled_vgg(filters: Filters, device: torch.device) -> Trunk:
         return frozen(net, device)
 
 
-def dissimilarities(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return one minus the similarities of means and of structure, (N, C), of maps (N, C, h, w)."""
+def dissimilarities(a: Tensor, b: Tensor) -> Tensor:
+    """Return one minus the similarities of means, and of structure, (N, 2, C), of maps."""
     (mean_a, var_a), (mean_b, var_b), (mean, var) = (_moments(maps) for maps in (a, b, a - b))
     texture = mean.square() / (mean_a.square() + mean_b.square() + _C)
-    return texture, var / (var_a + var_b + _C)
+    return torch.stack((texture, var / (var_a + var_b + _C)), dim=1)
 
 
 def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
     mean = maps.mean(dim=(2, 3), keepdim=True)
-    return mean[:, :, 0, 0], (maps - mean).square().mean(dim=(2, 3))
+    squares = F.mse_loss(maps, mean.expand_as(maps), reduction="none")
+    return mean[:, :, 0, 0], squares.mean(dim=(2, 3))
 
 
 class Dists(nn.Module):
@@ -86,9 +91,12 @@ class Dists(nn.Module):
 
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,), at least 0."""
-        maps_x, maps_y = ((images.pixels, *images.derive(self.net)) for images in (x, y))
-        by_map = [dissimilarities(a, b) for a, b in zip(maps_x, maps_y, strict=True)]
-        texture, structure = (torch.cat(part, dim=1) for part in zip(*by_map, strict=True))
+        # planes, since to broadcast along three channels that lie together is slow
+        maps_x, maps_y = (
+            (images.pixels.contiguous(), *images.derive(self.net)) for images in (x, y)
+        )
+        by_map = [by_blocks(dissimilarities, a, b) for a, b in zip(maps_x, maps_y, strict=True)]
+        texture, structure = torch.cat(by_map, dim=2).unbind(dim=1)
         return texture @ self.get_buffer("alpha") + structure @ self.get_buffer("beta")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pmbench import weights
 from pmbench.backbones import (
@@ -21,12 +22,13 @@ from pmbench.backbones import (
     SIGNED,
     TRAINED,
     Filters,
-    Form,
     Preprocessing,
+    Raw,
     Trunk,
+    as_unit,
     trunk,
-    unit,
 )
+from pmbench.blocking import by_blocks
 from pmbench.images import Images
 from pmbench.metrics import Distance, Metric, register
 from pmbench.networks.hooked import Hooked
@@ -37,13 +39,7 @@ _WATSON_PAPER = "Czolbe et al.: A Loss Function for Generative Neural Networks, 
 _WATSON_CODE = "https://github.com/SteffenCzolbe/PerceptualSimilarity"
 NETS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 # raw features before the ReLU are what the losses on these networks need: one pass serves both
-_RAW: dict[str, Form] = {"alex": "conv", "vgg": "conv", "squeeze": "unit"}
-
-
-def unit_features(net: Trunk | Hooked, images: Images) -> tuple[Tensor, ...]:
-    """Return the unit-length features after the ReLU, whatever the form of the network's taps."""
-    taps = images.derive(net)
-    return taps if net.form == "unit" else tuple(unit(tap.relu()) for tap in taps)
+_RAW: dict[str, Raw] = {"alex": "conv", "vgg": "conv", "squeeze": "relu"}
 
 
 class FeatureDistance(nn.Module):
@@ -58,11 +54,17 @@ class FeatureDistance(nn.Module):
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,)."""
         total = torch.zeros((), device=x.pixels.device)
-        features = zip(unit_features(self.net, x), unit_features(self.net, y), strict=True)
-        for i, (a, b) in enumerate(features):
-            by_channel = (a - b).square().mean(dim=(2, 3))
+        for i, (a, b) in enumerate(zip(x.derive(self.net), y.derive(self.net), strict=True)):
+            by_channel = by_blocks(self._mean_squares, a, b)
             total = total + by_channel @ self.get_buffer(f"channel_weights_{i}")
         return total
+
+    def _mean_squares(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the mean over positions of (x̂ - ŷ)² of taps (N, C, h, w): (N, C)."""
+        # lengths are computed for each pair anew: to write unit vectors of a batch into memory and
+        # to read them back takes longer
+        x, y = as_unit(a, self.net.form), as_unit(b, self.net.form)
+        return F.mse_loss(x, y, reduction="none").mean(dim=(2, 3))
 
 
 def linear_weights(file: str, channels: tuple[int, ...]) -> list[Tensor]:
@@ -86,7 +88,7 @@ def _register(
     code: str = _CODE,
 ) -> None:
     trunk_name = NETS[short]
-    form: Form = _RAW[short] if preprocessing is SIGNED else "unit"
+    form: Raw = _RAW[short] if preprocessing is SIGNED else "relu"
     channels = ARCHITECTURES[trunk_name].channels
 
     def load(device: torch.device) -> Distance:

@@ -64,7 +64,7 @@ def shift_tolerant(short: str, device: torch.device) -> Trunk:
             part = 1 + sum(tap < index for tap in net.taps)  # the file tells the taps apart
             state[key] = weights.take(learned, f"net.slice{part}.{key}", empty.shape, file)
         features.load_state_dict(state)
-        return frozen(Trunk(features, net.taps, LPIPS, "unit", net.pixels_per_pass), device)
+        return frozen(Trunk(features, net.taps, LPIPS, "relu", net.pixels_per_pass), device)
 
 
 def _register(short: str) -> None:

@@ -9,7 +9,7 @@ code: the directions are drawn once, by a recipe that is part of the metric.
 from __future__ import annotations
 
 import functools
-from concurrent.futures import ThreadPoolExecutor
+import itertools
 
 import numpy as np
 import torch
@@ -20,9 +20,13 @@ from torch.nn import functional as F
 from pmbench.color import signed
 from pmbench.images import Images
 from pmbench.metrics import Metric, register
+from pmbench.metrics.sorting import sort_rows
+from pmbench.metrics.spread import is_plain, spread
 
 _WINDOW, _STRIDE = 32, 16
 _DIRECTIONS = 256
+_AT_ONCE = 64  # directions: those of an image of 64×64 are 1 MB, a core's cache
+_NUMBERS = 1 << 16  # projections of a set, or their differences, at a time: ¼ MB
 
 
 def directions(number: int, dimensions: int) -> Tensor:
@@ -38,21 +42,6 @@ def _drawn(number: int, dimensions: int) -> NDArray[np.float32]:
     drawn = np.random.default_rng(number).standard_normal((number, dimensions)).astype(np.float32)
     scaled: NDArray[np.float32] = drawn / drawn.std(axis=1, ddof=1, keepdims=True)
     return scaled
-
-
-def rising(values: Tensor) -> Tensor:
-    """Return values sorted along the last dimension."""
-    if values.requires_grad or values.device.type != "cpu":
-        return values.sort(dim=-1).values
-    # NumPy sorts with vector instructions and without indices, a part of the rows in each thread
-    rows = values.reshape(-1, values.shape[-1]).contiguous().numpy().copy()
-    parts = np.array_split(rows, torch.get_num_threads())
-    if len(parts) == 1:
-        rows.sort(axis=-1)
-    else:
-        with ThreadPoolExecutor(len(parts)) as pool:
-            list(pool.map(lambda part: part.sort(axis=-1), parts))
-    return torch.from_numpy(rows).view(values.shape)
 
 
 class SortedProjections(nn.Module):
@@ -71,17 +60,82 @@ class SortedProjections(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the sorted projections."""
         filters = self.get_buffer("directions")
-        # one image at a time, since its projections are 256 maps of its size
-        return torch.cat([self._one(F.conv2d(signed(i), filters)) for i in torch.split(pixels, 1)])
+        images = torch.split(signed(pixels), 1)
+        if not is_plain(pixels):
+            # one image at a time, since its projections are 256 maps of its size
+            return torch.stack(
+                [self._projected(image, filters).sort(dim=-1).values for image in images]
+            )
+        projections = pixels.new_empty(len(images), *self._shape(*pixels.shape[2:]))
+        parts = list(itertools.product(range(len(images)), range(0, _DIRECTIONS, _AT_ONCE)))
 
-    def _one(self, maps: Tensor) -> Tensor:
+        def project(part: int) -> None:
+            i, first = parts[part]
+            some = slice(first, first + _AT_ONCE)
+            theirs = projections[i, :, some]
+            theirs.copy_(self._projected(images[i], filters[some]))
+            sort_rows(theirs.numpy())
+
+        spread(project, len(parts))
+        return projections
+
+    def _shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Return the numbers of windows, directions and patches of an image."""
+        filters = self.get_buffer("directions")
+        margin = filters.shape[-1] - 1
         if not self.windowed:
-            return rising(maps.flatten(2)).unsqueeze(1)
+            return 1, len(filters), (height - margin) * (width - margin)
+        down, across = ((side - _WINDOW) // _STRIDE + 1 for side in (height, width))
+        return down * across, len(filters), (_WINDOW - margin) ** 2
+
+    def _projected(self, image: Tensor, filters: Tensor) -> Tensor:
+        """Return the projections of one image (1, 3, H, W): (windows, directions, patches)."""
+        maps = F.conv2d(image, filters)[0]
+        if not self.windowed:
+            return maps.flatten(1).unsqueeze(0)
         # the patches that lie inside a window
-        side = _WINDOW - self.get_buffer("directions").shape[-1] + 1
-        windows = maps.unfold(2, side, _STRIDE).unfold(3, side, _STRIDE)
-        by_window = windows.flatten(2, 3).flatten(3).transpose(1, 2)
-        return rising(by_window)
+        side = _WINDOW - filters.shape[-1] + 1
+        windows = maps.unfold(1, side, _STRIDE).unfold(2, side, _STRIDE)
+        return windows.permute(1, 2, 0, 3, 4).flatten(0, 1).flatten(2)
+
+
+def mean_difference(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean of |a - b| over all dimensions but the first: (N,)."""
+    if not (is_plain(a) and is_plain(b)):
+        return (a - b).abs().flatten(1).mean(dim=1)
+    means = a.new_empty(len(a))
+
+    def average(i: int) -> None:
+        # some at a time, so that the differences stay in a core's cache
+        parts = zip(*(torch.split(values[i].flatten(), _NUMBERS) for values in (a, b)), strict=True)
+        means[i] = torch.stack([(p - q).abs_().sum() for p, q in parts]).sum() / a[i].numel()
+
+    spread(average, len(a))
+    return means
+
+
+def transport(a: Tensor, b: Tensor, along: Tensor) -> Tensor:
+    """Return the sliced Wasserstein distances of sets of vectors, both (N, C, vectors): (N,).
+
+    The mean over the directions ``along`` (D, C) and ranks of |difference of the projections|.
+    """
+    if not (is_plain(a) and is_plain(b)):
+        # a pair at a time: all projections would be far larger than the sets
+        pairs = zip(a, b, strict=True)
+        ordered = (((along @ v).sort(dim=-1).values for v in pair) for pair in pairs)
+        return torch.stack([(p - q).abs().mean() for p, q in ordered])
+    groups = torch.split(along, max(1, _NUMBERS // a.shape[2]))
+    sums = a.new_empty(len(a), len(groups))
+
+    def project(part: int) -> None:
+        i, group = divmod(part, len(groups))
+        p, q = (groups[group] @ values[i] for values in (a, b))
+        sort_rows(p.numpy())
+        sort_rows(q.numpy())
+        sums[i, group] = (p - q).abs_().sum()
+
+    spread(project, sums.numel())
+    return sums.sum(dim=1) / (len(along) * a.shape[2])
 
 
 class SlicedWasserstein(nn.Module):
@@ -93,8 +147,7 @@ class SlicedWasserstein(nn.Module):
 
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,)."""
-        difference: Tensor = x.derive(self.projections) - y.derive(self.projections)
-        return difference.abs().mean(dim=(1, 2, 3))
+        return mean_difference(x.derive(self.projections), y.derive(self.projections))
 
 
 def _register(patch: int, windowed: bool) -> None:
@@ -109,7 +162,7 @@ def _register(patch: int, windowed: bool) -> None:
             code="https://github.com/ariel415el/PerceptualLossExperiments",
             min_size=_WINDOW if windowed else patch,
             parameters={"patch": patch, "directions": _DIRECTIONS},
-            pixels_at_once=4 * 64 * 64,
+            pixels_at_once=2 * 64 * 64,
         )
     )
 

@@ -13,20 +13,20 @@ images of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pmbench.backbones import ARCHITECTURES, SIGNED, TRAINED, Filters, Trunk, trunk
+from pmbench.blocking import MapDistance, blockwise
 from pmbench.color import signed
 from pmbench.images import Images
 from pmbench.metrics import Metric, register
 from pmbench.metrics.contextual import contextual
-from pmbench.metrics.swd import directions, rising
+from pmbench.metrics.swd import directions, transport
 
-MapDistance = Callable[[Tensor, Tensor], Tensor]  # two (N, C, h, w) -> (N,)
 _TAPS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
 
 
@@ -48,16 +48,19 @@ class TapLoss(nn.Module):
         return torch.stack([self.distance(a, b) for a, b in pairs]).mean(dim=0)
 
 
+@blockwise
 def l1(a: Tensor, b: Tensor) -> Tensor:
     """Return mean |a - b| of maps (N, C, h, w): (N,)."""
-    return (a - b).abs().mean(dim=(1, 2, 3))
+    return F.l1_loss(a, b, reduction="none").mean(dim=(1, 2, 3))
 
 
+@blockwise
 def l2(a: Tensor, b: Tensor) -> Tensor:
     """Return mean (a - b)² of maps (N, C, h, w): (N,)."""
-    return (a - b).square().mean(dim=(1, 2, 3))
+    return F.mse_loss(a, b, reduction="none").mean(dim=(1, 2, 3))
 
 
+@blockwise
 def gram(a: Tensor, b: Tensor) -> Tensor:
     """Return the mean squared difference of the Gram matrices F·Fᵀ / (h·w): (N,)."""
     return (_gram_matrix(a) - _gram_matrix(b)).square().mean(dim=(1, 2))
@@ -68,6 +71,7 @@ def _gram_matrix(maps: Tensor) -> Tensor:
     return columns @ columns.transpose(1, 2) / columns.shape[2]
 
 
+@blockwise
 def gram_trace(a: Tensor, b: Tensor) -> Tensor:
     """Return the mean squared difference of the Gram matrices' diagonals: (N,)."""
     powers = (maps.square().mean(dim=(2, 3)) for maps in (a, b))
@@ -77,11 +81,10 @@ def gram_trace(a: Tensor, b: Tensor) -> Tensor:
 def sliced_wasserstein(a: Tensor, b: Tensor) -> Tensor:
     """Return the mean |difference of sorted projections| of the positions' vectors: (N,).
 
-    On 5·C random directions. A pair at a time: all projections would be far larger than the maps.
+    On 5·C random directions.
     """
     along = directions(5 * a.shape[1], a.shape[1]).to(a)
-    pairs = zip(a.flatten(2), b.flatten(2), strict=True)
-    return torch.stack([(rising(along @ p) - rising(along @ q)).abs().mean() for p, q in pairs])
+    return transport(a.flatten(2), b.flatten(2), along)
 
 
 def _register(

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from pmbench import weights
-from pmbench.backbones import ARCHITECTURES, LPIPS_UNSIGNED, TRAINED, Trunk, trunk
+from pmbench.backbones import ARCHITECTURES, LPIPS_UNSIGNED, TRAINED, Trunk, as_unit, trunk
+from pmbench.blocking import by_blocks
 from pmbench.images import Images
 from pmbench.metrics import Distance, Metric, register
 from pmbench.metrics.watson import CODE, PAPER
@@ -46,7 +47,12 @@ class WatsonVgg(nn.Module):
         features = zip(x.derive(self.net), y.derive(self.net), strict=True)
         for i, (a, b) in enumerate(features):
             t = self.get_buffer(f"t_{i}")[:, None, None]
-            total = total + visibility(a, b, t, w[i], beta).sum(dim=1).mean(dim=(1, 2))
+
+            def pooled(a: Tensor, b: Tensor, t: Tensor = t, w: Tensor = w[i]) -> Tensor:
+                c0, c1 = as_unit(a, self.net.form), as_unit(b, self.net.form)
+                return visibility(c0, c1, t, w, beta).sum(dim=1).mean(dim=(1, 2))
+
+            total = total + by_blocks(pooled, a, b)
         return total ** (1 / beta)
 
 
@@ -67,7 +73,7 @@ def _initial() -> tuple[list[Tensor], Tensor, Tensor]:
 def _register(name: str, title: str, file: str = "") -> None:
     def load(device: torch.device) -> Distance:
         t, w, beta = _learned(file) if file else _initial()
-        net = trunk("vgg16", LPIPS_UNSIGNED, TRAINED, "unit", device)
+        net = trunk("vgg16", LPIPS_UNSIGNED, TRAINED, "relu", device)
         return WatsonVgg(net, t, w, beta).to(device)
 
     register(

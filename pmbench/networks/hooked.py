@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from pmbench.backbones import Form, Preprocessing, unit
+from pmbench.backbones import Form, Preprocessing, in_passes, unit
+from pmbench.devices import in_network_dtype
 
 # where a module's output has its positions: N images, C channels, H×W or L positions
 Layout = Literal["NCHW", "NHWC", "NLC", "NCL"]
@@ -75,11 +75,10 @@ class Hooked(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return the features at each tap."""
         size = max(1, self.pixels_per_pass // (pixels.shape[2] * pixels.shape[3]))
-        passes = [self._one_pass(part) for part in torch.split(pixels, size)]
-        return tuple(torch.cat(tap) for tap in zip(*passes, strict=True))
+        return in_passes(self._one_pass, pixels, size)
 
     def _one_pass(self, pixels: Tensor) -> list[Tensor]:
-        x = self.preprocessing(pixels).contiguous(memory_format=torch.channels_last)
+        x = self.preprocessing(pixels)
         found: dict[Tap, Tensor] = {}
         left = self.calls
 
@@ -89,7 +88,8 @@ class Hooked(nn.Module):
                 output = first_of(output)
                 # what follows may work in place: without a gradient unit() has copied by then,
                 # with one it has not, since the backward pass reads its input again
-                found[tap] = unit(tap.read(output.clone() if output.requires_grad else output))
+                output = output.clone() if output.requires_grad else output
+                found[tap] = unit(tap.read(output.to(pixels.dtype)))
                 left -= 1
                 if left == 0:
                     raise _EnoughError
@@ -101,7 +101,8 @@ class Hooked(nn.Module):
             for tap in self.taps
         ]
         try:
-            getattr(self.network, self.run)(x)
+            with in_network_dtype(x.device):
+                getattr(self.network, self.run)(x)
         except _EnoughError:
             pass
         except AssertionError as error:  # a network's way to refuse a size

@@ -244,14 +244,18 @@ def _hub(asked: bool) -> Iterator[None]:
 def fit(network: nn.Module, tensors: Mapping[str, Tensor], name: str, path: Path | None) -> None:
     """Copy the tensors of a weight file into a network, which must find all of its own there.
 
-    Raises PmbenchError where one is missing or has another shape.
+    Raises PmbenchError where one is missing, has another shape, or is not sound.
     """
-    wanted = {key: value.shape for key, value in network.state_dict().items()}
+    own = network.state_dict()
+    wanted = {key: value.shape for key, value in own.items()}
     fitting: OrderedDict[str, Tensor] = OrderedDict(
         (key, value)
         for key, value in tensors.items()
         if value.shape == wanted.get(key, value.shape)
     )
+    for key, value in fitting.items():
+        if key in wanted and own[key].is_floating_point():
+            weights.sound(value, key, name, path)
     # some networks judge by this version what older files call otherwise; safetensors lack it
     fitting._metadata = {"": {"version": getattr(network, "_version", None)}}  # type: ignore[attr-defined]
     for key in network.load_state_dict(fitting, strict=False).missing_keys:

@@ -1,0 +1,103 @@
+"""The files of a dataset -> its images in a spool, decoded on all cores.
+
+One thread reads the archive and the headers of its pictures; the others decode. What is under way
+is bounded in bytes, whatever the pictures declare.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from pmbench.archive import files
+from pmbench.readers import Layout
+from pmbench.reporting import Reporter
+from pmbench.resize import Picture, Pixels, Resize, unwarned
+from pmbench.spool import Spool, digest_of
+
+_AT_ONCE = 16  # pictures; handing over each alone would cost a tenth of decoding it
+_SHARE = 8 << 20  # bytes, unpacked, after which a task has enough of them
+_UNDER_WAY = 256 << 20  # bytes of all tasks, but for the last one
+Task = deque[tuple[str, Picture]]
+Decoded = list[tuple[str, Pixels, bytes]]
+
+
+def spooled(
+    layout: Layout, source: Path, resize: Resize, spool: Spool, reporter: Reporter
+) -> dict[str, int]:
+    """Put the images that a layout wants into a spool; return their numbers by name.
+
+    Raises PmbenchError where the files or a picture cannot be read.
+    """
+    total = None if source.is_dir() else float(source.stat().st_size)
+    unit = "B" if total else "files"
+    numbers: dict[str, int] = {}
+    with unwarned(), reporter.task(f"packing {source.name}", total, unit) as task:
+        wanted = _wanted(layout, source, task.advance)
+        for name, pixels, digest in _decoded(wanted, resize):
+            numbers[name] = spool.add(pixels, digest)
+    return numbers
+
+
+def _wanted(
+    layout: Layout, source: Path, advance: Callable[[float], None]
+) -> Iterator[tuple[str, Picture]]:
+    """Yield the pictures that the layout wants, opened, in the order of the files."""
+    is_folder = source.is_dir()
+    for file in files(source, advance):
+        name = layout.take(file.path, file.read)
+        if name is None:
+            continue
+        yield name, Picture.open(file.read(), str(file.path))
+        if is_folder:
+            advance(1)
+
+
+def _decoded(
+    pictures: Iterator[tuple[str, Picture]], resize: Resize
+) -> Iterator[tuple[str, Pixels, bytes]]:
+    """Yield names, pixels and digests in the order in which the pictures come."""
+    workers = os.cpu_count() or 1
+    waiting: deque[tuple[int, Future[Decoded]]] = deque()
+    load = 0
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for task, weight in _tasks(pictures):
+                waiting.append((weight, pool.submit(_decode, task, resize)))
+                load += weight
+                while waiting and (load > _UNDER_WAY or len(waiting) > 3 * workers):
+                    done_weight, done = waiting.popleft()
+                    yield from done.result()
+                    load -= done_weight
+            while waiting:
+                yield from waiting.popleft()[1].result()
+        finally:
+            for _, left in waiting:
+                left.cancel()
+
+
+def _tasks(pictures: Iterator[tuple[str, Picture]]) -> Iterator[tuple[Task, int]]:
+    """Yield a few pictures at a time, and how many bytes they take, packed and decoded."""
+    task: Task = deque()
+    weight = 0
+    for name, picture in pictures:
+        task.append((name, picture))
+        weight += picture.weight
+        if len(task) == _AT_ONCE or weight > _SHARE:
+            yield task, weight
+            task, weight = deque(), 0
+    if task:
+        yield task, weight
+
+
+def _decode(task: Task, resize: Resize) -> Decoded:
+    decoded: Decoded = []
+    while task:  # each is let go before the next, which then has its memory, still in the cache
+        name, picture = task.popleft()
+        pixels = picture.pixels(resize)
+        decoded.append((name, pixels, digest_of(pixels)))
+        del picture
+    return decoded
