@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pmbench import weights
+from pmbench.color import signed
 from pmbench.convolutions import prepared
 from pmbench.layers import layers
 
@@ -36,22 +37,13 @@ class Preprocessing:
         """Return the network's input: of the shape of ``pixels``, in memory channels last."""
         n, _, height, width = pixels.shape
         rows = pixels.permute(0, 2, 3, 1).reshape(n, height, width * 3)
-        if (self._factor, self._term) != ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)):
+        if self.from_signed:
+            rows = signed(rows)
+        if self.shift != (0.0, 0.0, 0.0) or self.scale != (1.0, 1.0, 1.0):
             # a row at a time: to broadcast along three channels takes fifty times as long
-            by, plus = (rows.new_tensor(v).repeat(width) for v in (self._factor, self._term))
-            rows = torch.addcmul(plus, rows, by)
+            shift, scale = (rows.new_tensor(v).repeat(width) for v in (self.shift, self.scale))
+            rows = (rows - shift).div_(scale)
         return rows.view(n, height, width, 3).permute(0, 3, 1, 2)
-
-    @property
-    def _factor(self) -> tuple[float, ...]:
-        return tuple((2.0 if self.from_signed else 1.0) / scale for scale in self.scale)
-
-    @property
-    def _term(self) -> tuple[float, ...]:
-        start = -1.0 if self.from_signed else 0.0
-        return tuple(
-            (start - shift) / scale for shift, scale in zip(self.shift, self.scale, strict=True)
-        )
 
 
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)

@@ -92,6 +92,8 @@ def in_network_dtype(device: torch.device) -> Iterator[None]:
 
     What comes out may be of that dtype.
     """
-    dtype = network_dtype()
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    if (dtype := network_dtype()) == torch.float32:  # which torch's meta device must not be asked
+        yield
+        return
+    with torch.autocast(device.type, dtype):
         yield

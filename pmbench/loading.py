@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class Loaded:
         """The metric's part of a signature."""
         return f"{self.metric.name}#{self.digest[:8]}"
 
-    @property
+    @cached_property  # asked for at every batch, and to walk through a network takes a millisecond
     def modules(self) -> list[nn.Module]:
         """Everything inside it that may be derived from images, such as a trunk."""
         return list(self.distance.modules()) if isinstance(self.distance, nn.Module) else []

@@ -386,7 +386,11 @@ def test_a_zip_is_told_what_to_do_with(give: Callable[..., Pack], tmp_path: Path
     )
 
 
-@pytest.mark.parametrize("data", [tar({"toy.tar": tar(TOY)}), tar({}, "w:gz"), bytes(10240)])
+@pytest.mark.parametrize(
+    "data",
+    [tar({"toy.tar": tar(TOY)}), tar({}, "w:gz"), bytes(10240)],
+    ids=["a tar in a tar", "no members", "zeros"],
+)
 def test_an_archive_without_items_is_told(give: Callable[..., Pack], data: bytes) -> None:
     assert "no triplets of toy found below 'val/'; is it another one?" in refused(give, data)
 

@@ -32,6 +32,7 @@ _WINDOW, _STRIDE = 32, 16
 # cosines at a time: 2 MB, which stay in a processor's caches; fewer would be too little to do for
 # threads that wait for one another between any two operations
 _WAVES = 1 << 19
+_BLOCKS = 16  # of 16×16 pixels, that a thread takes at a time: an image of 64×64
 
 
 class RandomFeatures(nn.Module):
@@ -64,13 +65,15 @@ class RandomFeatures(nn.Module):
         # bands: rows of 16×16 blocks, each with the margin that its patches reach into
         inner = padded[..., : height * _STRIDE + patch - 1, : width * _STRIDE + patch - 1]
         bands = inner.unfold(2, _STRIDE + patch - 1, _STRIDE).permute(0, 2, 1, 4, 3).flatten(0, 1)
+        # a GPU has no such cache to stay in, and wants more to do
+        some = max(1, _BLOCKS // width) if pixels.device.type == "cpu" else len(bands)
+        parts = torch.split(bands, some)
         if is_plain(pixels):
             sums = pixels.new_empty(len(bands), width, r)
-            spread(lambda i: sums[i].copy_(_sums(bands[i : i + 1], waves, patch)[0]), len(bands))
+            places = torch.split(sums, some)
+            spread(lambda i: places[i].copy_(_sums(parts[i], waves, patch)), len(parts))
         else:
-            # a GPU has no such cache to stay in, and wants more to do
-            some = 1 if pixels.device.type == "cpu" else len(bands)
-            sums = torch.cat([_sums(part, waves, patch) for part in torch.split(bands, some)])
+            sums = torch.cat([_sums(part, waves, patch) for part in parts])
         sums = sums.view(n, height, width, r)
         # 32×32 windows of stride 16 are 2×2 blocks of 16×16
         by_row = sums[:, :-1] + sums[:, 1:]
