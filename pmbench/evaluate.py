@@ -124,9 +124,7 @@ class _Loop:
             result = _attempt(metric, images, self._protocol, self._pack, batch)
             if everything.mended(closely=metric.metric.foreign):
                 result = _harmful(metric)
-            if result is None:
-                everything.forget()
-            else:
+            if result is not None:
                 results[metric.metric.name] = result
             still_asked = {module for later in metrics[i + 1 :] for module in later.modules}
             everything.let_go(set(metric.modules) - still_asked)

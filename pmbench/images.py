@@ -79,10 +79,6 @@ class Images:
         """
         self._batch.let_go(done)
 
-    def forget(self) -> None:
-        """Forget everything that was derived for the whole batch."""
-        self._batch.derived.clear()
-
     def mended(self, closely: bool) -> bool:
         """Return whether somebody wrote into the batch's pixels since it was asked, and mend them.
 

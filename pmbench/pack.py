@@ -140,8 +140,8 @@ def write_pack(
                 chunks=None if compression is None else (1, height, width, 3),
             )
             for start in range(0, len(members), 512):
-                block = [spool.read(number) for number in members[start : start + 512]]
-                images_set[start : start + len(block)] = np.stack(block)
+                block = spool.read_all(members[start : start + 512])
+                images_set[start : start + len(block)] = block
 
 
 def _digest(rows: list[Row], numbers: dict[str, int], spool: Spool) -> str:

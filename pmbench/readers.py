@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from tokenize import TokenError
 from typing import Protocol
@@ -71,6 +72,7 @@ def plain(name: str, where: str) -> str:
 
 
 _TURNING = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_LARGEST_VOTE = 1 << 16  # bytes of a .npy file that may matter; its header has at most 10,000
 WHOLE = "whole"  # the sub-dataset of items that are in none
 RESERVED = {"macro", "pooled"}  # rows of every table of scores
 
@@ -150,10 +152,7 @@ class _FoldersLayout:
 
     def _vote(self, path: PurePosixPath, data: bytes) -> tuple[float, int]:
         try:
-            vote = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-            if vote.dtype.kind not in "fiub":  # texts too become numbers where they look like one
-                raise ValueError(f"it is of type {vote.dtype}")
-            value = float(vote.reshape(()) if vote.size == 1 else vote)
+            value = _number(data[:_LARGEST_VOTE])
         # the list is what NumPy raises on damaged files
         except (ValueError, TypeError, SyntaxError, MemoryError, TokenError) as error:
             raise PmbenchError(
@@ -184,6 +183,15 @@ class _FoldersLayout:
             paths = tuple(images[role] for role in self._roles)
             found.append(Row(f"{sub_dataset}/{item}", sub_dataset, paths, p, votes))
         return found
+
+
+@lru_cache(maxsize=256)  # there are as many different ones as people can disagree in ways
+def _number(data: bytes) -> float:
+    """Return the one number in a .npy file. Raises all that NumPy does where there is none."""
+    vote = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    if vote.dtype.kind not in "fiub":  # texts too become numbers where they look like one
+        raise ValueError(f"it is of type {vote.dtype}")
+    return float(vote.reshape(()) if vote.size == 1 else vote)
 
 
 class _TableLayout:

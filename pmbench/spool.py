@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from pmbench.files import writing
 from pmbench.resize import Pixels
+
+_PIECE = 1 << 20  # bytes that are written at once
 
 
 def digest_of(pixels: Pixels) -> bytes:
@@ -29,7 +32,9 @@ class Spool:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._file = path.open("w+b")
+        # in large pieces: a thread that writes hands over to the others each time
+        self._file = path.open("wb", buffering=_PIECE)
+        self._reading = path.open("rb")
         with suppress(OSError):  # Windows keeps the name of an open file
             path.unlink()  # at once, so that a killed process leaves nothing behind
         self._numbers: dict[bytes, int] = {}
@@ -56,11 +61,19 @@ class Spool:
 
     def read(self, number: int) -> Pixels:
         """Return an image's pixels."""
-        (height, width), offset = self._places[number]
-        self._file.seek(offset)
-        data = self._file.read(height * width * 3)
-        self._file.seek(self._end)
-        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        image: Pixels = self.read_all([number])[0]
+        return image
+
+    def read_all(self, numbers: Sequence[int]) -> Pixels:
+        """Return images of one size: (len(numbers), H, W, 3)."""
+        images = np.empty((len(numbers), *self.size(numbers[0]), 3), np.uint8)
+        with writing(self._path):
+            self._file.flush()
+        for image, number in zip(images, numbers, strict=True):
+            self._reading.seek(self._places[number][1])
+            count = self._reading.readinto(image.data)
+            assert count == image.nbytes  # nobody else can reach the file
+        return images
 
     def __enter__(self) -> Spool:
         return self
@@ -68,4 +81,5 @@ class Spool:
     def __exit__(self, *exc: object) -> None:
         with suppress(OSError):  # what a full disk did not take; it goes with the file
             self._file.close()
+        self._reading.close()
         self._path.unlink(missing_ok=True)

@@ -53,6 +53,20 @@ class Unpacked:
             missing -= self._at
         return b"".join(parts)
 
+    def read_at(self, place: int, size: int) -> bytes:
+        """Step forward to a place and read there. Raises ValueError where it lies behind."""
+        self.seek(place)
+        return self.read(size)
+
+    def peek(self, size: int) -> bytes:
+        """Return as many bytes without having read them, or fewer at the end."""
+        while len(self._block) - self._at < size:
+            try:
+                self._block, self._at = self._block[self._at :] + self._more(), 0
+            except _EndError:
+                break
+        return self._block[self._at : self._at + size]
+
     def tell(self) -> int:
         """Return how many bytes have been read."""
         return self._place

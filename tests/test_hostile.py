@@ -192,6 +192,34 @@ def test_unpacked_bytes_are_exactly_those_asked_for(tmp_path: Path) -> None:
                 stream.read(100_000)
 
 
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("common", [{}, {"comment": "of all files"}])
+def test_members_are_those_that_tarfile_finds(
+    tmp_path: Path, form: int, common: dict[str, str]
+) -> None:
+    names = ["a", "x" * 100, "y/" * 60 + "z", "é/日", "d/e f", "a"]
+    names += [] if form == tarfile.USTAR_FORMAT else ["n" * 300]
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=form, pax_headers=common) as archive:
+        for i, name in enumerate(names):
+            content = picture(i).tobytes()[: i * 37]
+            archive.addfile(member(name, size=len(content)), io.BytesIO(content))
+            archive.addfile(member(f"folder{i}", tarfile.DIRTYPE))
+    with tarfile.open(path) as archive:
+        regular = [one for one in archive if one.isreg()]
+        expected = [(one.name, archive.extractfile(one).read()) for one in regular]  # type: ignore[union-attr]
+    assert [(str(file.path), file.read()) for file in files(path)] == expected
+
+
+def test_a_file_is_read_once_and_while_it_passes(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(tar(TOY, "w"))
+    passing = files(tmp_path / "x.tar")
+    first = next(passing)
+    assert first.read() == TOY[str(first.path)]
+    with pytest.raises(PmbenchError, match="is asked for after byte"):
+        first.read()
+
+
 # --- names and kinds of members -------------------------------------------------------------------
 
 

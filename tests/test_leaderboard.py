@@ -641,9 +641,15 @@ def test_published_scores_are_shown_on_request_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("case", "why"),
     [
-        ({"of": 36344, "partial": True}, "beside a partial dataset, or in another"),
-        ({"folder": "bapps-2afc-val@exact4"}, "beside a partial dataset, or in another"),
-        ({"folder": "bapps-2afc-val@first4"}, "beside a partial dataset, or in another"),
+        ({"of": 36344, "partial": True}, "partial dataset, or in another resize mode or precision"),
+        (
+            {"folder": "bapps-2afc-val@exact4"},
+            "partial dataset, or in another resize mode or precision",
+        ),
+        (
+            {"folder": "bapps-2afc-val@first4"},
+            "partial dataset, or in another resize mode or precision",
+        ),
     ],
 )
 def test_published_scores_are_not_shown_beside_what_they_do_not_compare_with(

@@ -20,6 +20,7 @@ from test_golden import GOLDEN
 from torch import Tensor, nn
 
 from pmbench import weights
+from pmbench.backbones import unit
 from pmbench.devices import be_exact
 from pmbench.errors import PmbenchError
 from pmbench.images import Images
@@ -412,7 +413,9 @@ def plain_deep(
 
 
 class RandomTaps(nn.Module):
-    """Pixels -> two random maps of features, of 4 and 6 channels."""
+    """Pixels -> two random maps of features, of 4 and 6 channels, which count as of unit length."""
+
+    form = "unit"
 
     def __init__(self) -> None:
         super().__init__()
@@ -466,7 +469,7 @@ def test_vgg_is_the_definition_on_its_features(
         t, w, beta = [np.ones(c) for c in (64, 128, 256, 512, 512)], [0.2] * 5, 1.0
     with torch.no_grad():
         ours = distance(Images(x), Images(y))
-        pairs = list(zip(distance.net(x), distance.net(y), strict=True))
+        pairs = list(zip(map(unit, distance.net(x)), map(unit, distance.net(y)), strict=True))
     for i in range(2):
         taps = [(a[i].double().numpy(), b[i].double().numpy()) for a, b in pairs]
         # float32 powers and sums of some ten thousand terms
