@@ -52,7 +52,9 @@ def _archived(setting: Setting) -> Path:
     manifest = folder / "archived.toml"
     if not manifest.exists():
         folder.mkdir(exist_ok=True)
-        with tarfile.open(folder / "made.tar.gz", "w:gz", compresslevel=6) as file:
+        # as GNU tar writes it, and so BAPPS' own
+        form = tarfile.GNU_FORMAT
+        with tarfile.open(folder / "made.tar.gz", "w:gz", format=form, compresslevel=6) as file:
             file.add(setting.root / "val", "val")
         text = MANIFEST.replace('"made"', '"archived"').replace('"."', '"made.tar.gz"')
         manifest.write_text(text)

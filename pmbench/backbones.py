@@ -39,7 +39,7 @@ class Preprocessing:
         rows = pixels.permute(0, 2, 3, 1).reshape(n, height, width * 3)
         if self.from_signed:
             rows = signed(rows)
-        if self.shift != (0.0, 0.0, 0.0) or self.scale != (1.0, 1.0, 1.0):
+        if (self.shift, self.scale) != ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
             # a row at a time: to broadcast along three channels takes fifty times as long
             shift, scale = (rows.new_tensor(v).repeat(width) for v in (self.shift, self.scale))
             rows = (rows - shift).div_(scale)

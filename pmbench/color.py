@@ -15,7 +15,7 @@ _D65 = (0.95047, 1.0, 1.08883)  # 2° observer
 
 def signed(pixels: Tensor) -> Tensor:
     """Map [0, 1] to [-1, 1]."""
-    return 2 * pixels - 1
+    return (2 * pixels).sub_(1)
 
 
 def precise(pixels: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """The files of a dataset -> its images in a spool, decoded on all cores.
 
-One thread reads the archive and the headers of its pictures; the others decode. What is under way
-is bounded in bytes, whatever the pictures declare.
+One thread reads the archive and the headers of its pictures, and while enough of them wait it
+decodes like the others: one thread more than there are cores costs a fifth of the speed, since one
+that is made to pause may be the one for which Python makes all others wait. What is under way is
+bounded in bytes, whatever the pictures declare.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from pmbench.archive import files
@@ -56,27 +59,56 @@ def _wanted(
             advance(1)
 
 
+@dataclass
+class _Job:
+    """A task that waits for a thread, or has one."""
+
+    task: Task
+    weight: int
+    future: Future[Decoded]
+    decoded: Decoded | None = None  # where it was done by the thread that reads
+
+    def is_done(self) -> bool:
+        return self.decoded is not None or self.future.done()
+
+    def do(self, resize: Resize) -> bool:
+        """Do the task here, unless it is begun elsewhere; return whether."""
+        if self.decoded is not None or not self.future.cancel():
+            return False
+        self.decoded = _decode(self.task, resize)
+        return True
+
+    def result(self) -> Decoded:
+        return self.future.result() if self.decoded is None else self.decoded
+
+
 def _decoded(
     pictures: Iterator[tuple[str, Picture]], resize: Resize
 ) -> Iterator[tuple[str, Pixels, bytes]]:
     """Yield names, pixels and digests in the order in which the pictures come."""
-    workers = os.cpu_count() or 1
-    waiting: deque[tuple[int, Future[Decoded]]] = deque()
+    cores = os.cpu_count() or 1
+    waiting: deque[_Job] = deque()
     load = 0
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(max(1, cores - 1)) as pool:
         try:
             for task, weight in _tasks(pictures):
-                waiting.append((weight, pool.submit(_decode, task, resize)))
+                waiting.append(_Job(task, weight, pool.submit(_decode, task, resize)))
                 load += weight
-                while waiting and (load > _UNDER_WAY or len(waiting) > 3 * workers):
-                    done_weight, done = waiting.popleft()
-                    yield from done.result()
-                    load -= done_weight
+                while waiting and (load > _UNDER_WAY or len(waiting) > 3 * cores):
+                    load -= waiting[0].weight
+                    yield from _first(waiting, resize)
             while waiting:
-                yield from waiting.popleft()[1].result()
+                yield from _first(waiting, resize)
         finally:
-            for _, left in waiting:
-                left.cancel()
+            for job in waiting:
+                job.future.cancel()
+
+
+def _first(waiting: deque[_Job], resize: Resize) -> Decoded:
+    """Take the first job away, and return what came of it; do others until it is done."""
+    while not waiting[0].is_done() and any(job.do(resize) for job in waiting):
+        pass
+    return waiting.popleft().result()
 
 
 def _tasks(pictures: Iterator[tuple[str, Picture]]) -> Iterator[tuple[Task, int]]:
