@@ -53,20 +53,21 @@ def main() -> None:
         print("\n".join(f"{row.name:<32}{row.what}" for row in rows))
         return
     terminal = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    choices.json.parent.mkdir(parents=True, exist_ok=True)
     found: dict[str, Measured] = {}
     begun = time.perf_counter()
     failed: dict[str, str] = {}
-    for row in rows:
+    for at, row in enumerate(rows, 1):
         since = time.perf_counter()
         try:
             found[row.name] = row.measure()
         except Exception as error:  # noqa: BLE001  one row that fails must not lose the others
             failed[row.name] = f"{type(error).__name__}: {error}"
-        print(f"{row.name}: {time.perf_counter() - since:.0f} s", file=sys.stderr, flush=True)
-    taken = time.perf_counter() - begun
-    _print(terminal, setting, rows, found, failed, taken)
-    choices.json.parent.mkdir(parents=True, exist_ok=True)
-    choices.json.write_text(json.dumps(_facts(setting, rows, found, failed, taken), indent=1))
+        _tell(row, found, failed, time.perf_counter() - since)
+        taken = time.perf_counter() - begun  # written at once: minutes are lost with a later row
+        facts = _facts(setting, rows[:at], found, failed, taken)
+        choices.json.write_text(json.dumps(facts, indent=1))
+    _print(terminal, setting, rows, found, failed, time.perf_counter() - begun)
     if failed:
         sys.exit(1)
 
@@ -90,6 +91,12 @@ def _rows(setting: Setting) -> Iterator[Row]:
 
 def _wanted(row: Row, only: list[str] | None) -> bool:
     return not only or any(row.name.startswith(name) for name in only)
+
+
+def _tell(row: Row, found: dict[str, Measured], failed: dict[str, str], seconds: float) -> None:
+    unit = row.goal.unit if row.goal else "s"
+    came = failed.get(row.name) or shown(statistics.median(found[row.name].values), unit)
+    print(f"{row.name}: {came} (took {seconds:.0f} s)", file=sys.stderr, flush=True)
 
 
 def _print(

@@ -43,10 +43,9 @@ def _survey(results: Path, dataset: str | None, variants: bool) -> _Survey:
         name = path.parent.parent.name
         if dataset not in (None, name, name.partition("@")[0] if variants else name):
             continue
-        why, flaw = _examined(path.parent, _stamps(path.parent))
-        if why:
-            told.append(why)
-        elif run := open_run(path.parent):
+        run, why, flaw = _examined(path.parent, _stamps(path.parent))
+        told += [why] * bool(why)
+        if run is not None:
             sound.setdefault((run.dataset, run.metric), []).append(run)
             flaws += [flaw] * bool(flaw)
     kept = []
@@ -78,24 +77,27 @@ def _stamps(folder: Path) -> tuple[tuple[int, int] | None, ...]:
     return tuple(stamps)
 
 
-@lru_cache(maxsize=4096)  # one command asks several times which runs there are
-def _examined(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> tuple[str, str]:
-    """Return why a run cannot be used, and what else is wrong with it; "" where nothing is.
+class _Examined(NamedTuple):
+    run: Run | None  # a sound one
+    why: str  # why it cannot be used, "" where it can
+    flaw: str  # what else is wrong with it
 
-    Its files are as they were at ``stamps``.
-    """
+
+@lru_cache(maxsize=4096)  # one command asks several times which runs there are
+def _examined(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> _Examined:
+    """Return the run in a folder whose files are as they were at ``stamps``, or what is wrong."""
     try:
         if (run := open_run(folder)) is None:
-            return "", ""
+            return _Examined(None, "", "")
         run.scores()
         run.check_distances()
     except PmbenchError as error:
-        return str(error), ""
+        return _Examined(None, str(error), "")
     try:
         run.check_draws()
     except PmbenchError as error:
-        return "", str(error)
-    return "", ""
+        return _Examined(run, "", str(error))
+    return _Examined(run, "", "")
 
 
 def pick(results: Path, name: str, dataset: str | None) -> Run:

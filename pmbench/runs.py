@@ -16,6 +16,7 @@ import io
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +147,14 @@ class Run:
         return read_numbers(self.folder / DISTANCES)
 
     def scores(self) -> pd.DataFrame:
-        """Return the tidy table of the run's scores.
+        """Return the tidy table of the run's scores, as its file was when first asked for it.
 
         Raises PmbenchError where a score is not there, or is no number.
         """
+        return self._scores.copy()
+
+    @cached_property
+    def _scores(self) -> pd.DataFrame:
         path = self.folder / SCORES
         try:
             text = path.read_text(encoding="utf-8")

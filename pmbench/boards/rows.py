@@ -56,10 +56,13 @@ def _unscored(row: Row) -> bool:
 def _rows(run: Run, statistic: Statistic, columns: list[str]) -> list[Row]:
     """Return the rows that a run holds: of its metric and, for the main statistic, of people."""
     table = run.scores()
-    table = table[table["statistic"] == statistic.name]
+    of_each: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in table[table["statistic"] == statistic.name].to_dict("records"):
+        of_each.setdefault((record["kind"], record["name"]), {})[str(record["sub_dataset"])] = (
+            record
+        )
     rows = []
-    for (kind, name), part in table.groupby(["kind", "name"], sort=False):
-        places = {str(record["sub_dataset"]): record for record in part.to_dict("records")}
+    for (kind, name), places in of_each.items():
         cells = {column: _cell(places[column]) for column in columns if column in places}
         n, of = int(places["macro"]["n"]), int(run.info["dataset"]["of"])
         if kind == "human":
