@@ -39,7 +39,7 @@ regress: $(VENV)/.installed-dev  ## are scores on the built-in data those of the
 	$(BIN)/pmbench check --baseline tests/baselines/ladder.json --results build/regress $(CHECK_OPTIONS)
 
 slow: $(VENV)/.installed-dev  ## the tests that take minutes
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m slow
 
 bench: $(VENV)/.installed-dev  ## how fast it is beside the usual ways: a table of ratios, 20 minutes
 	$(BIN)/python -m benchmarks $(BENCH_OPTIONS)
