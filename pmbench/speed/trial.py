@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import statistics
 import sys
 import time
@@ -33,6 +32,7 @@ from pmbench.devices import choose_device, computing
 from pmbench.errors import PmbenchError, told
 from pmbench.images import Images
 from pmbench.loading import Loaded, held_by, load_metric, wrong_output
+from pmbench.memory import make_room
 from pmbench.provenance import peak_memory_mb
 from pmbench.reporting import Silent
 from pmbench.timings import BACKWARD, Timing
@@ -199,14 +199,15 @@ def finish(device: torch.device) -> None:
 
 # --- memory ---------------------------------------------------------------------------------------
 
-_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
 
 
 def _forget_peak(device: torch.device) -> None:
     """Let the peak begin anew, where that is possible."""
+    make_room(device)  # what the C library keeps of what was freed would be there already
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif _STATUS.exists():
+    elif _CLEAR.exists():
         try:
             _CLEAR.write_text("5")  # Linux: the peak is now what there is
         except OSError:
@@ -215,10 +216,6 @@ def _forget_peak(device: torch.device) -> None:
 
 def _peak_mb(device: torch.device) -> float:
     """Return the largest memory since it was forgotten, in MB; NaN where nobody can tell."""
-    if device.type == "cpu" and _STATUS.exists():
-        status = _STATUS.read_text(encoding="utf-8")
-        if found := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE):
-            return int(found[1]) * 1024 / 1e6
     if device.type == "mps":
         return math.nan
     peak = peak_memory_mb(device)
