@@ -12,12 +12,20 @@ from warm import Warm, warm
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's settings and cache from tests, and from fixtures that many tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("PMBENCH_")]:
+            if not name.startswith("PMBENCH_REQUIRE_"):
+                patch.delenv(name)
+        patch.setenv("PMBENCH_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a cache directory of its own, and none of the user's settings."""
-    for name in [name for name in os.environ if name.startswith("PMBENCH_")]:
-        if not name.startswith("PMBENCH_REQUIRE_"):
-            monkeypatch.delenv(name)
+    """Give each test a cache directory of its own."""
     folder = tmp_path / "pmbench-home"
     monkeypatch.setenv("PMBENCH_HOME", str(folder))
     return folder
