@@ -152,6 +152,8 @@ def _judged_archive(thing: Thing, parts: tuple[str, ...], verify: bool) -> Thing
     entry = manifest.datasets().get(dataset)
     used_by = dataset if entry else f"{dataset}, of which no manifest is known"
     why = wholeness.of_archive(thing.path)
+    if why and not _was_fetched(thing, entry, place):
+        return replace(thing, kind="unknown", state="unknown", why="not a file of pmbench's")
     if not why and verify:
         expected = _checksum_of(entry, place) if entry else None
         if expected is None:
@@ -160,12 +162,24 @@ def _judged_archive(thing: Thing, parts: tuple[str, ...], verify: bool) -> Thing
     return replace(thing, state="broken" if why else "whole", why=why, used_by=used_by)
 
 
+def _was_fetched(thing: Thing, entry: manifest.Manifest | None, place: str) -> bool:
+    """Return whether a file that is no archive is one that pmbench has fetched, and broken."""
+    if thing.lock is not None and thing.lock.is_file():
+        return True
+    url = _url_of(entry, place) if entry else None
+    return url is not None and fetch.Wanted(url).name == thing.path.name
+
+
 def _checksum_of(entry: manifest.Manifest, place: str) -> str | None:
     """Return the SHA-256 of what a dataset's own URL gives, if the file is from there."""
+    return None if _url_of(entry, place) is None else sources.known_checksum(entry)
+
+
+def _url_of(entry: manifest.Manifest, place: str) -> str | None:
+    """Return a dataset's own URL, if what it gives lies in that folder."""
     url = entry.source.url if entry.source else None
-    if url is None or hashlib.sha256(url.encode()).hexdigest()[:8] != place:
-        return None
-    return sources.known_checksum(entry)
+    here = url is not None and hashlib.sha256(url.encode()).hexdigest()[:8] == place
+    return url if here else None
 
 
 def _judged_weights(

@@ -66,10 +66,12 @@ class Convolution(nn.Conv2d):
         key, version = (input.dtype, packed), (self.weight.data_ptr(), writes)
         known = self._ready.get(key)
         if known is None or known[0] != version:
-            weight, bias = (
-                None if values is None else values.detach().to(input.dtype)
-                for values in (self.weight, self.bias)
-            )
+            # made in inference mode they could not be used where a gradient is asked for
+            with torch.inference_mode(False):
+                weight, bias = (
+                    None if values is None else values.detach().to(input.dtype)
+                    for values in (self.weight, self.bias)
+                )
             assert weight is not None
             if packed:
                 weight = getattr(torch.ops.mkldnn, _REORDER)(weight, *self._how(), input.shape)

@@ -126,6 +126,8 @@ class _Loop:
                 result = _harmful(metric)
             if result is not None:
                 results[metric.metric.name] = result
+            if metric.metric.foreign:
+                everything.let_go_of_what_was_asked()
             still_asked = {module for later in metrics[i + 1 :] for module in later.modules}
             everything.let_go(set(metric.modules) - still_asked)
         return results

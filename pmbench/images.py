@@ -79,6 +79,13 @@ class Images:
         """
         self._batch.let_go(done)
 
+    def let_go_of_what_was_asked(self) -> None:
+        """Forget what somebody was given since ``open_account``, who may have written into it.
+
+        Nobody counts who writes into what was made in inference mode.
+        """
+        self._batch.let_go(set(self._batch.paid))
+
     def mended(self, closely: bool) -> bool:
         """Return whether somebody wrote into the batch's pixels since it was asked, and mend them.
 
@@ -127,7 +134,7 @@ class _Batch:
             self.paid.add(fn)
         return known
 
-    def let_go(self, done: Collection[nn.Module]) -> None:
+    def let_go(self, done: Collection[Callable[[Tensor], Any]]) -> None:
         for fn in list(self.derived):
             if fn in done:
                 del self.derived[fn]

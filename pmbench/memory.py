@@ -34,8 +34,9 @@ def keep_freed() -> None:
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-        if mallopt is not None:
-            mallopt(_MMAP_THRESHOLD, 1 << 30)
+        # an older glibc takes no more than 32 MB, and without the first the second does harm:
+        # either ends the thresholds' growing by themselves
+        if mallopt and (mallopt(_MMAP_THRESHOLD, 1 << 30) or mallopt(_MMAP_THRESHOLD, 1 << 25)):
             mallopt(_TRIM_THRESHOLD, 1 << 30)
 
 

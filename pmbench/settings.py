@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,81 @@ def _put_folder(folder: str | None) -> None:
         os.chdir(folder)
 
 
+# where torch keeps how float32 is rounded; "" stands for all of them
+_ROUNDING = (
+    "", "cuda.matmul", "cudnn", "cudnn.conv", "cudnn.rnn", "mkldnn", "mkldnn.conv", "mkldnn.rnn",
+    "mkldnn.matmul",
+)  # fmt: skip
+
+
+def _rounding() -> tuple[str | None, list[str]]:
+    """Return how torch rounds in float32: as its older setting says, and each kind of operation.
+
+    The older one raises where the others say more than it has words for.
+    """
+    try:
+        older: str | None = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        older = None
+    return older, [kind.fp32_precision for kind in _kinds()]
+
+
+def _put_rounding(found: tuple[str | None, list[str]]) -> None:
+    older, precisions = found
+    if older is not None:
+        torch.set_float32_matmul_precision(older)
+    for kind, precision in zip(_kinds(), precisions, strict=True):
+        kind.fp32_precision = precision
+
+
+def _kinds() -> list[Any]:
+    """Return what has a rounding of its own, the general one first: to set it sets the others."""
+    if not hasattr(torch.backends, "fp32_precision"):  # a torch that has only the older setting
+        return [_Tf32()]
+    return [reduce(getattr, filter(None, name.split(".")), torch.backends) for name in _ROUNDING]
+
+
+class _Tf32:
+    """cuDNN's rounding, as an older torch has it."""
+
+    @property
+    def fp32_precision(self) -> bool:
+        return torch.backends.cudnn.allow_tf32
+
+    @fp32_precision.setter
+    def fp32_precision(self, allowed: bool) -> None:
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _flushes() -> bool:
+    """Return whether this thread takes the smallest numbers for zero, which torch does not tell."""
+    return bool(_SMALLEST * _ONE == 0)
+
+
+_SMALLEST, _ONE = np.float32(1e-40), np.float32(1)
+
+
 def _cudnn() -> tuple[bool, bool, bool]:
     cudnn = torch.backends.cudnn
-    return cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32
+    return cudnn.enabled, cudnn.deterministic, cudnn.benchmark
 
 
 def _put_cudnn(flags: tuple[bool, bool, bool]) -> None:
     cudnn = torch.backends.cudnn
-    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = flags
+    cudnn.enabled, cudnn.deterministic, cudnn.benchmark = flags
+
+
+def _put_mkldnn(enabled: bool) -> None:
+    torch.backends.mkldnn.enabled = enabled  # type: ignore[assignment]
+
+
+def _autocast() -> tuple[bool, bool]:
+    return torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+
+
+def _put_autocast(enabled: tuple[bool, bool]) -> None:
+    for device, its in zip(("cpu", "cuda"), enabled, strict=True):
+        torch.set_autocast_enabled(device, its)
 
 
 # what a sentence calls it -> how it is read, and how it is set
@@ -54,10 +122,11 @@ _SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "whether torch is deterministic": (
         torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms,
     ),
-    "torch's matmul precision": (
-        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision,
-    ),
+    "how torch rounds float32": (_rounding, _put_rounding),
+    "whether the smallest numbers are zero": (_flushes, torch.set_flush_denormal),
     "the settings of cuDNN": (_cudnn, _put_cudnn),
+    "whether oneDNN computes": (lambda: torch.backends.mkldnn.enabled, _put_mkldnn),
+    "torch's autocast": (_autocast, _put_autocast),
     "how numpy treats floating-point errors": (np.geterr, lambda how: np.seterr(**how)),
     "the current folder": (_folder, _put_folder),
     "sys.argv": (lambda: list(sys.argv), _put_arguments),

@@ -112,7 +112,9 @@ class Unpacked:
                 raise _EndError(f"it ends after {self._place:,} bytes")
             return block
         if self._unpacker.eof:
-            self._input = self._unpacker.unused_data or self._next_input()
+            self._input = self._unpacker.unused_data
+            if len(self._input) < _LONGEST_START:  # the next part may begin in the next block
+                self._input += self._next_input()
             if _starts(self._input) != self._start:  # gzip too ignores what is none
                 raise _EndError(f"it ends after {self._total:,} bytes")
             self._unpacker = _UNPACKERS[self._start]()
@@ -177,6 +179,9 @@ _UNPACKERS: dict[bytes, Callable[[], _Unpacker]] = {
     b"\xfd7zXZ\0": _xz,
     b"\x5d\0\0\x80": _xz,  # .lzma, the older form
 }
+
+
+_LONGEST_START = max(map(len, _UNPACKERS))
 
 
 def _starts(data: bytes) -> bytes:

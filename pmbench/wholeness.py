@@ -9,14 +9,12 @@ import hashlib
 import json
 import re
 import struct
-import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 
 import h5py
 
-from pmbench import spool
+from pmbench import archive, spool
 from pmbench.errors import PmbenchError
 from pmbench.files import sha256_of
 from pmbench.hdf5 import column
@@ -34,12 +32,11 @@ def of_checksum(path: Path, expected: str) -> str:
 
 
 def of_archive(path: Path) -> str:
-    """Return what is wrong with a tar archive, as far as its first header tells."""
+    """Return what is wrong with a tar archive, as far as its first file tells."""
     try:
-        with tarfile.open(path, "r:*") as archive:
-            archive.next()
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        return f"no tar archive ({error})"
+        next(archive.files(path), None)
+    except PmbenchError as error:
+        return str(error).removeprefix(f"{path}: ").partition(";")[0]
     return ""
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -174,13 +175,35 @@ def test_what_opening_shows_to_be_broken(home: Path) -> None:
     assert broken == {
         f"{PLACE}/toy.tar.gz", "packs/toy.none.h5", "packs/other.none.h5", "pins.json",
     }  # fmt: skip
-    assert found[f"{PLACE}/toy.tar.gz"]["why"].startswith("no tar archive (")
+    assert found[f"{PLACE}/toy.tar.gz"]["why"].startswith("expected a whole tar archive, got one")
     assert found["packs/toy.none.h5"]["why"].startswith("expected a pack, got a file that is none")
     assert found["pins.json"]["why"].startswith("no JSON of checksums")
     assert pmbench("cache", "info").exit_code == 0
     pmbench("cache", "info", "--verify", code=1)
     pmbench("cache", "clean")
     assert {path.name for path in home.rglob("*") if path.is_file()} == set()
+
+
+def test_what_somebody_else_put_beside_downloads_stays(home: Path) -> None:
+    others = {home / PLACE / name for name in ("SHA256SUMS", "notes.txt", "val.zip")}
+    for path in others:
+        path.write_bytes(b"PK\3\4 mine")
+    for path in others:
+        thing = things()[f"{PLACE}/{path.name}"]
+        assert (thing["state"], thing["why"]) == ("unknown", "not a file of pmbench's")
+    pmbench("cache", "clean", "--all")
+    assert {path for path in home.rglob("*") if path.is_file()} == others
+
+
+def test_a_hostile_archive_is_broken_and_no_end_of_the_survey(home: Path) -> None:
+    with tarfile.open(home / PLACE / "toy.tar.gz", "w:gz", format=tarfile.GNU_FORMAT) as file:
+        for i in range(1200):
+            info = tarfile.TarInfo(f"{i:0200}")
+            info.type = tarfile.GNUTYPE_LONGNAME
+            file.addfile(info)
+    found = things()[f"{PLACE}/toy.tar.gz"]
+    assert found["state"] == "broken"
+    assert "\n" not in found["why"]
 
 
 def test_what_only_its_checksum_shows_to_be_broken(home: Path, toy: Manifest) -> None:

@@ -133,6 +133,17 @@ def test_a_compressed_archive_may_be_made_of_parts(give: Callable[..., Pack], ki
     assert len(give(b"".join(map(COMPRESS[kind], parts)))) == 2
 
 
+@pytest.mark.parametrize("kind", COMPRESS)
+@pytest.mark.parametrize("block", [7, 64, 1009])
+def test_parts_may_begin_anywhere_in_what_is_read_at_a_time(
+    give: Callable[..., Pack], monkeypatch: pytest.MonkeyPatch, kind: str, block: int
+) -> None:
+    monkeypatch.setattr("pmbench.unpacking._BLOCK", block)
+    plain = tar(TOY, "w")
+    parts = [plain[i : i + 311] for i in range(0, len(plain), 311)]
+    assert len(give(b"".join(map(COMPRESS[kind], parts)))) == 2
+
+
 def zeros(kind: str, size: int) -> bytes:
     """Return so many zeros compressed, many of them."""
     if kind != "gz":

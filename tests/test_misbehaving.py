@@ -16,6 +16,7 @@ from textwrap import dedent
 import numpy as np
 import pytest
 import torch
+from test_memory import dataset
 from typer.testing import CliRunner
 
 from pmbench.choosing import choose
@@ -308,6 +309,84 @@ def test_what_was_changed_is_named() -> None:
         torch.set_num_threads(torch.get_num_threads() + 1)
         sys.argv = [*sys.argv, "more"]
     assert changed == ["torch's number of threads", "sys.argv"]
+
+
+def _rounds(kind: object) -> None:
+    kind.fp32_precision = "tf32"  # type: ignore[attr-defined]
+
+
+CHANGES = {
+    "rounding everywhere": (lambda: _rounds(torch.backends), "how torch rounds float32"),
+    "of cuDNN": (lambda: _rounds(torch.backends.cudnn.conv), "how torch rounds float32"),
+    "of oneDNN": (lambda: _rounds(torch.backends.mkldnn.matmul), "how torch rounds float32"),
+    "the older way": (
+        lambda: torch.set_float32_matmul_precision("medium"), "how torch rounds float32",
+    ),
+    "small numbers": (
+        lambda: torch.set_flush_denormal(True), "whether the smallest numbers are zero",
+    ),
+    "oneDNN": (
+        lambda: setattr(torch.backends.mkldnn, "enabled", False), "whether oneDNN computes",
+    ),
+    "cuDNN": (lambda: setattr(torch.backends.cudnn, "enabled", False), "the settings of cuDNN"),
+    "autocast": (lambda: torch.set_autocast_enabled("cpu", True), "torch's autocast"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_setting_of_torch_is_put_back(change: str) -> None:
+    do, told = CHANGES[change]
+    with put_back() as changed:
+        do()
+    assert changed == [told]
+    assert torch.get_float32_matmul_precision() == "highest"
+    with put_back() as changed:
+        pass
+    assert changed == []
+
+
+def test_a_metric_that_sets_how_torch_rounds_stops_no_other(here: Path) -> None:
+    text = """
+        import torch
+        def modern(x, y):
+            torch.backends.fp32_precision = "tf32"
+            return (x - y).abs().mean((1, 2, 3))
+    """
+    wrote("modern.py", text)
+    assert not_run(pmbench("eval", "-m", "./modern.py:modern,l1", *LADDER)[0]) == {}
+
+
+VANDAL = """
+    from pmbench.backbones import LPIPS, Filters, trunk
+    from pmbench.metrics import Metric
+
+    def load(device):
+        net = trunk("alexnet", LPIPS, Filters("torchvision", 0), "relu", device)
+
+        def far(x, y):
+            for features in (*x.derive(net), *y.derive(net)):
+                features.fill_(1)
+            return (x.pixels - y.pixels).abs().mean((1, 2, 3))
+
+        return far
+
+    card = Metric(name="vandal", load=load, title="writes into what others look at")
+"""
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_metric_that_writes_into_shared_features_changes_no_others_numbers(
+    here: Path, first: bool
+) -> None:
+    wrote("vandal.py", VANDAL)
+    words = dataset(here / "data", 1)  # of one item: what is derived are views
+    pmbench("eval", "-m", "net-alex-random", *words, "--results", "alone")
+    names = ["./vandal.py:card", "net-alex-random"]
+    pmbench("eval", "-m", ",".join(names if first else names[::-1]), *words)
+    assert Path("results/many/vandal").is_dir()
+    one, other = (Path(f"{folder}/many/net-alex-random/distances.h5").read_bytes()
+                  for folder in ("results", "alone"))  # fmt: skip
+    assert one == other
 
 
 def test_what_a_metric_changes_while_it_is_loaded_is_put_back_and_said(here: Path) -> None:

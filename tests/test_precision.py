@@ -138,13 +138,14 @@ def test_identical_images_score_best_in_every_precision(name: str, precision: st
     assert (found > 0).all()
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("name", [DEEP, "vgg-loss-random"])
-def test_a_metric_is_a_loss_in_bfloat16_too(name: str) -> None:
+def test_a_metric_is_a_loss_in_fewer_bits_too(name: str, precision: str) -> None:
     metric = load_metric(registered()[name], CPU, Silent())
-    with computing("bf16"), torch.inference_mode():  # the filters are cast here first
+    with computing(precision), torch.inference_mode():  # the filters are cast here first
         metric.distance(Images(torch.rand(1, 3, 64, 64)), Images(torch.rand(1, 3, 64, 64)))
     x = torch.rand(1, 3, 64, 64, requires_grad=True)
-    with computing("bf16"):
+    with computing(precision):
         metric.distance(Images(x), Images(torch.rand(1, 3, 64, 64))).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
