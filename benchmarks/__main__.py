@@ -14,7 +14,6 @@ import argparse
 import importlib
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -31,6 +30,7 @@ from rich.text import Text
 from benchmarks.inputs import Setting
 from benchmarks.turns import Measured, Row, shown, verdict
 from pmbench.devices import be_exact
+from pmbench.provenance import processor
 from pmbench.tables import bare_table
 
 _MODULES = ("startup", "against_lpips", "trunks", "patches", "sharing", "packing", "everything")
@@ -130,7 +130,7 @@ def _print(
             terminal.print(f"{row.name}: {note}", markup=False, style="dim")
     weights = "trained" if setting.trained else "random (PMBENCH_WEIGHTS names a folder of trained)"
     terminal.print(
-        f"{_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}; weights: "
+        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}; weights: "
         f"{weights}; {setting.turns} turns after one that warms up; {taken / 60:.0f} minutes",
         markup=False,
     )
@@ -144,7 +144,7 @@ def _facts(
     taken: float,
 ) -> dict[str, object]:
     return {
-        "machine": _processor(),
+        "machine": processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "trained_weights": setting.trained,
@@ -176,13 +176,6 @@ def _outcome(row: Row, found: dict[str, Measured], failed: dict[str, str]) -> di
         "sides": dict(its.sides),
         "notes": list(its.notes),
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def rows(setting: Setting) -> Iterator[Row]:
         yield Row(
             f"reference/{name}" + f"@{precision}" * (precision != "fp32"),
             f"{name}{', bf16' * (precision == 'bf16')}: loop over a pack, {count} triplets",
-            _USUAL,
+            _USUAL + ", fp32" * (precision != "fp32"),
             at_least(goal),
             lambda net=net, precision=precision, count=count: _in_process(  # type: ignore[misc]
                 setting, net, precision, count

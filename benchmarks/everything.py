@@ -26,13 +26,13 @@ from pmbench.metrics import registered
 from pmbench.networks.hooked import Hooked
 from pmbench.reporting import Silent
 
-_FEW, _TIMES = 20, 10
+_FEW, _TIMES = 22, 10  # fewer triplets than a batch holds would need less memory than any more
 
 
 def rows(setting: Setting) -> Iterator[Row]:
     """Yield rows for time and memory of all metrics, and for memory of lpips-vgg."""
     most = setting.triplets // _TIMES
-    few = min(setting.count(_FEW), most)
+    few = min(_FEW, most)
     many = _TIMES * few
 
     @cache
@@ -53,7 +53,10 @@ def rows(setting: Setting) -> Iterator[Row]:
         "all/memory-growth", f"all metrics, {many} triplets: memory", f"{few} triplets",
         at_most(1.05), lambda: _growth([run(few)], [run(many)]),
     )  # fmt: skip
-    name, some = setting.named("lpips-vgg", "net-vgg-random"), min(setting.count(50), most)
+    name, some = (
+        setting.named("lpips-vgg", "net-vgg-random"),
+        min(max(_FEW, setting.count(50)), most),
+    )
 
     @cache
     def deep(count: int) -> list[Ended]:

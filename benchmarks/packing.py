@@ -9,7 +9,6 @@ Both sides take the same PNGs, 256×256, on all cores:
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from PIL import Image
 
 from benchmarks.inputs import MANIFEST, Setting
 from benchmarks.turns import Measured, Row, at_least, times_as_fast
+from pmbench.cores import cores
 from pmbench.download import pack_for, pack_path
 from pmbench.manifest import Manifest, load
 from pmbench.reporting import Silent
@@ -40,7 +40,7 @@ def _measured(setting: Setting) -> Measured:
     paths = sorted((setting.root / "val").rglob("*.png"))
     manifest = load(_archived(setting))
     resize = resize_for(manifest, "legacy")
-    notes = [f"{len(paths):,} pictures, {os.cpu_count()} cores"]
+    notes = [f"{len(paths):,} pictures, {cores()} cores"]
     return times_as_fast(
         partial(_decode_all, paths), partial(_pack, manifest, resize), setting.turns, notes
     )
@@ -63,7 +63,7 @@ def _archived(setting: Setting) -> Path:
 
 def _decode_all(paths: list[Path]) -> None:
     parts = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(_decode_some, parts):
             pass
 

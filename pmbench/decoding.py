@@ -8,7 +8,6 @@ bounded in bytes, whatever the pictures declare.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pmbench.archive import files
+from pmbench.cores import cores
 from pmbench.readers import Layout
 from pmbench.reporting import Reporter
 from pmbench.resize import Picture, Pixels, Resize, unwarned
@@ -86,15 +86,15 @@ def _decoded(
     pictures: Iterator[tuple[str, Picture]], resize: Resize
 ) -> Iterator[tuple[str, Pixels, bytes]]:
     """Yield names, pixels and digests in the order in which the pictures come."""
-    cores = os.cpu_count() or 1
+    threads = cores()
     waiting: deque[_Job] = deque()
     load = 0
-    with ThreadPoolExecutor(max(1, cores - 1)) as pool:
+    with ThreadPoolExecutor(max(1, threads - 1)) as pool:
         try:
             for task, weight in _tasks(pictures):
                 waiting.append(_Job(task, weight, pool.submit(_decode, task, resize)))
                 load += weight
-                while waiting and (load > _UNDER_WAY or len(waiting) > 3 * cores):
+                while waiting and (load > _UNDER_WAY or len(waiting) > 3 * threads):
                     load -= waiting[0].weight
                     yield from _first(waiting, resize)
             while waiting:

@@ -10,7 +10,8 @@ import torch
 
 from pmbench.errors import PmbenchError, unknown
 
-# what networks compute in; everything else (preprocessing, heads, formulas) stays in float32
+# what networks compute in; everything else (preprocessing, heads, formulas) stays in float32, but
+# for tf32, which is a setting of torch's for all matrix products and convolutions
 PRECISIONS = {
     "fp32": torch.float32,
     "tf32": torch.float32,  # as torch sees it: a GPU's matrix units round the factors to 10 bits

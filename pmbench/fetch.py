@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pmbench.errors import PmbenchError
-from pmbench.files import sha256_of
+from pmbench.files import rename_whole, sha256_of
 from pmbench.locks import BusyError, alone
 from pmbench.reporting import Reporter
 from pmbench.transfer import Patience, state_of, transfer
@@ -86,7 +86,7 @@ def _download(wanted: Wanted, path: Path, reporter: Reporter, patience: Patience
         except PmbenchError as error:
             refusals.append(str(error))
         else:
-            part.replace(path.with_name(path.name + ".unverified"))
+            rename_whole(part, path.with_name(path.name + ".unverified"))
             state_of(part).unlink(missing_ok=True)
             return
     raise PmbenchError("; ".join(refusals))
@@ -117,7 +117,7 @@ def _verified(wanted: Wanted, path: Path, reporter: Reporter) -> Path:
         reporter.note(f"{told}; going on, as asked")
     # of a run that was killed when the part had just become whole
     state_of(path.with_name(path.name + ".part")).unlink(missing_ok=True)
-    aside.replace(path)
+    rename_whole(aside, path)
     return path
 
 

@@ -39,13 +39,18 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with writing(path, draft):
             yield draft
-            with draft.open("rb") as handle:  # the bytes must be on disk before the name is
-                os.fsync(handle.fileno())
-            draft.replace(path)
-            _sync(path.parent)
+            rename_whole(draft, path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def rename_whole(draft: Path, path: Path) -> None:
+    """Give a whole file its name, on disk too: after a power cut no name may stand for less."""
+    with draft.open("rb") as handle:  # the bytes must be on disk before the name is
+        os.fsync(handle.fileno())
+    draft.replace(path)
+    _sync(path.parent)
 
 
 def _sync(folder: Path) -> None:

@@ -49,7 +49,8 @@ class Session:
 
     def head(self, loaded: Loaded, bounds: Bounds) -> Head:
         """Return what must be the same for an interrupted run to go on."""
-        same = {name: str(self.environment[name]) for name in ("torch", "device", "threads")}
+        names = ("torch", "numpy", "processor", "device", "threads")
+        same = {name: str(self.environment[name]) for name in names}
         return Head(self.job.signature(loaded.signature), {**same, "source": loaded.source}, bounds)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import sys
@@ -16,6 +15,7 @@ import PIL
 import torch
 
 from pmbench import weights
+from pmbench.cores import cores
 from pmbench.files import sha256_of
 from pmbench.loading import Loaded, held_by, package_of
 from pmbench.manifest import Manifest
@@ -100,9 +100,18 @@ def environment(device: torch.device) -> dict[str, Any]:
         "numpy": np.__version__,
         "pillow": PIL.__version__,
         "platform": platform.platform(),
-        "device": gpu or f"{device.type}, {os.cpu_count()} cores, {platform.machine()}",
+        "processor": processor(),
+        "device": gpu or f"{device.type}, {cores()} cores, {platform.machine()}",
         "threads": torch.get_num_threads(),
     }
+
+
+def processor() -> str:
+    """Return the model of the CPU, as far as the system names it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def forget_peak(device: torch.device) -> None:

@@ -7,7 +7,6 @@ resample is the mean of the same ones, and there is none where one of them is un
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from pmbench.agreement import Array, Index, Weights, ones
 from pmbench.bootstrap import Resampling, interval, resamples
+from pmbench.cores import cores
 from pmbench.pack import Items
 
 # With fewer independent items in a sub-dataset, a 95 % interval is called unreliable. Simulated,
@@ -60,7 +60,7 @@ def estimates(items: Items, quantities: list[Quantity], how: Resampling) -> list
     values = [_with_macro(*each)[:, 0] for each in zip(plain, within, strict=True)]
     drawn = [[np.empty((len(groups) + 2, 0))] for _ in quantities]
     varies = np.zeros(len(items), bool)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # NumPy computes beside other threads
+    with ThreadPoolExecutor(cores()) as threads:  # NumPy computes beside other threads
         for w in resamples(items.sub, items.cluster, how) if len(items) else ():
             varies |= (w != 1).any(axis=0)
             parts = threads.map(_parts, quantities, repeat(groups), repeat(w))

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from pmbench.checked import UNSHOWABLE
 from pmbench.errors import PmbenchError
 from pmbench.files import write_text
 
@@ -168,5 +169,7 @@ def _typed(kind: type[_T], line: Mapping[str, str]) -> _T:
         if text is None:
             raise ValueError("a line is cut off")
         convert = {"int": int, "float": float}.get(str(field.type), str)
+        if UNSHOWABLE.search(text):
+            raise ValueError(f"{field.name} has a control character")
         made[field.name] = convert(text)
     return kind(**made)

@@ -33,7 +33,7 @@ class _State:
     """What came, and what an interrupted command may promise."""
 
     came = 0  # the number of the first signal; 0: none
-    resumable = False
+    then = ""  # what the same command does, run again
     hearing: tuple[int, ...] = ()  # the signals that are ours meanwhile
 
 
@@ -48,7 +48,7 @@ def heard() -> Iterator[None]:
     if not ours:
         yield
         return
-    _State.came, _State.resumable, _State.hearing = 0, False, ours
+    _State.came, _State.then, _State.hearing = 0, "begin anew", ours
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -75,7 +75,7 @@ def raise_forgotten() -> None:
 
 def promise_to_go_on() -> None:
     """Say that from now on the same command, run again, goes on where it is interrupted."""
-    _State.resumable = True
+    _State.then = "go on where it stopped"
 
 
 def came() -> int:
@@ -87,8 +87,7 @@ def farewell() -> str:
     """Return the line about what ended the command, and how to go on."""
     name = signal.Signals(_State.came).name
     what = "interrupted" if name == "SIGINT" else f"ended by {name}"
-    how = "go on where it stopped" if _State.resumable else "begin anew"
-    return f"{what}; run the same command again to {how}"
+    return f"{what}; run the same command again to {_State.then or 'begin anew'}"
 
 
 def _first(number: int, frame: FrameType | None) -> None:

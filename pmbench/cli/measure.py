@@ -113,7 +113,7 @@ def evaluate(
     where = choose_device(device)
     check_precision(precision, where)
     be_exact()
-    if not plan:
+    if not plan and resume:  # --fresh begins anew each time
         promise_to_go_on()
     with reporting() as reporter:
         for why, names in _by_reason(choice.left_out):

@@ -30,6 +30,7 @@ from PIL import Image
 from torch import Tensor
 
 from pmbench.color import precise
+from pmbench.cores import cores
 from pmbench.doors.processes import Finished, Processes
 from pmbench.errors import PmbenchError, unknown
 from pmbench.files import sha256_of
@@ -63,7 +64,7 @@ def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
     higher = _one_of(options, "better", ("lower", "higher")) == "higher"
     symmetric = _one_of(options, "symmetric", ("no", "yes")) == "yes"
     seconds = _number(options, "timeout", 60.0)
-    jobs = _number(options, "jobs", os.cpu_count() or 1)
+    jobs = _number(options, "jobs", cores())
     if jobs % 1:
         raise PmbenchError(f"cmd?jobs={options['jobs']}: expected a whole number from 1")
     program = shutil.which(words[0])

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import IO, Any
 
 import torch
 
+from pmbench.cores import cores
 from pmbench.errors import PmbenchError
+from pmbench.provenance import processor
 from pmbench.speed.trial import Cell, Trial
 from pmbench.timings import BACKWARD, Machine, Timing
 
@@ -25,24 +24,15 @@ _LEAST = 120.0  # seconds, in which a metric is loaded too
 
 def machine(device: torch.device, precision: str) -> Machine:
     """Return what times of this machine, on that device, depend on."""
-    affinity = getattr(os, "sched_getaffinity", None)
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return Machine(
-        processor=gpu or _processor(),
+        processor=gpu or processor(),
         device=device.type,
-        cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        cores=cores(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         precision=precision,
     )
-
-
-def _processor() -> str:
-    """Return the model of the CPU, as far as the system names it."""
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def timings(trial: Trial, name: str) -> Iterator[Timing]:

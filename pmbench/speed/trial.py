@@ -32,7 +32,7 @@ from pmbench.devices import choose_device, computing
 from pmbench.errors import PmbenchError, told
 from pmbench.images import Images
 from pmbench.loading import Loaded, held_by, load_metric, wrong_output
-from pmbench.memory import make_room
+from pmbench.memory import make_room, ran_out
 from pmbench.provenance import peak_memory_mb
 from pmbench.reporting import Silent
 from pmbench.timings import BACKWARD, Timing
@@ -112,8 +112,7 @@ def _not_asked_for(loaded: Loaded, cell: Cell) -> str:
 
 def _why(error: BaseException, batch: int) -> str:
     """Return why a cell could not be measured."""
-    full = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    if full or "not enough memory" in str(error) or "t allocate memory" in str(error):
+    if ran_out(error):
         pairs = "a pair does" if batch == 1 else f"{batch} pairs in a call do"
         return f"{pairs} not fit into memory"
     return f"failed: {told(error)}"
@@ -176,7 +175,7 @@ def _backward(loaded: Loaded, x: Tensor, y: Tensor) -> None:
 def _distance(loaded: Loaded, x: Tensor, y: Tensor) -> Tensor:
     """Return the distances of pairs, of which both roles pass a network together."""
     n = len(x)
-    both, place = Images(torch.cat([x, y])), torch.arange(2 * n, device=x.device)
+    both, place = Images(torch.cat([x, y])), torch.arange(2 * n)
     value = loaded.distance(both.pick(place[:n]), both.pick(place[n:]))
     if (wrong := wrong_output(value, n)) is not None:
         raise PmbenchError(wrong)
