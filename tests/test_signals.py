@@ -96,6 +96,16 @@ def test_an_evaluation_that_is_ended_goes_on_to_the_same_bits(
     assert one == other
 
 
+def test_an_evaluation_that_is_to_be_fresh_promises_nothing(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
+    journal = tmp_path / "results" / MEASURED / "journal.bin"
+    running = start(*EVAL, *QUICK, "--fresh")
+    until(lambda: size(journal) > 500, running)
+    running.send(signal.SIGTERM)
+    told(running.ended(), signal.SIGTERM, ANEW)
+
+
 def test_a_download_that_is_ended_goes_on(
     start: Callable[..., Running], tmp_path: Path, home: Path
 ) -> None:
