@@ -36,12 +36,14 @@ class Convolution(nn.Conv2d):
             of.dilation,  # type: ignore[arg-type]
             of.groups,
             of.bias is not None,
-            device="meta",  # nothing is drawn only to be overwritten
         )
         self.weight, self.bias = of.weight, of.bias
         self.relu = relu
         # no buffers: they are the same filters, and the state tells what a metric is
         self._ready: dict[tuple[torch.dtype, bool], tuple[object, Tensor, Tensor | None]] = {}
+
+    def reset_parameters(self) -> None:
+        """Draw nothing only to be overwritten."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (N, channels, h, w) in ``devices.network_dtype``, or in the input's double."""
@@ -91,7 +93,7 @@ def prepared(network: nn.Module, seen: tuple[nn.Module, ...]) -> None:
     children = [*network.named_children(), ("", None)]
     for (name, child), (next_name, following) in itertools.pairwise(children):
         assert child is not None
-        if type(child) is not nn.Conv2d:
+        if not isinstance(child, nn.Conv2d):
             prepared(child, seen)
             continue
         relu = isinstance(following, nn.ReLU) and child not in seen
