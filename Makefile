@@ -41,7 +41,7 @@ regress: $(VENV)/.installed-dev  ## are scores on the built-in data those of the
 slow: $(VENV)/.installed-dev  ## the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m slow
 
-bench: $(VENV)/.installed-dev  ## how fast it is beside the usual ways: a table of ratios, 20 minutes
+bench: $(VENV)/.installed-dev  ## how fast it is beside the usual ways: a table of ratios, half an hour
 	$(BIN)/python -m benchmarks $(BENCH_OPTIONS)
 
 clean:  ## remove the environment and what tools leave behind
