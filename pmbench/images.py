@@ -80,11 +80,12 @@ class Images:
         self._batch.let_go(done)
 
     def let_go_of_what_was_asked(self) -> None:
-        """Forget what somebody was given since ``open_account``, who may have written into it.
+        """Forget the features that somebody was given since ``open_account``.
 
-        Nobody counts who writes into what was made in inference mode.
+        They may have been written into, and nobody counts who writes into what was made in
+        inference mode. Whole numbers stay: they name files that programs read.
         """
-        self._batch.let_go(set(self._batch.paid))
+        self._batch.let_go({fn for fn in self._batch.paid if self._batch.has_features(fn)})
 
     def mended(self, closely: bool) -> bool:
         """Return whether somebody wrote into the batch's pixels since it was asked, and mend them.
@@ -138,6 +139,11 @@ class _Batch:
         for fn in list(self.derived):
             if fn in done:
                 del self.derived[fn]
+
+    def has_features(self, fn: Callable[[Tensor], Any]) -> bool:
+        value, _ = self.derived.get(fn, ((), None))
+        taps = value if isinstance(value, tuple) else (value,)
+        return any(tap.is_floating_point() for tap in taps)
 
     def mended(self, closely: bool) -> bool:
         assert self.stored is not None

@@ -25,7 +25,13 @@ def _nothing_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a cache directory of its own."""
+    """Give each test a cache directory of its own, and none of another test's settings.
+
+    Options such as --manifests speak to the rest of the process through its environment.
+    """
+    for name in [name for name in os.environ if name.startswith("PMBENCH_")]:
+        if not name.startswith("PMBENCH_REQUIRE_"):
+            monkeypatch.delenv(name)
     folder = tmp_path / "pmbench-home"
     monkeypatch.setenv("PMBENCH_HOME", str(folder))
     return folder
