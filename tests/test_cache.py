@@ -13,12 +13,10 @@ from typing import Any
 
 import h5py
 import pytest
-from click.testing import Result
 from making import FOLDERS, manifest, packed, tar, triplets, write_tree
-from typer.testing import CliRunner
+from test_cli import pmbench
 
 from pmbench import download, wholeness
-from pmbench.cli import app
 from pmbench.download import Choices
 from pmbench.files import draft_beside
 from pmbench.locks import alone
@@ -26,14 +24,6 @@ from pmbench.manifest import Manifest, load, weight_files
 from pmbench.pack import Pack
 from pmbench.reporting import Silent
 from pmbench.resize import resize_for
-
-
-def pmbench(*words: str | Path, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result
 
 
 def things(*words: str, code: int = 0) -> dict[str, dict[str, Any]]:

@@ -25,15 +25,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from click.testing import Result
 from http_server import serving
 from making import manifest, packed, picture, png, resealed, triplets, write_tree
-from typer.testing import CliRunner
+from test_cli import pmbench
 
 from pmbench import files
 from pmbench.batches import Bounds
 from pmbench.citing import used_in
-from pmbench.cli import app
 from pmbench.distances import read_distances, write_distances
 from pmbench.errors import PmbenchError
 from pmbench.fetch import Wanted, fetch
@@ -65,15 +63,6 @@ IN_THE_WAY = (
     "; expected a folder: move what is there out of the way, or name another with --results, -o or "
     "PMBENCH_HOME"
 )
-
-
-def pmbench(*words: str | Path, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
 
 
 @contextmanager

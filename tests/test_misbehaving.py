@@ -16,11 +16,10 @@ from textwrap import dedent
 import numpy as np
 import pytest
 import torch
+from test_doors import pmbench
 from test_memory import dataset
-from typer.testing import CliRunner
 
 from pmbench.choosing import choose
-from pmbench.cli import app
 from pmbench.doors import command
 from pmbench.doors.processes import Processes
 from pmbench.errors import PmbenchError, words_of
@@ -50,15 +49,6 @@ def wrote(name: str, text: str) -> Path:
     path = Path(name)
     path.write_text(dedent(text).lstrip())
     return path
-
-
-def pmbench(*words: str | Path, code: int = 0) -> tuple[str, str]:
-    """Run a command in this process; return its stdout and stderr."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.stdout, result.stderr
 
 
 def not_run(stdout: str) -> dict[str, str]:
