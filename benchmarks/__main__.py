@@ -29,9 +29,9 @@ from rich.text import Text
 
 from benchmarks.inputs import Setting
 from benchmarks.turns import Measured, Row, shown, verdict
-from pmbench.devices import be_exact
-from pmbench.provenance import processor
-from pmbench.tables import bare_table
+from pmbench.evaluation.provenance import processor
+from pmbench.reporting.tables import bare_table
+from pmbench.utils.devices import be_exact
 
 _MODULES = ("startup", "against_lpips", "trunks", "patches", "sharing", "packing", "everything")
 _BUILD = Path(__file__).parent.parent / "build"

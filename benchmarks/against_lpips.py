@@ -10,8 +10,8 @@ from benchmarks import reference
 from benchmarks.inputs import Setting, loop, ready
 from benchmarks.processes import ended
 from benchmarks.turns import Measured, Row, at_least, times_as_fast
-from pmbench.devices import computing
-from pmbench.results import find
+from pmbench.results.store import find
+from pmbench.utils.devices import computing
 
 _USUAL = "PNG, PIL, DataLoader, lpips"
 _OURS = {

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from benchmarks.inputs import CPU, Setting, loop
 from benchmarks.processes import Ended, ended
 from benchmarks.turns import Measured, Row, at_most
-from pmbench.backbones import Trunk
-from pmbench.images import Images
-from pmbench.loading import Loaded, load_metrics
 from pmbench.metrics import registered
-from pmbench.networks.hooked import Hooked
-from pmbench.reporting import Silent
+from pmbench.metrics.images import Images
+from pmbench.metrics.loading import Loaded, load_metrics
+from pmbench.networks.backbones import Trunk
+from pmbench.networks.feature_extractor import Hooked
+from pmbench.utils.progress import Silent
 
 _FEW, _TIMES = 22, 10  # fewer triplets than a batch holds would need less memory than any more
 

@@ -18,16 +18,16 @@ import torch
 from PIL import Image
 
 from benchmarks.processes import Ended, ended
-from pmbench.batches import Bounds, plan
-from pmbench.download import pack_for
-from pmbench.evaluate import Result, measure
-from pmbench.loading import Loaded, load_metrics
-from pmbench.manifest import datasets, load
+from pmbench.datasets.download import pack_for
+from pmbench.datasets.manifest import datasets, load
+from pmbench.datasets.pack import Pack
+from pmbench.datasets.resize import resize_for
+from pmbench.evaluation.batching import Bounds, plan
+from pmbench.evaluation.loop import Result, measure
 from pmbench.metrics import Metric, registered
-from pmbench.pack import Pack
-from pmbench.protocols import TWO_AFC
-from pmbench.reporting import Silent
-from pmbench.resize import resize_for
+from pmbench.metrics.loading import Loaded, load_metrics
+from pmbench.scoring.protocols import TWO_AFC
+from pmbench.utils.progress import Silent
 
 ROLES = ("ref", "p0", "p1")
 CPU = torch.device("cpu")

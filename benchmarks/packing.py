@@ -19,11 +19,11 @@ from PIL import Image
 
 from benchmarks.inputs import MANIFEST, Setting
 from benchmarks.turns import Measured, Row, at_least, times_as_fast
-from pmbench.cores import cores
-from pmbench.download import pack_for, pack_path
-from pmbench.manifest import Manifest, load
-from pmbench.reporting import Silent
-from pmbench.resize import Resize, resize_for
+from pmbench.datasets.download import pack_for, pack_path
+from pmbench.datasets.manifest import Manifest, load
+from pmbench.datasets.resize import Resize, resize_for
+from pmbench.utils.progress import Silent
+from pmbench.utils.system import cores
 
 _AT_ONCE = 50  # files that a thread takes: more at once is no faster
 

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pmbench.agreement import Array
-from pmbench.bootstrap import USUAL
-from pmbench.exchange import read_csv
-from pmbench.pack import Items
-from pmbench.protocols import TWO_AFC
-from pmbench.scores import human_rows, score
+from pmbench.datasets.pack import Items
+from pmbench.results.csv_io import read_csv
+from pmbench.scoring.bootstrap import USUAL
+from pmbench.scoring.protocols import TWO_AFC
+from pmbench.scoring.scores import human_rows, score
+from pmbench.scoring.statistics import Array
 
 METRICS = 60
 BAPPS = {

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from benchmarks.inputs import CPU, Setting, loop, ready
 from benchmarks.turns import Measured, Row, at_most, times_as_long
-from pmbench.backbones import Trunk
-from pmbench.images import Images
-from pmbench.loading import Loaded, load_metrics
 from pmbench.metrics import Distance, Metric, registered
-from pmbench.reporting import Silent
+from pmbench.metrics.images import Images
+from pmbench.metrics.loading import Loaded, load_metrics
+from pmbench.networks.backbones import Trunk
+from pmbench.utils.progress import Silent
 
 
 class OnTrunk(nn.Module):

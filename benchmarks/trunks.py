@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.inputs import CPU, Setting, loop, ready
 from benchmarks.turns import Measured, Row, Run, at_least, in_turn, times_as_fast
-from pmbench.backbones import ARCHITECTURES, TRAINED, Filters, features_of
+from pmbench.networks.backbones import ARCHITECTURES, TRAINED, Filters, features_of
 
 _PASSES = (4, 8, 12, 16, 32, 64, 150)  # images
 # metric with trained weights, with random ones, its network, triplets

@@ -10,10 +10,10 @@ Importing this package is cheap: torch and pandas are loaded by the modules that
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pmbench.errors import PmbenchError
+from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.api import metric
+    from pmbench.metrics.api import metric
 
 __version__ = "0.1.0"
 
@@ -21,9 +21,9 @@ __all__ = ["PmbenchError", "__version__", "metric"]
 
 
 def __getattr__(name: str) -> Any:
-    # not an import statement: the layers below pmbench.api import this package
+    # not an import statement: the layers below pmbench.metrics.api import this package
     if name == "metric":
-        return import_module("pmbench.api").metric
+        return import_module("pmbench.metrics.api").metric
     raise AttributeError(f"module 'pmbench' has no attribute '{name}'")
 
 

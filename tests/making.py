@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pmbench.download import pack_for, pack_path
-from pmbench.errors import PmbenchError
-from pmbench.files import sha256_of
-from pmbench.manifest import Manifest, load
-from pmbench.pack import Pack
-from pmbench.reporting import Silent
-from pmbench.resize import Pixels, resize_for
+from pmbench.datasets.download import pack_for, pack_path
+from pmbench.datasets.manifest import Manifest, load
+from pmbench.datasets.pack import Pack
+from pmbench.datasets.resize import Pixels, resize_for
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.files import sha256_of
+from pmbench.utils.progress import Silent
 
 Files = dict[str, bytes]  # path -> content
 

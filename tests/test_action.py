@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from pmbench.checking.baseline import read
+from pmbench.analysis.baseline import read
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = Path(__file__).parent / "example_project"

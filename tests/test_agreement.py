@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
-from pmbench.agreement import (
+from pmbench.scoring.statistics import (
     Array,
     average_precision,
     hard_majority_items,

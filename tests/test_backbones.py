@@ -9,8 +9,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from pmbench import weights
-from pmbench.backbones import (
+from pmbench.metrics import registered
+from pmbench.metrics.images import Images
+from pmbench.networks import weights
+from pmbench.networks.architectures import layers
+from pmbench.networks.backbones import (
     ARCHITECTURES,
     IMAGENET,
     LPIPS,
@@ -26,10 +29,7 @@ from pmbench.backbones import (
     trunk,
     unit,
 )
-from pmbench.errors import PmbenchError
-from pmbench.images import Images
-from pmbench.layers import layers
-from pmbench.metrics import registered
+from pmbench.utils.errors import PmbenchError
 
 CPU = torch.device("cpu")
 # Two orders of summing the same products in float32 differ by about 1e-6 of a map's size for each

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmbench.batches import Batch, Bounds, halves, plan
-from pmbench.pack import Items, Pack
+from pmbench.datasets.pack import Items, Pack
+from pmbench.evaluation.batching import Batch, Bounds, halves, plan
 
 SIZES = ((2, 2), (3, 5))
 

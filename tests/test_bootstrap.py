@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmbench import bootstrap, exchange
-from pmbench.agreement import Array, two_afc_items, weighted_mean
-from pmbench.bootstrap import Resampling, interval, resamples
+from pmbench.results import csv_io
+from pmbench.scoring import bootstrap
+from pmbench.scoring.bootstrap import Resampling, interval, resamples
+from pmbench.scoring.statistics import Array, two_afc_items, weighted_mean
 
 STRATA = np.array([0] * 5 + [1] * 8 + [2])
 ALONE = np.arange(14)
@@ -203,7 +204,7 @@ def test_clusters_widen_the_interval() -> None:
 
 def test_a_macro_score_on_bapps_has_about_a_third_of_a_point(shared: Path) -> None:
     path = shared / "judgements" / "bapps_2afc_val.csv.gz"
-    items, distances = exchange.read_csv(path, "2afc", False)
+    items, distances = csv_io.read_csv(path, "2afc", False)
     each = two_afc_items(distances[:, 0], distances[:, 1], items.p)
     parts = [np.flatnonzero(items.sub == sub) for sub in range(6)]
     macro = [

@@ -16,14 +16,15 @@ import pytest
 from making import FOLDERS, manifest, packed, tar, triplets, write_tree
 from test_cli import pmbench
 
-from pmbench import download, wholeness
-from pmbench.download import Choices
-from pmbench.files import draft_beside
-from pmbench.locks import alone
-from pmbench.manifest import Manifest, load, weight_files
-from pmbench.pack import Pack
-from pmbench.reporting import Silent
-from pmbench.resize import resize_for
+from pmbench.datasets import download, integrity
+from pmbench.datasets.download import Choices
+from pmbench.datasets.manifest import Manifest, load
+from pmbench.datasets.pack import Pack
+from pmbench.datasets.resize import resize_for
+from pmbench.networks.manifest import weight_files
+from pmbench.utils.files import draft_beside
+from pmbench.utils.locks import alone
+from pmbench.utils.progress import Silent
 
 
 def things(*words: str, code: int = 0) -> dict[str, dict[str, Any]]:
@@ -141,13 +142,13 @@ def test_the_size_of_weights_tells_nothing_of_those_that_are_as_large_as_said(
 ) -> None:
     path = tmp_path / "a.pth"
     path.write_bytes(b"x" * 600_000)
-    assert wholeness.of_weights(path, 1.0) == ""
-    assert wholeness.of_weights(path, 1.3) == "it is cut off: it should have 1.3 MB"
-    assert wholeness.of_weights(path, None) == ""
+    assert integrity.of_weights(path, 1.0) == ""
+    assert integrity.of_weights(path, 1.3) == "it is cut off: it should have 1.3 MB"
+    assert integrity.of_weights(path, None) == ""
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 100)
-    assert wholeness.of_weights(tmp_path / "a.safetensors", None) == "it is cut off"
+    assert integrity.of_weights(tmp_path / "a.safetensors", None) == "it is cut off"
     (tmp_path / "b.pth").write_bytes(b"")
-    assert wholeness.of_weights(tmp_path / "b.pth", None) == "it is empty"
+    assert integrity.of_weights(tmp_path / "b.pth", None) == "it is empty"
     assert {entry.url is None for entry in weight_files().values()} == {True, False}
 
 
@@ -241,12 +242,12 @@ def test_a_packs_digest_is_computed_anew(tmp_path: Path, clusters: bool) -> None
     write_tree(tmp_path / "data", data)
     more = {"table": table} if clusters else {}
     pack = packed(manifest(tmp_path / "manifests", source={"path": "../data"}, **more))
-    assert wholeness.digest_of(pack) == pack.digest
+    assert integrity.digest_of(pack) == pack.digest
     if clusters:
         with h5py.File(pack.path, "r+") as file:
             del file["items/cluster_name"]  # as an earlier version wrote it
-        assert wholeness.digest_of(Pack.open(pack.path)) is None
-        assert wholeness.of_pack(pack.path, verify=True) == ""
+        assert integrity.digest_of(Pack.open(pack.path)) is None
+        assert integrity.of_pack(pack.path, verify=True) == ""
 
 
 def test_a_pack_under_another_ones_name(home: Path) -> None:
@@ -371,7 +372,7 @@ def test_what_another_process_holds_stays(home: Path) -> None:
 
 
 def test_what_is_taken_between_looking_and_removing_stays(home: Path) -> None:
-    from pmbench.cache import Wish, remove, survey, to_go
+    from pmbench.datasets.cache import Wish, remove, survey, to_go
 
     told: list[str] = []
     chosen = to_go(survey({}, verify=False), Wish(everything=True))

@@ -15,13 +15,13 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from pmbench import metrics as registry
-from pmbench.cards import Card, card, cards, short_paper, whole_card
-from pmbench.catalogue import catalogue_to_rich
 from pmbench.cli import app
-from pmbench.errors import PmbenchError
-from pmbench.loading import load_metric
 from pmbench.metrics import EXTRAS, Metric, registered
-from pmbench.reporting import Silent
+from pmbench.metrics.cards import Card, card, cards, short_paper, whole_card
+from pmbench.metrics.loading import load_metric
+from pmbench.reporting.metric_cards import catalogue_to_rich
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 
 def pmbench(*words: str | Path, code: int = 0, columns: int = 80) -> Result:

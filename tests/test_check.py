@@ -20,16 +20,15 @@ from making import whole_facts
 from numpy.typing import NDArray
 from test_cli import one_line, pmbench
 
-from pmbench.bootstrap import Resampling
-from pmbench.checking.baseline import Measured, Stored, entry_of, measured, read, write
-from pmbench.checking.findings import Change, Findings
-from pmbench.checking.regress import Rules, check, compare, relative_moves
-from pmbench.checking.text import to_junit, to_markdown
-from pmbench.errors import PmbenchError
-from pmbench.pack import Items
-from pmbench.protocols import JND, TWO_AFC, Protocol
-from pmbench.runs import Run, save
-from pmbench.scores import human_rows, score
+from pmbench.analysis.baseline import Measured, Stored, entry_of, measured, read, write
+from pmbench.analysis.regression import Change, Findings, Rules, check, compare, relative_moves
+from pmbench.datasets.pack import Items
+from pmbench.reporting.checks import to_junit, to_markdown
+from pmbench.results.run import Run, save
+from pmbench.scoring.bootstrap import Resampling
+from pmbench.scoring.protocols import JND, TWO_AFC, Protocol
+from pmbench.scoring.scores import human_rows, score
+from pmbench.utils.errors import PmbenchError
 
 WAY = "pmbench:0.1|toy:60#0123abcd|none|soft|macro|fp32"
 # everybody prefers p1, so that an item is right where d1 < d0

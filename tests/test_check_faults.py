@@ -21,7 +21,19 @@ import torch
 from numpy.typing import NDArray
 from test_cli import pmbench
 
-from pmbench.backbones import (
+from pmbench.analysis.baseline import Measured, entry_of
+from pmbench.analysis.regression import Rules, compare
+from pmbench.datasets.download import pack_for
+from pmbench.datasets.manifest import datasets
+from pmbench.datasets.resize import resize_for
+from pmbench.evaluation.batching import Bounds, plan
+from pmbench.evaluation.evaluator import Job, evaluate
+from pmbench.evaluation.loop import Result, measure
+from pmbench.metrics import Distance, registered
+from pmbench.metrics.builtin import mmd, ssim
+from pmbench.metrics.builtin.lpips import FeatureDistance
+from pmbench.metrics.loading import Loaded, load_metric, load_metrics
+from pmbench.networks.backbones import (
     ARCHITECTURES,
     LPIPS,
     LPIPS_UNSIGNED,
@@ -31,21 +43,10 @@ from pmbench.backbones import (
     features_of,
     frozen,
 )
-from pmbench.batches import Bounds, plan
-from pmbench.checking.baseline import Measured, entry_of
-from pmbench.checking.regress import Rules, compare
-from pmbench.download import pack_for
-from pmbench.errors import PmbenchError
-from pmbench.evaluate import Result, measure
-from pmbench.loading import Loaded, load_metric, load_metrics
-from pmbench.manifest import datasets
-from pmbench.metrics import Distance, mmd, registered, ssim
-from pmbench.metrics.lpips import FeatureDistance
-from pmbench.reporting import Silent
-from pmbench.resize import resize_for
-from pmbench.results import find
-from pmbench.runs import Selection
-from pmbench.session import Job, evaluate
+from pmbench.results.run import Selection
+from pmbench.results.store import find
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 CPU = torch.device("cpu")
 SOUND = ("l2", "ssim", "mmdpp", "net-alex-random")

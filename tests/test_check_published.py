@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from test_check import EACH, RIGHT, WAY, WRONG, items, run_of
 from test_cli import one_line, pmbench
 
-from pmbench import manifest
-from pmbench.exchange import read_csv
+from pmbench.datasets import manifest
+from pmbench.results.csv_io import read_csv
 
 PAPER = "Somebody 2020, Table 1"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from pmbench.citing import Used, cited, references, to_bibtex
+from pmbench.analysis.citations import Used, cited, references, to_bibtex
 from pmbench.cli import app
-from pmbench.doors.net import enter
-from pmbench.manifest import datasets
+from pmbench.datasets.manifest import datasets
 from pmbench.metrics import registered
+from pmbench.metrics.external.net import enter
 
 LADDER = ("-d", "ladder-2afc", "--limit", "1")
 

@@ -19,16 +19,16 @@ from test_cli import one_line, pmbench
 from test_paired import items_of, many, noisy
 from test_ranking import jnd_items
 
-from pmbench.agreement import Array
-from pmbench.bootstrap import Resampling
-from pmbench.comparing.comparison import Duel, Field, compared, duel
-from pmbench.comparing.drifting import drift
-from pmbench.comparing.text import documents, to_markdown
-from pmbench.errors import PmbenchError
-from pmbench.pack import Items
-from pmbench.protocols import JND, TWO_AFC, Protocol
-from pmbench.runs import Run, open_run, save
-from pmbench.scores import score
+from pmbench.analysis.comparison import Duel, Field, compared, duel
+from pmbench.analysis.drift import drift
+from pmbench.datasets.pack import Items
+from pmbench.reporting.comparisons import documents, to_markdown
+from pmbench.results.run import Run, open_run, save
+from pmbench.scoring.bootstrap import Resampling
+from pmbench.scoring.protocols import JND, TWO_AFC, Protocol
+from pmbench.scoring.scores import score
+from pmbench.scoring.statistics import Array
+from pmbench.utils.errors import PmbenchError
 
 FEW = Resampling(count=50)
 WAY = "pmbench:0.1|toy:1#01234567|none|soft|macro|fp32"

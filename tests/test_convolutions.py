@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from pmbench import convolutions
-from pmbench.convolutions import Convolution, prepared
+from pmbench.networks import convolutions
+from pmbench.networks.convolutions import Convolution, prepared
 
 CALLS = ("_POINTWISE", "_REORDER")
 

@@ -14,12 +14,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pmbench.agreement import Array, average_precision, ones
-from pmbench.bootstrap import Resampling
-from pmbench.pack import Items
-from pmbench.protocols import JND, TWO_AFC, Protocol
-from pmbench.quantities import RELIABLE
-from pmbench.scores import score
+from pmbench.datasets.pack import Items
+from pmbench.scoring.bootstrap import Resampling
+from pmbench.scoring.intervals import RELIABLE
+from pmbench.scoring.protocols import JND, TWO_AFC, Protocol
+from pmbench.scoring.scores import score
+from pmbench.scoring.statistics import Array, average_precision, ones
 
 pytestmark = pytest.mark.slow
 

@@ -29,21 +29,21 @@ from http_server import serving
 from making import manifest, packed, picture, png, resealed, triplets, write_tree
 from test_cli import pmbench
 
-from pmbench import files
-from pmbench.batches import Bounds
-from pmbench.citing import used_in
-from pmbench.distances import read_distances, write_distances
-from pmbench.errors import PmbenchError
-from pmbench.fetch import Wanted, fetch
-from pmbench.hdf5 import writing_hdf5
-from pmbench.items import Items
-from pmbench.journal import Head, Journal, head_of
-from pmbench.pack import Pack
-from pmbench.repeating import recipe
-from pmbench.reporting import Silent
-from pmbench.results import damaged, find, flawed
-from pmbench.runcard import run_to_rich
-from pmbench.runs import open_run
+from pmbench.analysis.citations import used_in
+from pmbench.datasets.pack import Pack
+from pmbench.evaluation.batching import Bounds
+from pmbench.evaluation.checkpoint import Head, Journal, head_of
+from pmbench.reporting.run_card import run_to_rich
+from pmbench.results.distances import read_distances, write_distances
+from pmbench.results.reproduce import recipe
+from pmbench.results.run import open_run
+from pmbench.results.store import damaged, find, flawed
+from pmbench.scoring.items import Items
+from pmbench.utils import files
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.fetch import Wanted, fetch
+from pmbench.utils.hdf5 import writing_hdf5
+from pmbench.utils.progress import Silent
 
 resource = pytest.importorskip("resource")  # what limits are set with is not on Windows
 
@@ -207,8 +207,8 @@ FILL = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from pmbench.errors import PmbenchError
-from pmbench.hdf5 import writing_hdf5
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.hdf5 import writing_hdf5
 path = Path(sys.argv[1])
 for limit in map(int, sys.argv[2:]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -651,7 +651,7 @@ def keys_of(info: dict[str, Any]) -> list[tuple[str, ...]]:
 def test_every_fact_of_a_run_is_checked_before_anyone_relies_on_it(results: Path, to: Any) -> None:
     from rich.console import Console
 
-    from pmbench.checking.baseline import measured as as_baseline
+    from pmbench.analysis.baseline import measured as as_baseline
 
     console, folder = Console(file=io.StringIO()), RUNS / "l1"
     whole = (folder / "run.json").read_text()

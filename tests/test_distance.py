@@ -19,18 +19,18 @@ from typer.testing import CliRunner, Result
 
 import pmbench as package
 from pmbench import metrics as registry
-from pmbench.batches import Bounds
 from pmbench.cli import app
-from pmbench.errors import PmbenchError
-from pmbench.images import Images
-from pmbench.loading import load_metrics
+from pmbench.datasets import pairs as pairing
+from pmbench.datasets.pairs import Pair, Picture, open_pairs, resizing
+from pmbench.datasets.resize import Pixels
+from pmbench.evaluation import pairs as distances
+from pmbench.evaluation.batching import Bounds
+from pmbench.evaluation.pairs import compare
 from pmbench.metrics import Metric, registered
-from pmbench.pairs import distances, pairing
-from pmbench.pairs.compare import compare
-from pmbench.pairs.pairing import Pair
-from pmbench.pairs.pictures import Picture, open_pairs, resizing
-from pmbench.reporting import Silent
-from pmbench.resize import Pixels
+from pmbench.metrics.images import Images
+from pmbench.metrics.loading import load_metrics
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 CPU = torch.device("cpu")
 

@@ -13,12 +13,12 @@ import torch
 from DISTS_pytorch import DISTS_pt
 from torch import Tensor, nn
 
-from pmbench import weights
-from pmbench.backbones import TRAINED, Filters, blur_pool, features_of
-from pmbench.images import Images
+from pmbench.datasets.resize import Resize, decode
 from pmbench.metrics import registered
-from pmbench.metrics.dists import Dists, L2Pool, dissimilarities, l2_pooled_vgg
-from pmbench.resize import Resize, decode
+from pmbench.metrics.builtin.dists import Dists, L2Pool, dissimilarities, l2_pooled_vgg
+from pmbench.metrics.images import Images
+from pmbench.networks import weights
+from pmbench.networks.backbones import TRAINED, Filters, blur_pool, features_of
 
 CPU = torch.device("cpu")
 RANDOM = Filters("kaiming", 0)

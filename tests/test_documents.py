@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from test_leaderboard import everywhere, run_2afc, run_jnd, the_board
 
-from pmbench.boards.board import Board, Cell, Row, View
-from pmbench.boards.leaderboard import boards
-from pmbench.protocols import TWO_AFC
-from pmbench.render import to_html, to_latex
-from pmbench.render.latex import escaped
+from pmbench.analysis.board import Board, Cell, Row, View
+from pmbench.analysis.leaderboard import boards
+from pmbench.reporting import to_html, to_latex
+from pmbench.reporting.latex import escaped
+from pmbench.scoring.protocols import TWO_AFC
 
 STRANGE = "a_b%c&d#e$f{g}h~i^j\\k|l<m>n\"o`p'q[r]s*t--u é × – ² 中 ↳ τ"
 

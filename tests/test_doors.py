@@ -21,15 +21,15 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from pmbench import metrics
-from pmbench.choosing import choose
 from pmbench.cli import app
 from pmbench.cli.common import split
-from pmbench.doors import command, plugins, python
-from pmbench.errors import PmbenchError
-from pmbench.images import Images
-from pmbench.loading import Loaded, digest_of, load_metrics
 from pmbench.metrics import Metric, registered
-from pmbench.reporting import Silent
+from pmbench.metrics.external import command, entry_points, python_file
+from pmbench.metrics.images import Images
+from pmbench.metrics.loading import Loaded, digest_of, load_metrics
+from pmbench.metrics.selection import choose
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
-    plugins._plugins.cache_clear()
+    entry_points._plugins.cache_clear()
 
 
 def wrote(path: str | Path, text: str, executable: bool = False) -> Path:
@@ -211,8 +211,8 @@ def plugged(
     """Install a package into this process; return what the plug-ins bring."""
     installed(site, "zoo", modules, points)
     monkeypatch.syspath_prepend(site)
-    plugins._plugins.cache_clear()
-    return {entry.name: entry for entry in plugins.installed(registered())}
+    entry_points._plugins.cache_clear()
+    return {entry.name: entry for entry in entry_points.installed(registered())}
 
 
 def test_an_entry_point_may_be_a_metric_several_a_callable_or_a_module(
@@ -583,7 +583,7 @@ def test_the_digest_of_a_file_does_not_depend_on_what_else_was_asked_for(mine: P
     wrote("other.py", "from helpers import mean\ndef f(x, y): return mean(x - y)\n")
     sources = []
     for addresses in (["./other.py:f"], ["./mine.py:net", "./other.py:f"]):
-        python._known.clear()
+        python_file._known.clear()
         sources.append(choose(addresses).metrics[-1].parameters["source"])
     assert sources[0] == sources[1]
 
@@ -837,11 +837,11 @@ def test_each_image_is_written_once_and_removed(
     paths = Path("log").read_text().split()
     items = 12
     paths = paths[-items * 2 * 2 * 2 :]  # pairs, roles, programs; before, each was tried on a few
-    from pmbench.download import pack_path
-    from pmbench.manifest import datasets
-    from pmbench.pack import Pack
-    from pmbench.resize import resize_for
-    from pmbench.runs import Selection
+    from pmbench.datasets.download import pack_path
+    from pmbench.datasets.manifest import datasets
+    from pmbench.datasets.pack import Pack
+    from pmbench.datasets.resize import resize_for
+    from pmbench.results.run import Selection
 
     entry = datasets()["ladder-2afc"]
     pack = Pack.open(pack_path(entry, resize_for(entry, None)))

@@ -26,12 +26,13 @@ from making import (
     write_tree,
 )
 
-from pmbench.download import Choices, download, pack_for, pack_path
-from pmbench.errors import PmbenchError
-from pmbench.manifest import Manifest, builtin_folder, datasets, load, resolve
-from pmbench.pack import Pack
-from pmbench.reporting import Silent, Task
-from pmbench.resize import Resize, resize_for
+from pmbench.datasets.download import Choices, download, pack_for, pack_path
+from pmbench.datasets.manifest import Manifest, datasets, load, resolve
+from pmbench.datasets.pack import Pack
+from pmbench.datasets.resize import Resize, resize_for
+from pmbench.utils import paths
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent, Task
 
 COUNTS = {"cnn": 2, "color": 3}
 TOY = triplets(COUNTS)
@@ -483,7 +484,7 @@ def test_download_packs_local_files_too(toy: Manifest, tmp_path: Path) -> None:
 
 
 def test_a_pack_made_under_another_manifest_is_not_used(shared: Path, tmp_path: Path) -> None:
-    official = (builtin_folder() / "datasets" / "bapps-2afc-val.toml").read_text()
+    official = (paths.manifests() / "datasets" / "bapps-2afc-val.toml").read_text()
     folder = tmp_path / "changed"
     folder.mkdir()
     changed = folder / "mine.toml"

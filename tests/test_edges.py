@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pmbench.images import Images
-from pmbench.metrics.edges import grad, grad_rgb, lap1
+from pmbench.metrics.builtin.pixel import grad, grad_rgb, lap1
+from pmbench.metrics.images import Images
 
 Array = NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pmbench.errors import closest, told, unknown
 from pmbench.metrics import registered
+from pmbench.utils.errors import closest, told, unknown
 
 METRICS = [f"metric-{i:02}" for i in range(40)]
 

@@ -23,24 +23,24 @@ from test_laws import NOT_AT_HAND
 from test_laws import loaded as distance_of
 from torch import Tensor, nn
 
-from pmbench import weights
-from pmbench.backbones import Trunk
-from pmbench.batches import Batch, Bounds, plan
-from pmbench.bootstrap import Resampling
-from pmbench.devices import be_exact, choose_device
-from pmbench.download import Choices, download, pack_for
-from pmbench.errors import PmbenchError
-from pmbench.evaluate import Result, measure
-from pmbench.images import Images
-from pmbench.loading import Loaded, by_trunk, digest_of, load_metric, load_metrics
-from pmbench.manifest import datasets, load
+from pmbench.datasets.download import Choices, download, pack_for
+from pmbench.datasets.manifest import datasets, load
+from pmbench.datasets.pack import Pack
+from pmbench.datasets.resize import resize_for
+from pmbench.evaluation.batching import Batch, Bounds, plan
+from pmbench.evaluation.evaluator import Job, Outcome, evaluate
+from pmbench.evaluation.loop import Result, measure
 from pmbench.metrics import EXTRAS, Distance, Metric, registered
-from pmbench.metrics.mmd import RandomFeatures
-from pmbench.pack import Pack
-from pmbench.reporting import Silent
-from pmbench.resize import resize_for
-from pmbench.runs import JOURNAL, Selection
-from pmbench.session import Job, Outcome, evaluate
+from pmbench.metrics.builtin.mmd import RandomFeatures
+from pmbench.metrics.images import Images
+from pmbench.metrics.loading import Loaded, by_trunk, digest_of, load_metric, load_metrics
+from pmbench.networks import weights
+from pmbench.networks.backbones import Trunk
+from pmbench.results.run import JOURNAL, Selection
+from pmbench.scoring.bootstrap import Resampling
+from pmbench.utils.devices import be_exact, choose_device
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 CPU = torch.device("cpu")
 SMALL = Bounds(pixels=45 * 64 * 64)  # several batches on the ladder, each with whole components

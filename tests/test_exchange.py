@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmbench import exchange
-from pmbench.agreement import Array
-from pmbench.errors import PmbenchError
-from pmbench.exchange import read_csv, score_table, write_csv
-from pmbench.pack import Items
-from pmbench.protocols import TWO_AFC
+from pmbench.datasets.pack import Items
+from pmbench.results import csv_io
+from pmbench.results.csv_io import read_csv, score_table, write_csv
+from pmbench.scoring.protocols import TWO_AFC
+from pmbench.scoring.statistics import Array
+from pmbench.utils.errors import PmbenchError
 
 WANTED = {"2afc": "item, sub_dataset, votes, p, d0, d1", "jnd": "item, sub_dataset, votes, same, d"}
 
@@ -349,5 +349,5 @@ def test_a_file_is_scored_with_its_human_rows(tmp_path: Path) -> None:
 def test_a_file_read_back_scores_as_the_run_it_was_exported_from(tmp_path: Path) -> None:
     items, distances = toy()
     write_csv(tmp_path / "d.csv.gz", "2afc", items, distances)
-    again = exchange.score_table("m", "2afc", *read_csv(tmp_path / "d.csv.gz", "2afc", False))
+    again = csv_io.score_table("m", "2afc", *read_csv(tmp_path / "d.csv.gz", "2afc", False))
     pd.testing.assert_frame_equal(again, score_table("m", "2afc", items, distances))

@@ -33,10 +33,10 @@ from http_server import (
     wrong_range,
 )
 
-from pmbench.errors import PmbenchError
-from pmbench.fetch import Wanted, fetch
-from pmbench.reporting import Silent
-from pmbench.transfer import Patience
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.fetch import Wanted, fetch
+from pmbench.utils.http import Patience
+from pmbench.utils.progress import Silent
 
 DATA = np.random.default_rng(0).bytes(300_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()

@@ -2,7 +2,7 @@
 
 The numbers in ``golden/bapps_sample.json`` were made by the authors' code; nothing here compares
 pmbench with itself. Which metric must give which numbers, and how closely, stands in
-``pmbench.parity.referees``. Images and weights are read from the reference material.
+``pmbench.evaluation.references``. Images and weights are read from the reference material.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pmbench.devices import be_exact
-from pmbench.images import Images
+from pmbench.datasets.resize import Resize, decode
+from pmbench.evaluation import references
 from pmbench.metrics import registered
-from pmbench.parity import referees
-from pmbench.resize import Resize, decode
+from pmbench.metrics.images import Images
+from pmbench.utils.devices import be_exact
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "bapps_sample.json").read_text())
 # key -> metric and tolerance, of those that compare one to one
 PAIRS = {
     key: (entry.metric, entry.tolerance.bounds[0][1])
-    for key, entry in referees.GOLDEN.items()
-    if entry.tolerance in (referees.PLAIN, referees.DEEP)
+    for key, entry in references.GOLDEN.items()
+    if entry.tolerance in (references.PLAIN, references.DEEP)
 }
 SLOW = {"vgg-loss-cx": 8}  # 0.35 s a pair: so many triplets in the default run
 
@@ -83,12 +83,12 @@ def test_there_are_63_triplets() -> None:
 
 def test_every_golden_key_has_its_metric() -> None:
     assert len(GOLDEN["values"]) == 45
-    assert set(referees.GOLDEN) == set(GOLDEN["values"])
-    assert {entry.metric for entry in referees.GOLDEN.values()} <= set(registered())
+    assert set(references.GOLDEN) == set(GOLDEN["values"])
+    assert {entry.metric for entry in references.GOLDEN.values()} <= set(registered())
 
 
 def test_the_numbers_are_read_as_they_are_on_file() -> None:
-    known = referees.golden_numbers()
+    known = references.golden_numbers()
     assert list(known.triplets) == GOLDEN["triplets"]
     assert all(np.array_equal(known.values[key], golden(key)) for key in GOLDEN["values"])
 
@@ -104,7 +104,7 @@ def test_the_numbers_are_those_of_the_reference_material(shared: Path) -> None:
 def every_key() -> list[Any]:
     """Return (key, number of triplets): all 63, of slow metrics a few, and all in slow tests."""
     cases = []
-    for key, entry in referees.GOLDEN.items():
+    for key, entry in references.GOLDEN.items():
         if entry.metric in SLOW:
             cases.append(pytest.param(key, SLOW[entry.metric]))
             cases.append(pytest.param(key, 63, marks=pytest.mark.slow))
@@ -117,7 +117,7 @@ def every_key() -> list[Any]:
 def test_distances_are_the_authors(
     key: str, count: int, triplets: Triplets, reference_weights: Path
 ) -> None:
-    entry = referees.GOLDEN[key]
+    entry = references.GOLDEN[key]
     ours = entry.theirs(distances(entry.metric, triplets, count))
     differences = np.abs(ours / golden(key)[:count] - 1).ravel()
     assert entry.tolerance.holds(differences), (
@@ -146,7 +146,7 @@ def test_ssim_is_the_formula_evaluated_in_float64(triplets: Triplets) -> None:
 
 
 def test_the_recipe_draws_the_reference_filters(shared: Path) -> None:
-    from pmbench.metrics.mmd import RandomFeatures
+    from pmbench.metrics.builtin.mmd import RandomFeatures
 
     frozen = np.load(shared / "golden" / "mmd_random_features.npz")
     features = RandomFeatures(3, 1 / 9, 512, centred=False)  # sigma = 1: the filters as drawn

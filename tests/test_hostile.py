@@ -43,13 +43,12 @@ from making import (
 )
 from PIL import Image, PngImagePlugin
 
-from pmbench.archive import LARGEST_MEMBER, files
-from pmbench.download import Choices, download
-from pmbench.errors import PmbenchError
-from pmbench.pack import Pack
-from pmbench.reporting import Silent
-from pmbench.resize import LARGEST, Resize, decode, resize_for
-from pmbench.unpacking import Unpacked
+from pmbench.datasets.archive import LARGEST_MEMBER, Unpacked, files
+from pmbench.datasets.download import Choices, download
+from pmbench.datasets.pack import Pack
+from pmbench.datasets.resize import LARGEST, Resize, decode, resize_for
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 TOY = triplets({"cnn": 2})
 PICTURE, VOTE = "val/cnn/p0/000001.png", "val/cnn/judge/000001.npy"
@@ -138,7 +137,7 @@ def test_a_compressed_archive_may_be_made_of_parts(give: Callable[..., Pack], ki
 def test_parts_may_begin_anywhere_in_what_is_read_at_a_time(
     give: Callable[..., Pack], monkeypatch: pytest.MonkeyPatch, kind: str, block: int
 ) -> None:
-    monkeypatch.setattr("pmbench.unpacking._BLOCK", block)
+    monkeypatch.setattr("pmbench.datasets.archive._BLOCK", block)
     plain = tar(TOY, "w")
     parts = [plain[i : i + 311] for i in range(0, len(plain), 311)]
     assert len(give(b"".join(map(COMPRESS[kind], parts)))) == 2
@@ -156,7 +155,7 @@ def zeros(kind: str, size: int) -> bytes:
 def test_a_bomb_ends_before_it_goes_off(
     give: Callable[..., Pack], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("pmbench.unpacking._UNSUSPECTED", 8 << 20)
+    monkeypatch.setattr("pmbench.datasets.archive._UNSUSPECTED", 8 << 20)
     first = member("README", size=8 << 30).tobuf(tarfile.GNU_FORMAT)
     bomb = COMPRESS[kind](first) + zeros(kind, 64 << 20)
     assert len(bomb) < 200_000
@@ -675,8 +674,8 @@ def test_a_resize_does_not_make_a_bomb_of_a_thin_picture() -> None:
 
 
 def test_large_pictures_are_not_all_decoded_at_once(tmp_path: Path) -> None:
-    from pmbench import decoding
-    from pmbench.resize import Picture
+    from pmbench.datasets import decode as decoding
+    from pmbench.datasets.resize import Picture
 
     large = saved(Image.new("RGB", (4000, 4000)), "PNG")
     pictures = (Picture.open(large, "x") for _ in range(3))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pmbench.images import Images
+from pmbench.metrics.images import Images
 
 
 class Counting:

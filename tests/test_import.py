@@ -14,10 +14,10 @@ from making import manifest, packed, triplets, write_tree
 from typer.testing import CliRunner
 
 from pmbench.cli import app
-from pmbench.errors import PmbenchError
-from pmbench.importing import import_distances
-from pmbench.job import Job
-from pmbench.runs import Run, Selection, metric_folder, open_run
+from pmbench.evaluation.config import Job
+from pmbench.evaluation.import_distances import import_distances
+from pmbench.results.run import Run, Selection, metric_folder, open_run
+from pmbench.utils.errors import PmbenchError
 
 
 @pytest.fixture(autouse=True)

@@ -19,10 +19,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pmbench import weights
-from pmbench.images import Images
-from pmbench.loading import digest_of
 from pmbench.metrics import Distance, Metric, registered
+from pmbench.metrics.images import Images
+from pmbench.metrics.loading import digest_of
+from pmbench.networks import weights
 
 SIZES = [(64, 64), (96, 80), (67, 53)]
 CPU = torch.device("cpu")

@@ -13,20 +13,20 @@ import pandas as pd
 import pytest
 from making import resealed, whole_facts
 
-from pmbench import manifest
-from pmbench.boards.board import Board, Cell, Row, View
-from pmbench.boards.leaderboard import boards, relations
-from pmbench.boards.legends import legend
-from pmbench.boards.published import published_rows
-from pmbench.boards.tidy import tidy
-from pmbench.bootstrap import Resampling
-from pmbench.comparing.ranking import Standing
-from pmbench.errors import PmbenchError
-from pmbench.pack import Items
-from pmbench.protocols import JND, TWO_AFC
-from pmbench.report.content import sections
-from pmbench.runs import Run, save
-from pmbench.scores import COLUMNS, human_rows, score
+from pmbench.analysis.board import Board, Cell, Row, View
+from pmbench.analysis.export import tidy
+from pmbench.analysis.leaderboard import boards, relations
+from pmbench.analysis.legends import legend
+from pmbench.analysis.published import published_rows
+from pmbench.analysis.ranking import Standing
+from pmbench.datasets import manifest
+from pmbench.datasets.pack import Items
+from pmbench.reporting.site.sections import sections
+from pmbench.results.run import Run, save
+from pmbench.scoring.bootstrap import Resampling
+from pmbench.scoring.protocols import JND, TWO_AFC
+from pmbench.scoring.scores import COLUMNS, human_rows, score
+from pmbench.utils.errors import PmbenchError
 
 # --- toy runs, of which every score is known beforehand -------------------------------------------
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pmbench.doors import pyiqa as pyiqa_door
-from pmbench.doors import torchmetrics as torchmetrics_door
-from pmbench.errors import PmbenchError
-from pmbench.images import Images
-from pmbench.loading import digest_of, load_metric
 from pmbench.metrics import EXTRAS, Distance, Metric, registered
-from pmbench.metrics.ssim import gaussian
-from pmbench.reporting import Silent
+from pmbench.metrics.builtin.ssim import gaussian
+from pmbench.metrics.external import pyiqa as pyiqa_door
+from pmbench.metrics.external import torchmetrics as torchmetrics_door
+from pmbench.metrics.images import Images
+from pmbench.metrics.loading import digest_of, load_metric
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[1]
@@ -494,10 +494,10 @@ def test_what_pyiqa_does_not_have_is_answered_in_a_sentence() -> None:
 
 _UNREACHABLE = """
 import torch
-from pmbench.doors.pyiqa import enter
-from pmbench.errors import PmbenchError
-from pmbench.loading import load_metric
-from pmbench.reporting import Silent
+from pmbench.metrics.external.pyiqa import enter
+from pmbench.utils.errors import PmbenchError
+from pmbench.metrics.loading import load_metric
+from pmbench.utils.progress import Silent
 
 try:
     load_metric(enter("x", "wadiqam_fr", {}), torch.device("cpu"), Silent())
@@ -545,11 +545,12 @@ def test_dreamsim_without_its_weights_says_how_to_get_them(
 
 _WITHOUT = """
 import json, torch
-from pmbench.doors import pyiqa, torchmetrics
-from pmbench.errors import PmbenchError
-from pmbench.loading import load_metric
+from pmbench.metrics.external import pyiqa
+from pmbench.metrics.external import torchmetrics
+from pmbench.utils.errors import PmbenchError
+from pmbench.metrics.loading import load_metric
 from pmbench.metrics import registered
-from pmbench.reporting import Silent
+from pmbench.utils.progress import Silent
 
 tried = [entry for entry in registered().values() if entry.extra or entry.family == "broken"]
 tried.append(pyiqa.enter("pyiqa:ssim", "ssim", {}))

@@ -12,16 +12,25 @@ from making import packed
 from torch import Tensor, nn
 
 import pmbench
-from pmbench import loading
-from pmbench.batches import Bounds, plan
-from pmbench.errors import PmbenchError
-from pmbench.evaluate import Result, measure
-from pmbench.images import Images
-from pmbench.loading import Held, Loaded, digest_of, held_by, load_metric, source_of
-from pmbench.manifest import datasets
-from pmbench.metrics import Metric, OnPixels, registered
-from pmbench.protocols import TWO_AFC
-from pmbench.reporting import Silent
+from pmbench.datasets.manifest import datasets
+from pmbench.evaluation.batching import Bounds, plan
+from pmbench.evaluation.loop import Result, measure
+from pmbench.metrics import Metric, OnPixels, loading, registered
+from pmbench.metrics.images import Images
+from pmbench.metrics.loading import (
+    SOURCE_KIND,
+    Held,
+    Loaded,
+    digest_of,
+    held_by,
+    load_metric,
+    source_of,
+)
+from pmbench.metrics.selection import choose as select_metrics
+from pmbench.scoring.protocols import TWO_AFC
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.paths import PACKAGE
+from pmbench.utils.progress import Silent
 
 CPU = torch.device("cpu")
 NET = nn.Conv2d(3, 1, 1)
@@ -72,9 +81,12 @@ def test_a_network_s_bfloat16_tensors_and_extra_state_are_in_its_digest() -> Non
 @pytest.mark.parametrize(
     ("name", "sources"),
     [
-        ("watson-dct-initial", ["watson", "watson_masking", "watson_blocks", "watson_parameters"]),
-        ("vgg-loss-random", ["vgg", "contextual", "swd", "../backbones", "../color"]),
-        ("l1", ["pixel", "../color"]),
+        ("watson-dct-initial", ["metrics/builtin/watson", "metrics/images"]),
+        (
+            "vgg-loss-random",
+            ["metrics/builtin/feature_losses", "metrics/builtin/swd", "networks/backbones"],
+        ),
+        ("l1", ["metrics/builtin/pixel", "utils/color"]),
     ],
 )
 def test_the_source_of_a_metric_is_all_that_its_formula_is_written_in(
@@ -83,17 +95,55 @@ def test_the_source_of_a_metric_is_all_that_its_formula_is_written_in(
     metric = registered()[name]
     distance = metric.load(CPU)
     before = source_of(metric, distance)
-    house = Path(pmbench.__file__).parent / "metrics"
-    digest = loading.sha256_of
-    for source in sources:
-        changed = (house / f"{source}.py").resolve()
+    digest = loading._digest_of_code
+
+    def source_where(changed: Path) -> str:
         assert changed.is_file()
-        other = lambda path, changed=changed: "other" if path == changed else digest(path)  # noqa: E731
-        monkeypatch.setattr(loading, "sha256_of", other)
-        assert source_of(metric, distance) != before, source
-    unasked = lambda path: "other" if path == house / "stlpips.py" else digest(path)  # noqa: E731
-    monkeypatch.setattr(loading, "sha256_of", unasked)
-    assert source_of(metric, distance) == before
+        other = lambda path, time: "other" if path == changed else digest(path, time)  # noqa: E731
+        monkeypatch.setattr(loading, "_digest_of_code", other)
+        return source_of(metric, distance)
+
+    for source in sources:
+        assert source_where(PACKAGE / f"{source}.py") != before, source
+    for unasked in ("metrics/builtin/stlpips", "networks/weights", "utils/errors"):
+        assert source_where(PACKAGE / f"{unasked}.py") == before, unasked
+
+
+FORMULA = '''
+"""What it is."""
+from torch import Tensor
+
+
+def distance(x: Tensor, y: Tensor) -> Tensor:
+    """Return the distance."""
+    # squared
+    return (x - y).square().mean(dim=(1, 2, 3))
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("# squared", "# the squared difference", True),
+        ("Return the distance.", "Return one number a pair.", True),
+        ("from torch import Tensor", "import torch\nfrom torch import Tensor", True),
+        ("(x - y)", "(x  -  y)", True),
+        (".square()", ".abs()", False),
+        ("dim=(1, 2, 3)", "dim=(1, 3, 2)", False),
+    ],
+)
+def test_the_source_is_what_code_says_and_neither_comments_nor_place(
+    old: str, new: str, same: bool, tmp_path: Path
+) -> None:
+    sources = []
+    for folder, text in (("before", FORMULA), ("after", FORMULA.replace(old, new))):
+        file = tmp_path / folder / "mine.py"
+        file.parent.mkdir()
+        file.write_text(text)
+        (metric,) = select_metrics([f"{file}:distance"]).metrics
+        sources.append(load_metric(metric, CPU, Silent()).source)
+    assert all(source.startswith(SOURCE_KIND) for source in sources)
+    assert (sources[0] == sources[1]) is same
 
 
 class _Kept:

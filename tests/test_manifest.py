@@ -11,18 +11,11 @@ from typing import Any
 import pytest
 from making import manifest, toml
 
-from pmbench.errors import PmbenchError
-from pmbench.manifest import (
-    Manifest,
-    Published,
-    builtin_folder,
-    datasets,
-    groups,
-    load,
-    resolve,
-    weight_files,
-)
-from pmbench.protocols import PROTOCOLS
+from pmbench.datasets.manifest import Manifest, Published, datasets, groups, load, resolve
+from pmbench.networks.manifest import weight_files
+from pmbench.scoring.protocols import PROTOCOLS
+from pmbench.utils import paths
+from pmbench.utils.errors import PmbenchError
 
 # --- the built-in manifests -----------------------------------------------------------------------
 
@@ -44,7 +37,7 @@ def test_the_built_in_datasets_are_these() -> None:
 
 def test_every_built_in_manifest_is_called_like_its_file_and_has_a_protocol() -> None:
     for name, entry in datasets().items():
-        assert entry.file == builtin_folder() / "datasets" / f"{name}.toml"
+        assert entry.file == paths.manifests() / "datasets" / f"{name}.toml"
         assert entry.protocol in PROTOCOLS
         assert entry.title
         assert set(entry.short_names) <= set(entry.sub_datasets)
@@ -131,7 +124,7 @@ def test_every_result_of_perceptual_loss_experiments_is_there_pooled(published: 
 
 
 def test_published_rows_name_metrics_and_human_rows_that_there_are() -> None:
-    from pmbench.choosing import catalogue
+    from pmbench.metrics.selection import catalogue
 
     known = set(catalogue())
     for entry in datasets().values():
@@ -227,7 +220,7 @@ def test_a_name_may_be_taken_only_once(tmp_path: Path, monkeypatch: pytest.Monke
         datasets()
     told = str(caught.value)
     assert told.startswith(f"{tmp_path / 'ladder-jnd.toml'}: key 'name': 'ladder-jnd' is already")
-    assert str(builtin_folder() / "datasets" / "ladder-jnd.toml") in told
+    assert str(paths.manifests() / "datasets" / "ladder-jnd.toml") in told
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -413,7 +406,7 @@ def test_prose_may_have_lines_and_any_blank(tmp_path: Path) -> None:
 
 
 def test_a_published_score_of_an_unknown_sub_dataset_is_named(tmp_path: Path) -> None:
-    official = (builtin_folder() / "datasets" / "bapps-2afc-val.toml").read_text()
+    official = (paths.manifests() / "datasets" / "bapps-2afc-val.toml").read_text()
     path = tmp_path / "typo.toml"
     path.write_text(official.replace("{ traditional = 59.9", "{ tradional = 59.9"))
     with pytest.raises(

@@ -21,11 +21,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from pmbench.checked import UNSHOWABLE
-from pmbench.download import pack_path
-from pmbench.errors import PmbenchError
-from pmbench.manifest import Manifest, Published, builtin_folder, load
-from pmbench.resize import resize_for
+from pmbench.datasets.download import pack_path
+from pmbench.datasets.manifest import Manifest, Published, load
+from pmbench.datasets.resize import resize_for
+from pmbench.utils import paths
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.validation import UNSHOWABLE
 
 CORPUS = Path(__file__).parent / "corpus" / "manifests"
 SOON = 5.0  # seconds of computing; a thousandth of it is usual
@@ -157,7 +158,7 @@ def test_the_corpus(name: str, said: str | None) -> None:
 
 # --- made of anything -----------------------------------------------------------------------------
 
-_GOOD = [path.read_text() for path in sorted((builtin_folder() / "datasets").glob("*.toml"))] + [
+_GOOD = [path.read_text() for path in sorted((paths.manifests() / "datasets").glob("*.toml"))] + [
     (CORPUS / f"{name}.toml").read_bytes().decode()
     for name, said in EXPECTED.items()
     if said is None

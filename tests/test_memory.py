@@ -14,9 +14,9 @@ import torch
 from making import manifest, picture, png, write_tree
 from test_laws import NOT_AT_HAND
 
-from pmbench.memory import ran_out
 from pmbench.metrics import registered
-from pmbench.results import find
+from pmbench.results.store import find
+from pmbench.utils.memory import ran_out
 
 # of each kind of intermediate one: features of several trunks, sorted projections, cosines, float64
 METRICS = "lpips-alex,lpips-vgg,vgg-loss,net-squeeze,mmdpp,window-swd-3,watson-dft,dists,dssim,fsim"
@@ -116,7 +116,10 @@ def test_all_metrics_together_take_little_memory(tmp_path: Path, shared: Path) -
 @pytest.mark.slow
 def test_the_peak_is_that_of_the_process_and_not_of_its_parent() -> None:
     large = np.ones(1 << 28)  # 2 GB
-    call = "import torch, pmbench.provenance as p; print(p.peak_memory_mb(torch.device('cpu')))"
+    call = (
+        "import torch; from pmbench.evaluation.provenance import peak_memory_mb as peak; "
+        "print(peak(torch.device('cpu')))"
+    )
     told = subprocess.run(
         [sys.executable, "-c", call], capture_output=True, text=True, check=True
     ).stdout
@@ -128,11 +131,11 @@ def test_the_peak_is_that_of_the_process_and_not_of_its_parent() -> None:
 _LIMITED = """
 import resource
 from pathlib import Path
-import pmbench.group
-from pmbench.batches import halves
-from pmbench.memory import make_room
+import pmbench.evaluation.runner
+from pmbench.evaluation.batching import halves
+from pmbench.utils.memory import make_room
 
-measure = pmbench.group.measure
+measure = pmbench.evaluation.runner.measure
 
 class Nowhere:
     def __init__(self, sink):
@@ -154,7 +157,7 @@ def limited(pack, protocol, batches, device, sink):
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
 
-pmbench.group.measure = limited
+pmbench.evaluation.runner.measure = limited
 """
 
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from test_leaderboard import BAPPS, WAY, everywhere, names, row_of, run_2afc, value
 
-from pmbench.boards.board import View
-from pmbench.boards.leaderboard import boards
-from pmbench.boards.merging import gather
-from pmbench.boards.tidy import tidy
-from pmbench.errors import PmbenchError
-from pmbench.runs import Run
+from pmbench.analysis.board import View
+from pmbench.analysis.export import tidy
+from pmbench.analysis.leaderboard import boards
+from pmbench.results.merging import gather
+from pmbench.results.run import Run
+from pmbench.utils.errors import PmbenchError
 
 
 def finished(run: Run, day: int, **facts: Any) -> Run:

@@ -19,14 +19,14 @@ import torch
 from test_doors import pmbench
 from test_memory import dataset
 
-from pmbench.choosing import choose
-from pmbench.doors import command
-from pmbench.doors.processes import Processes
-from pmbench.errors import PmbenchError, words_of
-from pmbench.images import Images
-from pmbench.loading import load_metrics, numbers_of
-from pmbench.reporting import Silent
-from pmbench.settings import put_back
+from pmbench.metrics.external import command
+from pmbench.metrics.external.command import Processes
+from pmbench.metrics.images import Images
+from pmbench.metrics.isolation import put_back
+from pmbench.metrics.loading import load_metrics, numbers_of
+from pmbench.metrics.selection import choose
+from pmbench.utils.errors import PmbenchError, words_of
+from pmbench.utils.progress import Silent
 
 CPU = torch.device("cpu")
 ITEM = "noise/astronaut-03-below"
@@ -347,7 +347,7 @@ def test_a_metric_that_sets_how_torch_rounds_stops_no_other(here: Path) -> None:
 
 
 VANDAL = """
-    from pmbench.backbones import LPIPS, Filters, trunk
+    from pmbench.networks.backbones import LPIPS, Filters, trunk
     from pmbench.metrics import Metric
 
     def load(device):

@@ -23,18 +23,17 @@ from huggingface_hub import constants
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
-from pmbench import weights
-from pmbench.backbones import IMAGENET
-from pmbench.choosing import choose
-from pmbench.doors import net
-from pmbench.errors import PmbenchError
-from pmbench.images import Images
-from pmbench.loading import load_metric, load_metrics
 from pmbench.metrics import Metric
-from pmbench.networks import zoos
-from pmbench.networks.hooked import Hooked, Tap
+from pmbench.metrics.external import net
+from pmbench.metrics.images import Images
+from pmbench.metrics.loading import load_metric, load_metrics
+from pmbench.metrics.selection import choose
+from pmbench.networks import libraries, weights
+from pmbench.networks.backbones import IMAGENET
+from pmbench.networks.feature_extractor import Hooked, Tap
 from pmbench.networks.probing import positions
-from pmbench.reporting import Silent
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 CPU = torch.device("cpu")
 X, Y = laws.pair(3, 64, 64)
@@ -43,7 +42,7 @@ X, Y = laws.pair(3, 64, 64)
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     net.trunk.cache_clear()
-    zoos._silence.cache_clear()
+    libraries._silence.cache_clear()
     weights._failed.clear()
 
 
@@ -127,8 +126,8 @@ def test_every_law_holds(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 _SCRIPT = """
 import sys, torch
-from pmbench.choosing import choose
-from pmbench.images import Images
+from pmbench.metrics.selection import choose
+from pmbench.metrics.images import Images
 (metric,) = choose([sys.argv[1]]).metrics
 x = torch.linspace(0, 1, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
 with torch.no_grad():
@@ -423,13 +422,13 @@ def test_a_network_is_built_once_for_all_metrics_on_it(monkeypatch: pytest.Monke
         [f"{name}=net:torchvision/alexnet@{taps}?random=3" for name, taps in NAMES.items()]
     ).metrics
     built: list[str] = []
-    build = zoos.Torchvision.build
+    build = libraries.Torchvision.build
 
-    def counted(self: zoos.Torchvision, name: str) -> nn.Module:
+    def counted(self: libraries.Torchvision, name: str) -> nn.Module:
         built.append(name)
         return build(self, name)
 
-    monkeypatch.setattr(zoos.Torchvision, "build", counted)
+    monkeypatch.setattr(libraries.Torchvision, "build", counted)
     loaded, _ = load_metrics([*chosen, *chosen], CPU, Silent())
     assert built == ["alexnet"]
     assert len({id(m) for one in loaded for m in one.modules if isinstance(m, Hooked)}) == 1
@@ -567,7 +566,7 @@ def test_a_network_that_cannot_be_examined_fails_alone(monkeypatch: pytest.Monke
         def forward(self, x: Tensor) -> Tensor:
             raise RuntimeError("no such kernel\nand a second line")
 
-    monkeypatch.setattr(zoos.Torchvision, "build", lambda self, name: Faulty())
+    monkeypatch.setattr(libraries.Torchvision, "build", lambda self, name: Faulty())
     net._offer.cache_clear()
     assert failure("net:torchvision/vgg11?random=0") == (
         "torchvision/vgg11 cannot be examined (RuntimeError: no such kernel); "

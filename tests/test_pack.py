@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from making import picture
 
-from pmbench.errors import PmbenchError
-from pmbench.pack import FORMAT, Origin, Pack, Spool, write_pack
-from pmbench.readers import Row
-from pmbench.resize import Pixels
+from pmbench.datasets.layouts import Row
+from pmbench.datasets.pack import FORMAT, Origin, Pack, Spool, write_pack
+from pmbench.datasets.resize import Pixels
+from pmbench.utils.errors import PmbenchError
 
 ORIGIN = Origin(
     dataset="toy",

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from making import FOLDERS, Files, manifest, picture, png, tar, triplets, write_tree
 
-from pmbench.download import pack_for, pack_path
-from pmbench.errors import PmbenchError
-from pmbench.manifest import Manifest
-from pmbench.pack import Pack
-from pmbench.reporting import Silent
-from pmbench.resize import resize_for
+from pmbench.datasets.download import pack_for, pack_path
+from pmbench.datasets.manifest import Manifest
+from pmbench.datasets.pack import Pack
+from pmbench.datasets.resize import resize_for
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 SECONDS = 20.0  # for files of a few kilobytes, on a machine that does other things
 TOY = triplets({"cnn": 1, "color": 1})

@@ -12,17 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from pmbench import exchange
-from pmbench.agreement import Array
-from pmbench.bootstrap import Resampling
-from pmbench.comparing.joint import joint, moments, of_means
-from pmbench.comparing.paired import _growth, difference, z_test
-from pmbench.comparing.student import two_sided
-from pmbench.errors import PmbenchError
-from pmbench.pack import Items
-from pmbench.protocols import JND, TWO_AFC
-from pmbench.quantities import places
-from pmbench.scores import score
+from pmbench.analysis.joint import joint, moments, of_means
+from pmbench.analysis.paired import _growth, difference, two_sided, z_test
+from pmbench.datasets.pack import Items
+from pmbench.results import csv_io
+from pmbench.scoring.bootstrap import Resampling
+from pmbench.scoring.intervals import places
+from pmbench.scoring.protocols import JND, TWO_AFC
+from pmbench.scoring.scores import score
+from pmbench.scoring.statistics import Array
+from pmbench.utils.errors import PmbenchError
 
 MAIN = TWO_AFC.statistics[0]
 FEW = Resampling(count=200)
@@ -416,7 +415,7 @@ def test_distances_of_another_shape_are_refused() -> None:
 
 
 def test_real_judgements(shared: Path) -> None:
-    items, d = exchange.read_csv(shared / "judgements" / "bapps_2afc_val.csv.gz", "2afc", False)
+    items, d = csv_io.read_csv(shared / "judgements" / "bapps_2afc_val.csv.gz", "2afc", False)
     gap = d[:, 0] - d[:, 1]
     rng = np.random.default_rng(0)
     distances = {

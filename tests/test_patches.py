@@ -19,13 +19,18 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pmbench.images import Images
-from pmbench.metrics import registered, sorting
-from pmbench.metrics.mmd import Mmd, RandomFeatures
-from pmbench.metrics.patches import patch_rbf
-from pmbench.metrics.sorting import deal_and_sort, sort_rows
-from pmbench.metrics.spread import spread
-from pmbench.metrics.swd import SortedProjections, directions, transport
+from pmbench.metrics import registered
+from pmbench.metrics.builtin import swd as sorting
+from pmbench.metrics.builtin.mmd import Mmd, RandomFeatures, patch_rbf
+from pmbench.metrics.builtin.swd import (
+    SortedProjections,
+    deal_and_sort,
+    directions,
+    sort_rows,
+    transport,
+)
+from pmbench.metrics.images import Images
+from pmbench.metrics.threads import spread
 
 CPU = torch.device("cpu")
 Array = NDArray[np.float64]

@@ -15,12 +15,12 @@ from test_cli import one_line
 from typer.testing import CliRunner
 
 from pmbench.cli import app
-from pmbench.devices import be_exact, check_precision, computing, network_dtype
-from pmbench.errors import PmbenchError
-from pmbench.images import Images
-from pmbench.loading import load_metric
 from pmbench.metrics import registered
-from pmbench.reporting import Silent
+from pmbench.metrics.images import Images
+from pmbench.metrics.loading import load_metric
+from pmbench.utils.devices import be_exact, check_precision, computing, network_dtype
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 CPU = torch.device("cpu")
 DEEP, PLAIN = "net-squeeze-random", "l1"

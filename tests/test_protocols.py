@@ -12,13 +12,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pmbench import exchange
-from pmbench.agreement import Array, average_precision, ones
-from pmbench.bootstrap import Resampling
-from pmbench.errors import PmbenchError
-from pmbench.pack import Items
-from pmbench.protocols import JND, PROTOCOLS, TWO_AFC, Human
-from pmbench.scores import human_rows, score
+from pmbench.datasets.pack import Items
+from pmbench.results import csv_io
+from pmbench.scoring.bootstrap import Resampling
+from pmbench.scoring.protocols import JND, PROTOCOLS, TWO_AFC, Human
+from pmbench.scoring.scores import human_rows, score
+from pmbench.scoring.statistics import Array, average_precision, ones
+from pmbench.utils.errors import PmbenchError
 
 SUB_DATASETS = ("traditional", "cnn", "superres", "deblur", "color", "frameinterp")
 STATISTICS = ("2afc", "hard_majority", "srcc", "krcc", "plcc")
@@ -171,7 +171,7 @@ def test_a_distance_that_is_no_finite_number_is_refused_with_its_row(bad: float)
 
 @pytest.fixture(scope="module")
 def bapps(shared: Path) -> tuple[Items, Array]:
-    return exchange.read_csv(shared / "judgements" / "bapps_2afc_val.csv.gz", "2afc", False)
+    return csv_io.read_csv(shared / "judgements" / "bapps_2afc_val.csv.gz", "2afc", False)
 
 
 @pytest.fixture(scope="module")

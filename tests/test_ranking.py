@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from making import whole_facts
 from test_paired import items_of, many, noisy
 
-from pmbench.agreement import Array
-from pmbench.bootstrap import USUAL, Resampling
-from pmbench.comparing import joint as joint_module
-from pmbench.comparing.joint import joint
-from pmbench.comparing.many import macro_scores
-from pmbench.comparing.paired import difference
-from pmbench.comparing.ranking import Standing, holm, letter_display, pairwise, ranked, standings
-from pmbench.errors import PmbenchError
-from pmbench.pack import Items
-from pmbench.protocols import JND, TWO_AFC, Protocol
-from pmbench.runs import Run, save
-from pmbench.scores import score
+from pmbench.analysis import joint as joint_module
+from pmbench.analysis.alignment import macro_scores
+from pmbench.analysis.joint import joint
+from pmbench.analysis.paired import difference
+from pmbench.analysis.ranking import Standing, holm, letter_display, pairwise, ranked, standings
+from pmbench.datasets.pack import Items
+from pmbench.results.run import Run, save
+from pmbench.scoring.bootstrap import USUAL, Resampling
+from pmbench.scoring.protocols import JND, TWO_AFC, Protocol
+from pmbench.scoring.scores import score
+from pmbench.scoring.statistics import Array
+from pmbench.utils.errors import PmbenchError
 
 MAIN = TWO_AFC.statistics[0]
 HOW = Resampling(count=200)

@@ -27,11 +27,11 @@ from making import (
     write_tree,
 )
 
-from pmbench.archive import LARGEST_MEMBER
-from pmbench.errors import PmbenchError
-from pmbench.manifest import Manifest, datasets
-from pmbench.pack import Pack
-from pmbench.readers import check_sub_dataset, layout_for, share
+from pmbench.datasets.archive import LARGEST_MEMBER
+from pmbench.datasets.layouts import check_sub_dataset, layout_for, share
+from pmbench.datasets.manifest import Manifest, datasets
+from pmbench.datasets.pack import Pack
+from pmbench.utils.errors import PmbenchError
 
 COUNTS = {"cnn": 2, "color": 3}
 TOY = triplets(COUNTS)

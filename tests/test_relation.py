@@ -12,11 +12,11 @@ from scipy import stats
 from test_paired import many, noisy
 from test_ranking import jnd_distances, jnd_items
 
-from pmbench.comparing.relation import Relation, relation, relation_of
-from pmbench.errors import PmbenchError
-from pmbench.protocols import JND, TWO_AFC
-from pmbench.runs import Run, save
-from pmbench.scores import score
+from pmbench.analysis.correlation import Relation, relation, relation_of
+from pmbench.results.run import Run, save
+from pmbench.scoring.protocols import JND, TWO_AFC
+from pmbench.scoring.scores import score
+from pmbench.utils.errors import PmbenchError
 
 NAMES = "abcdefgh"
 

@@ -26,12 +26,10 @@ from test_leaderboard import (
     the_board,
 )
 
-from pmbench import exchange
-from pmbench.boards.board import Board, Cell, Row, View
-from pmbench.boards.leaderboard import boards
-from pmbench.boards.tidy import tidy
-from pmbench.protocols import JND, TWO_AFC
-from pmbench.render import (
+from pmbench.analysis.board import Board, Cell, Row, View
+from pmbench.analysis.export import tidy
+from pmbench.analysis.leaderboard import boards
+from pmbench.reporting import (
     forecast_to_rich,
     listing_to_rich,
     scores_to_rich,
@@ -40,8 +38,10 @@ from pmbench.render import (
     to_plain,
     to_rich,
 )
-from pmbench.render.cells import in_lines
-from pmbench.tables import escaped
+from pmbench.reporting.columns import in_lines
+from pmbench.reporting.tables import escaped
+from pmbench.results import csv_io
+from pmbench.scoring.protocols import JND, TWO_AFC
 
 WIDTHS = pytest.mark.parametrize("width", [80, 120])
 
@@ -547,7 +547,7 @@ def test_without_groups_no_family_is_named(tmp_path: Path) -> None:
 def test_the_scores_of_a_file_fit(width: int) -> None:
     items = items_of(BAPPS | {"[all]": 1000}, 0.8)
     distances = np.random.default_rng(0).random((len(items), 2))
-    table = exchange.score_table("x", "2afc", items, distances)
+    table = csv_io.score_table("x", "2afc", items, distances)
     lines = drawn(scores_to_rich(table, TWO_AFC), width)
     assert max(map(len, lines)) <= width
     assert "…" not in "".join(lines)
@@ -568,7 +568,7 @@ def test_the_scores_of_a_file_fit(width: int) -> None:
 @WIDTHS
 def test_a_long_name_in_a_file_gives_way_to_the_numbers(width: int) -> None:
     items = items_of({"all-of-the-very-long-names-of-sub-datasets": 2, "b": 2}, 1.0)
-    table = exchange.score_table("x", "2afc", items, np.array([[2.0, 1.0]] * 4))
+    table = csv_io.score_table("x", "2afc", items, np.array([[2.0, 1.0]] * 4))
     lines = drawn(scores_to_rich(table, TWO_AFC), width)
     assert max(map(len, lines)) <= width
     assert "…" not in "".join(lines)
@@ -579,7 +579,7 @@ def test_a_long_name_in_a_file_gives_way_to_the_numbers(width: int) -> None:
 
 def test_what_is_undefined_in_a_file_has_its_reason_below() -> None:
     items = items_of({"noise": 2}, 0.0, votes=1)
-    table = exchange.score_table("x", "jnd", items, np.array([[1.0], [2.0]]))
+    table = csv_io.score_table("x", "jnd", items, np.array([[1.0], [2.0]]))
     lines = drawn(scores_to_rich(table, JND), 120)
     assert table_row(lines, "macro") == ["n/a", "n/a", "n/a", "n/a", "n/a", "2"]
     assert lines[-5:] == [

@@ -19,9 +19,9 @@ from making import FOLDERS, manifest, tar, triplets, write_tree
 from typer.testing import CliRunner, Result
 
 from pmbench.cli import app
-from pmbench.repeating import Recipe, digest_of_distances, recipe
-from pmbench.results import find
-from pmbench.runs import Run, open_run
+from pmbench.results.reproduce import Recipe, digest_of_distances, recipe
+from pmbench.results.run import Run, open_run
+from pmbench.results.store import find
 
 LADDER = ("-d", "ladder-2afc", "--limit", "2")
 

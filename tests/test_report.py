@@ -16,31 +16,29 @@ from making import whole_facts
 from PIL import Image
 from typer.testing import CliRunner
 
-from pmbench.boards.board import Board, Cell, Row
-from pmbench.bootstrap import Resampling
+from pmbench.analysis.board import Board, Cell, Row
+from pmbench.analysis.ranking import Standing
 from pmbench.cli import app
-from pmbench.comparing.ranking import Standing
-from pmbench.download import pack_path
-from pmbench.errors import PmbenchError
-from pmbench.manifest import datasets
-from pmbench.pack import Items, Pack
-from pmbench.protocols import JND, TWO_AFC
-from pmbench.report import gallery, unanimity
-from pmbench.report.album import pack_of
-from pmbench.report.charts import Figure, apart
-from pmbench.report.content import Section, matched, page_of, sections, varied
-from pmbench.report.figures import against_cost, by_sub_dataset
-from pmbench.report.front import front
-from pmbench.report.lines import against_unanimity
-from pmbench.report.metric import card_of
-from pmbench.report.site import MARKER, Options, check_place, write
-from pmbench.report.summary import in_short, warning
-from pmbench.report.svg import finished
-from pmbench.report.table import table_of
-from pmbench.reporting import Silent
-from pmbench.resize import Resize
-from pmbench.runs import Run, save
-from pmbench.scores import human_rows, score
+from pmbench.datasets.download import pack_path
+from pmbench.datasets.manifest import datasets
+from pmbench.datasets.pack import Items, Pack
+from pmbench.datasets.resize import Resize
+from pmbench.reporting.site import gallery, unanimity
+from pmbench.reporting.site.build import MARKER, Options, check_place, write
+from pmbench.reporting.site.charts import Figure, apart, finished
+from pmbench.reporting.site.figures import against_cost, by_sub_dataset
+from pmbench.reporting.site.metric_page import card_of
+from pmbench.reporting.site.sections import Section, front, matched, page_of, sections, varied
+from pmbench.reporting.site.summary import in_short, warning
+from pmbench.reporting.site.table import table_of
+from pmbench.reporting.site.thumbnails import pack_of
+from pmbench.reporting.site.unanimity import against_unanimity
+from pmbench.results.run import Run, save
+from pmbench.scoring.bootstrap import Resampling
+from pmbench.scoring.protocols import JND, TWO_AFC
+from pmbench.scoring.scores import human_rows, score
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 WAY = "pmbench:0.1|toy:6#d3b01234|none|soft|macro|fp32"
 

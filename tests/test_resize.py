@@ -13,9 +13,9 @@ from making import enlarged, manifest, picture, png
 from PIL import Image
 from torchvision.transforms import Resize as TorchvisionResize
 
-from pmbench.errors import PmbenchError
-from pmbench.manifest import datasets
-from pmbench.resize import Pixels, Resize, decode, resize_for
+from pmbench.datasets.manifest import datasets
+from pmbench.datasets.resize import Pixels, Resize, decode, resize_for
+from pmbench.utils.errors import PmbenchError
 
 EXACT, LEGACY, NONE = Resize("exact", 4), Resize("legacy", 64), Resize("none")
 

@@ -19,14 +19,9 @@ from hypothesis import strategies as st
 from making import resealed, whole_facts
 
 from pmbench import __version__
-from pmbench.agreement import Array
-from pmbench.bootstrap import Resampling
-from pmbench.distances import read_distances, write_distances
-from pmbench.errors import PmbenchError
-from pmbench.pack import Items, Pack
-from pmbench.protocols import TWO_AFC
-from pmbench.results import damaged, find, pick
-from pmbench.runs import (
+from pmbench.datasets.pack import Items, Pack
+from pmbench.results.distances import read_distances, write_distances
+from pmbench.results.run import (
     Run,
     Selection,
     folder_name,
@@ -35,7 +30,12 @@ from pmbench.runs import (
     protocol_signature,
     save,
 )
-from pmbench.scores import human_rows, score
+from pmbench.results.store import damaged, find, pick
+from pmbench.scoring.bootstrap import Resampling
+from pmbench.scoring.protocols import TWO_AFC
+from pmbench.scoring.scores import human_rows, score
+from pmbench.scoring.statistics import Array
+from pmbench.utils.errors import PmbenchError
 
 FEW = Resampling(20)  # intervals need not be good here
 SIGNATURE = "pmbench:0.1|toy:12#0123abcd|none|soft|macro|fp32 || mine#9876"
@@ -183,7 +183,7 @@ def test_run_json_comes_last_so_that_a_broken_off_run_is_none(
     def interrupted(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pmbench.runs.write_distances", interrupted)
+    monkeypatch.setattr("pmbench.results.run.write_distances", interrupted)
     with pytest.raises(KeyboardInterrupt):
         saved(tmp_path)
     assert names(find(tmp_path)) == ["toy/mine"]  # nothing has begun to take its place

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmbench.agreement import Array
-from pmbench.bootstrap import USUAL, Resampling, resamples
-from pmbench.errors import PmbenchError
-from pmbench.pack import Items
-from pmbench.protocols import JND, TWO_AFC, Protocol
-from pmbench.scores import COLUMNS, human_rows
-from pmbench.scores import score as whole_score
+from pmbench.datasets.pack import Items
+from pmbench.scoring.bootstrap import USUAL, Resampling, resamples
+from pmbench.scoring.protocols import JND, TWO_AFC, Protocol
+from pmbench.scoring.scores import COLUMNS, human_rows
+from pmbench.scoring.scores import score as whole_score
+from pmbench.scoring.statistics import Array
+from pmbench.utils.errors import PmbenchError
 
 
 def items_of(

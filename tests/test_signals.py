@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from warm import Ended, Running, Warm
 
 from pmbench.cli import app
-from pmbench.cli.interrupt import heard
+from pmbench.cli.signals import heard
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="needs os.fork and /proc")
 
@@ -243,7 +243,7 @@ def test_programs_of_a_metric_that_hears_nothing_are_ended_at_once_too(
     wrote(tmp_path / "hangs", PROGRAM).chmod(0o755)
     text = """
         import threading
-        from pmbench.doors.processes import Processes
+        from pmbench.metrics.external.command import Processes
         def far(x, y):
             while True:
                 try:

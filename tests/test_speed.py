@@ -18,17 +18,19 @@ from rich.console import Console
 from test_cli import one_line, pmbench
 from test_leaderboard import everywhere, row_of, run_2afc, the_board
 
-from pmbench import timings, weights
-from pmbench.errors import PmbenchError
-from pmbench.memory import keep_freed
+from pmbench.evaluation import speed as apart
+from pmbench.evaluation import speed_worker
+from pmbench.evaluation.speed_worker import Cell, Trial
 from pmbench.metrics import registered
-from pmbench.render import speeds_to_rich, to_plain
-from pmbench.report.charts import Figure
-from pmbench.report.content import sections
-from pmbench.report.figures import against_cost
-from pmbench.speed import apart, trial
-from pmbench.speed.trial import Cell, Trial
-from pmbench.timings import BACKWARD, FORWARD, Machine, Timing
+from pmbench.networks import weights
+from pmbench.reporting import speeds_to_rich, to_plain
+from pmbench.reporting.site.charts import Figure
+from pmbench.reporting.site.figures import against_cost
+from pmbench.reporting.site.sections import sections
+from pmbench.results import timings
+from pmbench.results.timings import BACKWARD, FORWARD, Machine, Timing
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.memory import keep_freed
 
 HERE = Machine("Quick 3000", "cpu", 2, 2, "2.9", "fp32")
 THERE = replace(HERE, processor="Slow 1000")
@@ -84,7 +86,7 @@ def mine(tmp_path: Path) -> str:
 
 def measured(metric: str, *cells: Cell, **choices: object) -> list[Timing]:
     given = {"seconds": 0.05, "batch": 2} | choices
-    return list(trial.run(Trial(metric, cells or BOTH, **given)))  # type: ignore[arg-type]
+    return list(speed_worker.run(Trial(metric, cells or BOTH, **given)))  # type: ignore[arg-type]
 
 
 # --- what is measured -----------------------------------------------------------------------------
@@ -100,7 +102,7 @@ def test_a_metric_is_measured_in_both_directions_at_each_size() -> None:
         assert one.signature.startswith("l1#")
         assert 0 < one.low <= one.ms <= one.high
         assert one.pairs_per_second == pytest.approx(1000 / one.ms)
-        assert 1 <= one.turns <= trial.TURNS
+        assert 1 <= one.turns <= speed_worker.TURNS
         assert one.calls >= one.turns
 
 
@@ -151,7 +153,7 @@ def test_a_slow_metric_says_how_often_it_was_measured(mine: str) -> None:
     (once,) = measured(f"{mine}:slow", Cell(8, FORWARD), seconds=0.01)
     assert (once.turns, once.calls, once.note) == (1, 1, "one call, the first, without a warm-up")
     (some,) = measured(f"{mine}:slow", Cell(8, FORWARD), seconds=0.15)
-    assert 1 <= some.turns < trial.TURNS
+    assert 1 <= some.turns < speed_worker.TURNS
     assert some.note == f"{some.turns} of 7 turns in 0.15 s"
 
 

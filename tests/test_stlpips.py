@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pmbench import weights
-from pmbench.convolutions import Convolution
-from pmbench.errors import PmbenchError
-from pmbench.images import Images
+from pmbench.datasets.resize import Resize, decode
 from pmbench.metrics import registered
-from pmbench.metrics.lpips import FeatureDistance
-from pmbench.metrics.stlpips import NETS, BlurPool, shift_tolerant
-from pmbench.resize import Resize, decode
+from pmbench.metrics.builtin.lpips import FeatureDistance
+from pmbench.metrics.builtin.stlpips import NETS, BlurPool, shift_tolerant
+from pmbench.metrics.images import Images
+from pmbench.networks import weights
+from pmbench.networks.convolutions import Convolution
+from pmbench.utils.errors import PmbenchError
 
 CPU = torch.device("cpu")
 SHORT = list(NETS)

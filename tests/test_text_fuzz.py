@@ -19,12 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pmbench.bootstrap import Resampling
-from pmbench.checked import UNSHOWABLE
-from pmbench.checking import baseline
-from pmbench.choosing import Choice, choose
-from pmbench.errors import PmbenchError
-from pmbench.exchange import read_csv, score_table
+from pmbench.analysis import baseline
+from pmbench.metrics.selection import Choice, choose
+from pmbench.results.csv_io import read_csv, score_table
+from pmbench.scoring.bootstrap import Resampling
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.validation import UNSHOWABLE
 
 _how: dict[str, Any] = {
     "deadline": None,

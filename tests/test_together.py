@@ -15,19 +15,19 @@ import pytest
 from http_server import serving
 from making import FOLDERS, manifest, packed, tar, toml, triplets, write_tree
 
-from pmbench.download import Choices, download
-from pmbench.errors import PmbenchError
-from pmbench.job import locked
-from pmbench.locks import BusyError, alone, is_free, is_read
-from pmbench.manifest import load
-from pmbench.reporting import Silent
-from pmbench.resize import resize_for
-from pmbench.results import damaged, find
+from pmbench.datasets.download import Choices, download
+from pmbench.datasets.manifest import load
+from pmbench.datasets.resize import resize_for
+from pmbench.evaluation.config import locked
+from pmbench.results.store import damaged, find
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.locks import BusyError, alone, is_free, is_read
+from pmbench.utils.progress import Silent
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from pmbench.locks import alone
+from pmbench.utils.locks import alone
 with alone(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))

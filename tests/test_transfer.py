@@ -42,13 +42,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import manifest
 
-from pmbench import answers, transfer
-from pmbench.download import Choices, download
-from pmbench.errors import PmbenchError
-from pmbench.fetch import Wanted, fetch
-from pmbench.reporting import Silent
-from pmbench.resize import resize_for
-from pmbench.transfer import Patience
+from pmbench.datasets.download import Choices, download
+from pmbench.datasets.resize import resize_for
+from pmbench.utils import http as answers
+from pmbench.utils import http as transfer
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.fetch import Wanted, fetch
+from pmbench.utils.http import Patience
+from pmbench.utils.progress import Silent
 
 DATA = np.random.default_rng(0).bytes(300_000)
 OTHER = DATA[::-1]

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from pmbench.comparing.paired import Difference
-from pmbench.comparing.relation import relation
-from pmbench.comparing.verdicts import number, p_number, relation_in_words, unjudged, verdict
-from pmbench.protocols import TWO_AFC
+from pmbench.analysis.correlation import relation
+from pmbench.analysis.paired import Difference
+from pmbench.analysis.verdicts import number, p_number, relation_in_words, unjudged, verdict
+from pmbench.scoring.protocols import TWO_AFC
 
 MAIN, SRCC = TWO_AFC.statistics[0], TWO_AFC.statistic("srcc")
 BETTER = Difference(

@@ -15,12 +15,18 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 
-from pmbench.backbones import SIGNED, TRAINED, Filters, Trunk, features_of, trunk
-from pmbench.images import Images
-from pmbench.metrics import contextual as contextual_module
 from pmbench.metrics import registered
-from pmbench.metrics.contextual import contextual
-from pmbench.metrics.vgg import gram, gram_trace, l1, l2, sliced_wasserstein
+from pmbench.metrics.builtin import feature_losses
+from pmbench.metrics.builtin.feature_losses import (
+    contextual,
+    gram,
+    gram_trace,
+    l1,
+    l2,
+    sliced_wasserstein,
+)
+from pmbench.metrics.images import Images
+from pmbench.networks.backbones import SIGNED, TRAINED, Filters, Trunk, features_of, trunk
 
 CPU = torch.device("cpu")
 Array = NDArray[np.float64]
@@ -116,14 +122,14 @@ def test_the_contextual_loss_is_the_same_some_rows_at_a_time(
 ) -> None:
     x, y = maps(2, 6, 4, 5), maps(2, 6, 4, 5, seed=1)
     rows: list[int] = []
-    affinity = contextual_module._affinity
+    affinity = feature_losses._affinity
 
     def noted(cosine: Tensor) -> Tensor:
         rows.append(len(cosine))
         return affinity(cosine)
 
-    monkeypatch.setattr(contextual_module, "_AT_ONCE", at_once)
-    monkeypatch.setattr(contextual_module, "_affinity", noted)
+    monkeypatch.setattr(feature_losses, "_AT_ONCE", at_once)
+    monkeypatch.setattr(feature_losses, "_affinity", noted)
     found = contextual(x, y).tolist()
     assert max(rows) == max(1, at_once // 20)
     assert sum(rows) == 2 * 20

@@ -19,17 +19,15 @@ from safetensors.torch import save_file
 from test_golden import GOLDEN
 from torch import Tensor, nn
 
-from pmbench import weights
-from pmbench.backbones import unit
-from pmbench.devices import be_exact
-from pmbench.errors import PmbenchError
-from pmbench.images import Images
+from pmbench.datasets.resize import Resize, decode
 from pmbench.metrics import registered
-from pmbench.metrics.watson_blocks import blocks, colour_dft, grey_dft
-from pmbench.metrics.watson_masking import soft_maximum
-from pmbench.metrics.watson_parameters import initial_dct
-from pmbench.metrics.watson_vgg import WatsonVgg
-from pmbench.resize import Resize, decode
+from pmbench.metrics.builtin.watson import blocks, colour_dft, grey_dft, initial_dct, soft_maximum
+from pmbench.metrics.builtin.watson_vgg import WatsonVgg
+from pmbench.metrics.images import Images
+from pmbench.networks import weights
+from pmbench.networks.backbones import unit
+from pmbench.utils.devices import be_exact
+from pmbench.utils.errors import PmbenchError
 
 CPU = torch.device("cpu")
 E = 1e-10

@@ -18,13 +18,12 @@ import torch
 from http_server import Server, serving
 from safetensors.torch import load_file, save_file
 
-from pmbench import backbones, weights
-from pmbench.errors import PmbenchError
-from pmbench.loading import load_metrics
-from pmbench.manifest import WeightFile, weight_files
 from pmbench.metrics import registered
-from pmbench.networks import zoos
-from pmbench.reporting import Silent
+from pmbench.metrics.loading import load_metrics
+from pmbench.networks import backbones, libraries, weights
+from pmbench.networks.manifest import WeightFile, weight_files
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Silent
 
 CPU = torch.device("cpu")
 
@@ -313,7 +312,7 @@ def test_numbers_that_are_no_filters_are_refused(
     assert said in told
     network = torch.nn.Linear(2, 3)
     with pytest.raises(PmbenchError, match="need finite numbers in the tensor 'weight', "):
-        zoos.fit(network, weights.load("alexnet"), "alexnet", file)
+        libraries.fit(network, weights.load("alexnet"), "alexnet", file)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
@@ -331,7 +330,7 @@ def test_numbers_of_another_width_are_taken_as_they_are(folder: Path, kind: torc
 def test_a_count_of_batches_is_no_filter() -> None:
     counted = torch.nn.BatchNorm2d(3).state_dict()
     assert counted["num_batches_tracked"].dtype == torch.int64
-    zoos.fit(torch.nn.BatchNorm2d(3), counted, "resnet18", None)
+    libraries.fit(torch.nn.BatchNorm2d(3), counted, "resnet18", None)
 
 
 # --- from a server --------------------------------------------------------------------------------

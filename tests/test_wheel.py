@@ -23,8 +23,8 @@ def test_a_wheel_runs_the_main_job_from_any_directory(tmp_path: Path) -> None:
     assert "pmbench/data/ladder-2afc.h5" in names
     assert "pmbench/data/references.bib" in names
     assert "pmbench/golden/bapps_sample.json" in names
-    assert "pmbench/report/templates/index.html.j2" in names
-    assert "pmbench/report/assets/report.css" in names
+    assert "pmbench/reporting/site/templates/index.html.j2" in names
+    assert "pmbench/reporting/site/assets/report.css" in names
     assert not [name for name in names if name.startswith(("tests/", "tools/"))]
 
     elsewhere = tmp_path / "elsewhere"

@@ -48,9 +48,9 @@ from PIL import Image
 from scipy import ndimage
 from skimage import data, transform
 
-from pmbench.pack import Origin, Spool, write_pack
-from pmbench.protocols import PROTOCOLS
-from pmbench.readers import Row
+from pmbench.datasets.layouts import Row
+from pmbench.datasets.pack import Origin, Spool, write_pack
+from pmbench.scoring.protocols import PROTOCOLS
 
 Floats = NDArray[np.float64]  # (H, W, 3) sRGB in [0, 1]
 Bytes = NDArray[np.uint8]

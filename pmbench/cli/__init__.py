@@ -6,41 +6,26 @@ Heavy imports happen inside them, so that ``pmbench --help`` answers at once.
 
 from __future__ import annotations
 
-from pmbench.cli import (
+# each module adds its commands to ``app``
+from pmbench.cli import (  # noqa: F401
     cache,
-    cards,
+    catalog,
     check,
     cite,
     compare,
-    data,
     distance,
-    exchange,
-    measure,
+    download,
+    evaluate,
+    leaderboard,
     report,
-    show,
+    scores,
     speed,
     verify,
 )
 from pmbench.cli.common import app
-from pmbench.cli.leaving import leave
+from pmbench.cli.signals import leave
 
-__all__ = [
-    "app",
-    "cache",
-    "cards",
-    "check",
-    "cite",
-    "compare",
-    "data",
-    "distance",
-    "exchange",
-    "main",
-    "measure",
-    "report",
-    "show",
-    "speed",
-    "verify",
-]
+__all__ = ["app", "main"]
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 from pmbench.cli.common import CHECK_FAILED, AsJson, Manifests, app, console, let_speak
 
 if TYPE_CHECKING:
-    from pmbench.cache import Thing
+    from pmbench.datasets.cache import Thing
 
 cache = typer.Typer(
     no_args_is_help=True,
@@ -38,15 +38,15 @@ def info(verify: Verify = False, as_json: AsJson = False, manifests: Manifests =
 
     `pmbench cache info --json`
     """
-    from pmbench import home
-    from pmbench.cache import Wish, to_go
+    from pmbench.datasets.cache import Wish, to_go
+    from pmbench.utils import paths
 
     let_speak("PMBENCH_MANIFESTS", manifests)
     things = _things(verify)
     if as_json:
-        _print_json({"home": str(home.home()), "things": [*map(_record, things)]})
+        _print_json({"home": str(paths.home()), "things": [*map(_record, things)]})
     elif not things:
-        typer.echo(f"{home.home()}: nothing there")
+        typer.echo(f"{paths.home()}: nothing there")
     else:
         console().print(_table(things))
         _print_totals(things)
@@ -85,8 +85,8 @@ def clean(
 
     `pmbench cache clean --all`
     """
-    from pmbench import home
-    from pmbench.cache import Wish, remove, to_go
+    from pmbench.datasets.cache import Wish, remove, to_go
+    from pmbench.utils import paths
 
     let_speak("PMBENCH_MANIFESTS", manifests)
     things = _things(verify)
@@ -100,7 +100,7 @@ def clean(
     total = sum(thing.bytes for thing in gone)
     if as_json:
         told = {"would_remove" if dry_run else "removed": [*map(_record, gone)]}
-        _print_json({"home": str(home.home()), **told, "left": [*map(_record, left)]})
+        _print_json({"home": str(paths.home()), **told, "left": [*map(_record, left)]})
         return
     for thing in gone:
         verb = "would remove" if dry_run else "removed"
@@ -109,11 +109,11 @@ def clean(
     for thing in left:
         warn(f"left {_place(thing)}: {thing.bytes:,} bytes ({thing.why})")
     verb = "would be freed" if dry_run else "freed"
-    typer.echo(f"{_counted(gone)}, {total:,} bytes {verb} in {home.home()}")
+    typer.echo(f"{_counted(gone)}, {total:,} bytes {verb} in {paths.home()}")
 
 
 def _things(verify: bool) -> list[Thing]:
-    from pmbench.cache import survey
+    from pmbench.datasets.cache import survey
 
     return survey(_metrics_by_file(), verify)
 
@@ -122,26 +122,27 @@ def _metrics_by_file() -> dict[str, str]:
     """Return which metrics use a weight file, by its name in the cache."""
     from pathlib import PurePosixPath
 
-    from pmbench import home, manifest
+    from pmbench.utils import paths
 
-    folder = home.weights()
+    folder = paths.weights()
     if not folder.is_dir() or not any(folder.iterdir()):
         return {}  # metrics take a while to import
-    from pmbench.choosing import catalogue
+    from pmbench.metrics.selection import catalogue
+    from pmbench.networks.manifest import weight_files
 
     found: dict[str, list[str]] = {}
     for metric in catalogue().values():
         for name in metric.weights:
-            entry = manifest.weight_files().get(name)
+            entry = weight_files().get(name)
             if entry is not None and entry.url is not None:
                 found.setdefault(PurePosixPath(entry.url).name, []).append(metric.name)
     return {file: ", ".join(names) for file, names in found.items()}
 
 
 def _place(thing: Thing) -> str:
-    from pmbench import home
+    from pmbench.utils import paths
 
-    return thing.path.relative_to(home.home()).as_posix()
+    return thing.path.relative_to(paths.home()).as_posix()
 
 
 def _record(thing: Thing) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def _escaped(text: str) -> str:
 
 
 def _print_totals(things: list[Thing]) -> None:
-    from pmbench import home
+    from pmbench.utils import paths
 
     total = sum(thing.bytes for thing in things)
     states = {
@@ -195,7 +196,7 @@ def _print_totals(things: list[Thing]) -> None:
         for state in ("whole", "broken", "left over", "in use", "unknown")
     }
     parts = ", ".join(f"{len(some):,} {state}" for state, some in states.items() if some)
-    typer.echo(f"{_counted(things)}, {total:,} bytes in {home.home()}: {parts}")
+    typer.echo(f"{_counted(things)}, {total:,} bytes in {paths.home()}: {parts}")
 
 
 def _counted(things: list[Thing]) -> str:

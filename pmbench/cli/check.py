@@ -21,13 +21,12 @@ from pmbench.cli.common import (
     let_speak,
     split,
 )  # fmt: skip
-from pmbench.cli.show import tell_damaged
-from pmbench.errors import PmbenchError, unknown
+from pmbench.cli.leaderboard import tell_damaged
+from pmbench.utils.errors import PmbenchError, unknown
 
 if TYPE_CHECKING:
-    from pmbench.checking.findings import Findings
-    from pmbench.checking.regress import Rules
-    from pmbench.runs import Run
+    from pmbench.analysis.regression import Findings, Rules
+    from pmbench.results.run import Run
 
 Metrics = Annotated[
     list[str] | None,
@@ -55,7 +54,7 @@ def _chosen(
     datasets: Collection[str],
 ) -> _Chosen:
     """Return what was asked for, groups resolved. Raises PmbenchError for what is not known."""
-    from pmbench import manifest
+    from pmbench.datasets import manifest
 
     groups = manifest.groups()
     plain = {name.partition("@")[0] for name in datasets}
@@ -75,7 +74,7 @@ def _chosen(
 
 def _runs(results: Path) -> list[Run]:
     """Return all runs. Raises PmbenchError where there are none."""
-    from pmbench.results import find
+    from pmbench.results.store import find
 
     tell_damaged(results)
     if not (runs := find(results)):
@@ -104,7 +103,7 @@ def baseline(
 
     `pmbench baseline -o tests/ladder.json -d ladder -m mmdpp,ssim`
     """
-    from pmbench.checking.baseline import write
+    from pmbench.analysis.baseline import write
 
     runs = _runs(results)
     chosen = _chosen(metric, dataset, {run.metric for run in runs}, {run.dataset for run in runs})
@@ -125,7 +124,7 @@ def baseline(
 
 def _stands_in(path: Path) -> set[tuple[str, str]]:
     """Return what a baseline that is to be replaced holds; nothing where it cannot be read."""
-    from pmbench.checking.baseline import read
+    from pmbench.analysis.baseline import read
 
     try:
         return {(entry.dataset, entry.metric) for entry in read(path).runs}
@@ -179,9 +178,9 @@ def check(
 
     `pmbench check --published --metric lpips-alex,net-vgg`
     """
-    from pmbench.checking.regress import TOLERANCE, Rules
-    from pmbench.checking.text import to_json, to_junit, to_markdown, to_rich
-    from pmbench.files import write_text
+    from pmbench.analysis.regression import TOLERANCE, Rules
+    from pmbench.reporting.checks import to_json, to_junit, to_markdown, to_rich
+    from pmbench.utils.files import write_text
 
     let_speak("PMBENCH_MANIFESTS", manifests)
     if (against is None) == (not published):
@@ -224,8 +223,8 @@ def _file(option: str, path: Path) -> Path:
 def _against_baseline(
     path: Path, metric: list[str] | None, dataset: list[str] | None, results: Path, rules: Rules
 ) -> Findings:
-    from pmbench.checking.baseline import measured, read
-    from pmbench.checking.regress import check as compare
+    from pmbench.analysis.baseline import measured, read
+    from pmbench.analysis.regression import check as compare
 
     known, runs = read(path).runs, _runs(results)
     chosen = _chosen(
@@ -247,8 +246,8 @@ def _against_baseline(
 
 
 def _against_papers(metric: list[str] | None, dataset: list[str] | None, results: Path) -> Findings:
-    from pmbench import manifest
-    from pmbench.checking.reproduce import reproduce
+    from pmbench.analysis.published import reproduce
+    from pmbench.datasets import manifest
 
     entries, runs = list(manifest.datasets().values()), _runs(results)
     in_papers = {row.metric or row.human or "" for entry in entries for row in entry.published}

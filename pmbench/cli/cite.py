@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pmbench.cli.common import Datasets, Manifests, Results, app, let_speak, split
-from pmbench.cli.show import tell_damaged
-from pmbench.errors import PmbenchError
+from pmbench.cli.leaderboard import tell_damaged
+from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.citing import Used
-    from pmbench.runs import Run
+    from pmbench.analysis.citations import Used
+    from pmbench.results.run import Run
 
 
 @app.command()
@@ -41,10 +41,10 @@ def cite(
 
     `pmbench cite lpips-alex mmdpp`
     """
-    from pmbench.citing import cited, not_known, to_bibtex, used_in, used_of
-    from pmbench.files import write_text
-    from pmbench.manifest import resolve
-    from pmbench.results import find
+    from pmbench.analysis.citations import cited, not_known, to_bibtex, used_in, used_of
+    from pmbench.datasets.manifest import resolve
+    from pmbench.results.store import find
+    from pmbench.utils.files import write_text
 
     let_speak("PMBENCH_MANIFESTS", manifests)
     asked, datasets = split(metrics), resolve(split(dataset))
@@ -74,12 +74,12 @@ def cite(
 
 def _metrics(names: list[str], runs: list[Run]) -> list[Used]:
     """Return the metrics of those names, of which no run need be there."""
-    from pmbench.citing import Used
+    from pmbench.analysis.citations import Used
 
     measured = {run.metric: str(run.info["metric"]["paper"]) for run in runs}
     used = [Used(name, measured[name]) for name in names if name in measured]
     if others := [name for name in names if name not in measured]:
-        from pmbench.choosing import catalogue, choose
+        from pmbench.metrics.selection import catalogue, choose
 
         chosen = choose([name for name in others if name != "all"]).metrics
         every = list(catalogue().values()) if "all" in others else []  # also what is not installed

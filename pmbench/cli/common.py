@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pmbench.cli.interrupt import came, farewell, heard, raise_forgotten
-from pmbench.errors import PmbenchError, told
+from pmbench.cli.signals import came, farewell, heard, raise_forgotten
+from pmbench.utils.errors import PmbenchError, told
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pmbench.bootstrap import Resampling
-    from pmbench.progress import RichReporter
+    from pmbench.cli.progress import RichReporter
+    from pmbench.scoring.bootstrap import Resampling
 
 CHECK_FAILED, USERS_MISTAKE, SIGNAL = 1, 2, 128
 
@@ -47,7 +47,7 @@ class _Commands(TyperGroup):
 
 def _refused(error: OSError) -> str | None:
     """Return a sentence about what the system refuses, None where that is no mistake of a user."""
-    from pmbench.files import no_room, refusal
+    from pmbench.utils.files import no_room, refusal
 
     if isinstance(error, BrokenPipeError):
         return None
@@ -128,7 +128,7 @@ def split(values: list[str] | None) -> list[str]:
 
 def resampling(count: int, seed: int) -> Resampling:
     """Return how intervals are to be drawn. Raises PmbenchError where that makes no sense."""
-    from pmbench.bootstrap import Resampling
+    from pmbench.scoring.bootstrap import Resampling
 
     if not 100 <= count <= 10_000:
         raise PmbenchError(
@@ -156,7 +156,7 @@ def console(stderr: bool = False) -> Console:
 @contextmanager
 def reporting() -> Iterator[RichReporter]:
     """Yield a Reporter that draws on stderr; bars only on a terminal."""
-    from pmbench.progress import RichReporter
+    from pmbench.cli.progress import RichReporter
 
     with RichReporter(console(stderr=True), raise_forgotten) as reporter:
         yield reporter

@@ -20,12 +20,12 @@ from pmbench.cli.common import (
     let_speak,
     resampling,
 )
-from pmbench.cli.show import Dataset, tell_damaged
-from pmbench.errors import PmbenchError
+from pmbench.cli.leaderboard import Dataset, tell_damaged
+from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.comparing.relation import Relation
-    from pmbench.comparing.text import Comparison
+    from pmbench.analysis.correlation import Relation
+    from pmbench.reporting.comparisons import Comparison
 
 
 class Form(StrEnum):
@@ -81,11 +81,10 @@ def compare(
 
     `pmbench compare lpips-vgg --precision bf16`
     """
-    from pmbench.boards.board import View
-    from pmbench.boards.leaderboard import chosen
-    from pmbench.comparing.comparison import compared_everywhere, related
-    from pmbench.comparing.drifting import compared_with, in_folder, in_usual_precision, measured_in
-    from pmbench.comparing.opponents import opponents, with_statistic
+    from pmbench.analysis.board import View
+    from pmbench.analysis.comparison import compared_everywhere, opponents, related, with_statistic
+    from pmbench.analysis.drift import compared_with, in_folder, in_usual_precision, measured_in
+    from pmbench.analysis.leaderboard import chosen
 
     let_speak("PMBENCH_MANIFESTS", manifests)
     how = resampling(resamples, seed)
@@ -124,8 +123,8 @@ def _show(found: Sequence[Comparison], related: dict[str, Relation | str], form:
 
     import pandas as pd
 
-    from pmbench.comparing.text import documents, records, to_markdown, to_rich
-    from pmbench.comparing.verdicts import relation_in_words
+    from pmbench.analysis.verdicts import relation_in_words
+    from pmbench.reporting.comparisons import documents, records, to_markdown, to_rich
 
     words = [f"{group}: {relation_in_words(one)}" for group, one in related.items()]
     if form is Form.csv:

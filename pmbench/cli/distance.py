@@ -19,10 +19,10 @@ from pmbench.cli.common import (
     reporting,
     split,
 )  # fmt: skip
-from pmbench.errors import PmbenchError
+from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.pairs.compare import Compared
+    from pmbench.evaluation.pairs import Compared
 
 
 @app.command()
@@ -58,12 +58,12 @@ def distance(
 
     `pmbench distance pairs.csv -m lpips-vgg --csv > distances.csv`
     """
-    from pmbench.choosing import choose
-    from pmbench.devices import be_exact, choose_device
-    from pmbench.loading import load_metrics
-    from pmbench.pairs import pairing
-    from pmbench.pairs.compare import compare
-    from pmbench.pairs.pictures import resizing
+    from pmbench.datasets import pairs as pairing
+    from pmbench.datasets.pairs import resizing
+    from pmbench.evaluation.pairs import compare
+    from pmbench.metrics.loading import load_metrics
+    from pmbench.metrics.selection import choose
+    from pmbench.utils.devices import be_exact, choose_device
 
     let_speak("PMBENCH_WEIGHTS", weights)
     if as_csv and as_json:
@@ -97,7 +97,7 @@ def distance(
 
 
 def _print_table(compared: Compared, higher: Sequence[str], signatures: Mapping[str, str]) -> None:
-    from pmbench.tables import distances_to_rich
+    from pmbench.reporting.tables import distances_to_rich
 
     terminal = console()
     columns = {name: column.values.tolist() for name, column in compared.columns.items()}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pmbench.cli.common import Datasets, Manifests, Results, app, let_speak, reporting, split
-from pmbench.cli.show import tell_damaged
+from pmbench.cli.leaderboard import tell_damaged
 
 
 @app.command()
@@ -39,8 +39,8 @@ def report(
 
     `pmbench report --no-gallery`
     """
-    from pmbench.report.content import sections
-    from pmbench.report.site import Options, check_place, write
+    from pmbench.reporting.site.build import Options, check_place, write
+    from pmbench.reporting.site.sections import sections
 
     let_speak("PMBENCH_MANIFESTS", manifests)
     check_place(output)  # before any work is done

@@ -18,13 +18,13 @@ from pmbench.cli.common import (
     reporting,
     split,
 )  # fmt: skip
-from pmbench.errors import PmbenchError
+from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
+    from pmbench.evaluation.speed_worker import Trial
     from pmbench.metrics import Metric
-    from pmbench.reporting import Reporter
-    from pmbench.speed.trial import Trial
-    from pmbench.timings import Machine, Timing
+    from pmbench.results.timings import Machine, Timing
+    from pmbench.utils.progress import Reporter
 
 _SIDES = (64, 256, 512)
 
@@ -70,12 +70,12 @@ def speed(
     """
     import json
 
-    from pmbench.choosing import choose
-    from pmbench.devices import check_precision, choose_device
-    from pmbench.render import speeds_to_rich
-    from pmbench.speed.apart import machine
-    from pmbench.speed.trial import Cell, Trial
-    from pmbench.timings import BACKWARD, FORWARD, as_records
+    from pmbench.evaluation.speed import machine
+    from pmbench.evaluation.speed_worker import Cell, Trial
+    from pmbench.metrics.selection import choose
+    from pmbench.reporting import speeds_to_rich
+    from pmbench.results.timings import BACKWARD, FORWARD, as_records
+    from pmbench.utils.devices import check_precision, choose_device
 
     let_speak("PMBENCH_WEIGHTS", weights)
     sides = _sides(split(size))
@@ -110,9 +110,10 @@ def _measured(
     """Measure the metrics one after another, and keep the times of each as soon as it is done."""
     from dataclasses import asdict, replace
 
-    from pmbench import timings, weights
-    from pmbench.speed.apart import timings as in_a_process
-    from pmbench.timings import Timing
+    from pmbench.evaluation.speed import timings as in_a_process
+    from pmbench.networks import weights
+    from pmbench.results import timings
+    from pmbench.results.timings import Timing
 
     found: list[Timing] = []
     with reporter.task("measuring", float(len(metrics) * len(blank.cells)), "cells") as task:

@@ -21,7 +21,7 @@ from pmbench.cli.common import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from pmbench.parity.verify import Comparison
+    from pmbench.evaluation.verify import Comparison
 
 
 class Form(StrEnum):
@@ -59,11 +59,11 @@ def verify(
 
     `pmbench verify --format md > parity.md`
     """
-    from pmbench.choosing import catalogue, choose
-    from pmbench.devices import be_exact, choose_device
-    from pmbench.parity.verify import has_referee
-    from pmbench.parity.verify import verify as compare
-    from pmbench.tables import parity_to_markdown, parity_to_rich
+    from pmbench.evaluation.verify import has_referee
+    from pmbench.evaluation.verify import verify as compare
+    from pmbench.metrics.selection import catalogue, choose
+    from pmbench.reporting.tables import parity_to_markdown, parity_to_rich
+    from pmbench.utils.devices import be_exact, choose_device
 
     let_speak("PMBENCH_WEIGHTS", weights)
     names = split(metrics)

@@ -1,8 +1,9 @@
-"""The registry of metrics. Every module of this folder is found by itself.
+"""``Metric`` and the registry of metrics; every module of ``builtin`` is imported by itself.
 
-A metric sees two batches of images and returns one number per pair. Adding one takes a file here
-with a function under ``@metric(...)``; a metric with weights or filters gives ``Metric`` a loader
-that returns an ``nn.Module``, whose state then stands in the signature of every score.
+A metric sees two batches of images and returns one number per pair. Adding one takes a file in
+``builtin`` with a function under ``@metric(...)``; a metric with weights or filters gives
+``Metric`` a loader that returns an ``nn.Module``, whose state then stands in the signature of every
+score.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from pmbench.errors import PmbenchError
-from pmbench.images import Images
+from pmbench.metrics import builtin
+from pmbench.metrics.images import Images
+from pmbench.utils.errors import PmbenchError
 
 Distance = Callable[[Images, Images], Tensor]  # reference, distorted -> (N,)
 
@@ -168,16 +170,16 @@ def broken(name: str, why: str) -> Metric:
 def registered() -> dict[str, Metric]:
     """Return every metric by name, family by family.
 
-    A file of this folder that cannot be imported is a metric that cannot be loaded.
+    A file of ``builtin`` that cannot be imported is a metric that cannot be loaded.
     """
-    for module in pkgutil.iter_modules(__path__):
-        name = f"{__name__}.{module.name}"
+    for module in pkgutil.iter_modules(builtin.__path__):
+        name = f"{builtin.__name__}.{module.name}"
         if module.name in _registry:  # tried before, and broken
             continue
         try:
             importlib.import_module(name)
         except Exception as error:  # noqa: BLE001  a metric is foreign code and fails alone
             told = f"{type(error).__name__}: {error}"
-            where = f"the metric file {module.name}.py in {__path__[0]}"
+            where = f"the metric file {module.name}.py in {builtin.__path__[0]}"
             register(broken(module.name, f"{where} cannot be imported: {told}; mend or remove it"))
     return dict(sorted(_registry.items(), key=lambda item: item[1].family.casefold()))

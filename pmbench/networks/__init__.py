@@ -1,1 +1,4 @@
-"""Other people's networks as feature trunks: found by name, looked at without weights, tapped."""
+"""Networks as feature extractors: backbones with taps, their weights, other libraries' models.
+
+May import utils.
+"""

@@ -1,0 +1,117 @@
+"""Runs -> one tidy table for a machine: every score of every run, and where it is from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from pmbench.analysis.board import Board, Row, View
+from pmbench.analysis.leaderboard import boards, chosen, family
+from pmbench.results.merging import Results, folders
+from pmbench.results.run import Run
+from pmbench.results.signature import way
+
+_OF_THE_METRIC = ("items_per_second", "peak_memory_mb", "parameters_count", "weights_mb")
+
+
+def tidy(results: Results, view: View) -> pd.DataFrame:
+    """Return every score of every run as one table: what ``scores`` says, and where it is from.
+
+    Rows come in the order of the boards. Of a view, the dataset, the statistic, the order and the
+    published rows count. Raises PmbenchError where the view names what is unknown, as ``boards``
+    does.
+    """
+    runs = chosen(results, view)
+    if not runs:
+        return pd.DataFrame()
+    shown = boards(results, view)
+    tables = [_tidy_run(run, several=len(folders(results)) > 1) for run in runs]
+    published = [record for board in shown for record in _published_records(board)]
+    tables += [pd.DataFrame(published)] if published else []
+    whole = pd.concat([table for table in tables if len(table)], ignore_index=True)
+    if view.statistic is not None:
+        whole = whole[whole["statistic"] == view.statistic]
+    keys = ["dataset", "kind", "name", "statistic", "sub_dataset", "signature"]
+    whole = whole.drop_duplicates(keys, ignore_index=True)
+    whole[["n", "of"]] = whole[["n", "of"]].astype("Int64")  # papers do not say
+    whole = _with_standings(whole, shown)
+    place = {(b.dataset, row.kind, row.name): i for i, (b, row) in enumerate(_all_rows(shown))}
+    order = [place.get(key, len(place)) for key in _identities(whole)]
+    return whole.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+
+
+def _identities(table: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+    return zip(table["dataset"], table["kind"], table["name"], strict=True)
+
+
+def _all_rows(shown: list[Board]) -> Iterator[tuple[Board, Row]]:
+    return ((board, row) for board in shown for row in board.rows)
+
+
+def _tidy_run(run: Run, several: bool) -> pd.DataFrame:
+    table = run.scores()
+    table.insert(0, "dataset", run.dataset)
+    if "unreliable" not in table:  # an older run
+        table["unreliable"] = False
+    facts, metric = run.info, run.info["metric"]
+    table["family"] = family(run)
+    table["partial"] = bool(facts["dataset"]["partial"])
+    table["human_votes"] = bool(facts["dataset"]["human_votes"])
+    table["items_per_second"] = _number(facts["items_per_second"])
+    table["peak_memory_mb"] = _number(facts.get("peak_memory_mb"))
+    table["parameters_count"] = _number(metric.get("parameters_count"))
+    table["weights_mb"] = _number(metric.get("weights_mb"))
+    table["signature"] = run.signature
+    if several:
+        table["results"] = str(run.folder.parent.parent)
+    people = table["kind"] == "human"  # the same in every run, and not the metric's
+    table.loc[people, "signature"] = way(run)
+    table.loc[people, "family"] = "people"
+    table.loc[people, list(_OF_THE_METRIC)] = math.nan
+    table.loc[~people, "name"] = run.metric
+    table["parameters_count"] = table["parameters_count"].astype("Int64")
+    return table[table["human_votes"] | ~people]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _published_records(board: Board) -> list[dict[str, object]]:
+    """Return the published numbers of a board; what they are compared with, and by how much."""
+    return [
+        {
+            "dataset": board.dataset, "kind": "published", "name": row.name,
+            "statistic": board.statistic.name, "sub_dataset": place, "value": cell.value,
+            "note": cell.note, "unreliable": False, "family": "published", "partial": False,
+            "human_votes": True, "signature": "", "same_as": row.beside,
+            "measured_minus_published": cell.difference,
+        }
+        for row in board.rows if row.kind == "published"
+        for place, cell in row.cells.items()
+    ]  # fmt: skip
+
+
+def _with_standings(table: pd.DataFrame, shown: list[Board]) -> pd.DataFrame:
+    """Add the columns that say which places a metric's macro score may have."""
+    standing = {
+        (board.dataset, row.name, board.statistic.name): row.standing
+        for board, row in _all_rows(shown)
+        if row.standing is not None
+    }
+    of_rows = [
+        standing.get((dataset, name, statistic)) if place == "macro" else None
+        for dataset, name, statistic, place in zip(
+            table["dataset"], table["name"], table["statistic"], table["sub_dataset"], strict=True
+        )
+    ]
+    for column, places in (
+        ("rank_low", [one.low if one else math.nan for one in of_rows]),
+        ("rank_high", [one.high if one else math.nan for one in of_rows]),
+    ):
+        table[column] = pd.Series(places, index=table.index).astype("Int64")
+    table["letters"] = [one.letters if one else "" for one in of_rows]
+    return table

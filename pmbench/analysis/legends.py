@@ -1,0 +1,70 @@
+"""What stands above and below a board in words: marks, and what its signs mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pmbench.analysis.board import Row
+from pmbench.scoring.intervals import RELIABLE
+from pmbench.scoring.protocols import Protocol
+
+UNRELIABLE = f"~ interval of fewer than {RELIABLE} independent items: unreliable"
+
+
+def legend(protocol: Protocol, rows: Sequence[Row]) -> list[str]:
+    """Return what the signs of measured rows mean, and why numbers are missing or in part."""
+    lines = ["macro: plain mean of the sub-datasets; 95 % bootstrap intervals"]
+    cells = [cell for row in rows for cell in row.cells.values()]
+    if any(cell.unreliable and not math.isnan(cell.low) for cell in cells):
+        lines.append(UNRELIABLE)
+    of_columns = [c for row in rows for name, c in row.cells.items() if "+" not in name]
+    if any(math.isnan(c.low) and not math.isnan(c.value) for c in of_columns):
+        lines.append("no interval where all items are of one cluster: there is nothing to draw")
+    if any(row.standing for row in rows):
+        lines.append(
+            "rank: places it may have, by paired tests (Holm-corrected, 5 %); those from 1 on "
+            "cannot be told apart from the best"
+        )
+    lines += _without_rank(rows)
+    shown = {row.name for row in rows}
+    lines += [f"{human.name}: {human.title}" for human in protocol.humans if human.name in shown]
+    if shown >= {"human-fresh", "human-majority"} and all(
+        row.cells["macro"].value == 1 for row in rows if row.kind == "human"
+    ):
+        lines.append("people agreed on every item: the rows about them say nothing here")
+    if any(cell.part for cell in cells):
+        lines.append("* over a part of the items only; the reasons:")
+    by_note: dict[str, list[str]] = {}
+    for row in rows:
+        if note := row.cells["macro"].note:  # says what the notes of the other columns say
+            by_note.setdefault(note, []).append(row.name)
+    return lines + [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
+
+
+def _without_rank(rows: Sequence[Row]) -> list[str]:
+    """Return why metrics have no rank though they have a score over everything."""
+    metrics = [row for row in rows if row.kind == "metric" and not row.other_protocol]
+    macros = [(row, row.cells["macro"]) for row in metrics]
+    whole = [row for row, macro in macros if not math.isnan(macro.value) and not macro.part]
+    without = [row.name for row in whole if row.standing is None]
+    if len(whole) < 2 or not without:
+        return []
+    of = "" if len(without) == len(whole) else f" for {', '.join(without)}"
+    return [f"no rank{of}: too few independent items to say how much of a difference is chance"]
+
+
+def cost_legend(rows: Sequence[Row], timed_on: str = "") -> list[str]:
+    """Return what the columns of cost are; ``timed_on`` is what the times of ``speed`` are of."""
+    if timed_on:
+        return [
+            f"ms/pair, peak MB: of the metric alone, forward, {timed_on}; "
+            "params, weights: of the metric"
+        ]
+    costs = [(row.peak_memory_mb, row.parameters_count, row.weights_mb) for row in rows]
+    if not any(cost is not None for of_row in costs for cost in of_row):
+        return ["memory, parameters and weights: older runs do not say; measure them again"]
+    return [
+        "peak MB: most memory of the process that measured it, which may have measured other "
+        "metrics too; params, weights: of the metric alone"
+    ]

@@ -1,1 +1,0 @@
-"""Runs held against a baseline or published scores: did a score move?"""

@@ -1,1 +1,0 @@
-"""Metrics compared with one another on the same items: differences, ranks, letters, words."""

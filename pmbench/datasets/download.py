@@ -1,0 +1,208 @@
+"""From a manifest to its pack: fetch or find the files, check them, decode them once.
+
+``pack_for`` is what evaluation asks; ``download`` is what the command does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pmbench.datasets.decode import spooled
+from pmbench.datasets.image_store import Spool
+from pmbench.datasets.layouts import Row, layout_for
+from pmbench.datasets.manifest import Manifest
+from pmbench.datasets.pack import Origin, Pack, write_pack
+from pmbench.datasets.resize import Resize
+from pmbench.datasets.sources import Choices as Choices  # which ``download`` is given
+from pmbench.datasets.sources import files_of, known_checksum, must_exist
+from pmbench.scoring.protocols import PROTOCOLS
+from pmbench.utils import paths
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.locks import alone
+from pmbench.utils.progress import Reporter
+
+
+def pack_path(manifest: Manifest, resize: Resize) -> Path:
+    """Return where the pack of a dataset and resize mode is, or would be."""
+    if manifest.built_in is not None:
+        return paths.PACKAGE / "data" / manifest.built_in
+    return paths.packs() / f"{manifest.name}.{resize.label}.h5"
+
+
+def pack_for(manifest: Manifest, resize: Resize, reporter: Reporter) -> Pack | None:
+    """Return the pack of a dataset, or None where it has to be downloaded first.
+
+    A dataset whose manifest names local files is packed when it is first asked for, and again
+    when the files or the manifest have changed.
+    """
+    path = pack_path(manifest, resize)
+    if manifest.local_source is not None:
+        return _local_pack(manifest, manifest.local_source, resize, reporter)
+    if not path.exists():
+        return None
+    pack = Pack.open(path)
+    if manifest.built_in is None and pack.attributes["fingerprint"] != _meaning(manifest):
+        raise PmbenchError(
+            f"{path} was packed under another manifest than {manifest.file} is now; "
+            f"pack it again with `pmbench download {manifest.name}`"
+        )
+    return pack
+
+
+def download(manifest: Manifest, resize: Resize, choices: Choices, reporter: Reporter) -> Pack:
+    """Return the whole, checked pack of a dataset, fetching and packing what is missing.
+
+    Raises PmbenchError where the files cannot be had, differ from what the manifest says, or hold
+    fewer items than it says (unless ``choices`` allows it).
+    """
+    if manifest.built_in is not None:
+        return Pack.open(pack_path(manifest, resize))
+    if manifest.local_source is not None and choices == Choices():
+        return _local_pack(manifest, manifest.local_source, resize, reporter)
+    path = pack_path(manifest, resize)
+    if (pack := _complete(path, manifest, choices)) is not None:  # in a cache that is read-only too
+        return pack
+    with _packing(path, reporter):
+        if (pack := _complete(path, manifest, choices)) is not None:
+            return pack
+        source, digest = files_of(manifest, choices, reporter)
+        return _pack(manifest, resize, source, digest, choices, reporter)
+
+
+def _complete(path: Path, manifest: Manifest, choices: Choices) -> Pack | None:
+    """Return the pack at ``path`` where it is what a download would give, else None."""
+    if not path.exists() or choices != Choices(partial=choices.partial):
+        return None
+    pack = Pack.open(path)
+    same = pack.attributes["fingerprint"] == _meaning(manifest)
+    return pack if same and (choices.partial or not pack.partial) else None
+
+
+@contextmanager
+def _packing(path: Path, reporter: Reporter) -> Iterator[None]:
+    """Keep a second process from making the same pack at the same time; it waits."""
+    what = f"{path.name}: waiting, since it is made by"
+    with alone(lock_of(path), -1, lambda holder: reporter.note(f"{what} {holder}")):
+        yield
+
+
+def lock_of(pack: Path) -> Path:
+    """Return the lock that whoever makes a pack holds."""
+    return pack.with_suffix(".lock")
+
+
+def _local_pack(manifest: Manifest, source: Path, resize: Resize, reporter: Reporter) -> Pack:
+    path = pack_path(manifest, resize)
+    must_exist(source, f"{manifest.file}: key 'source.path'")
+    fingerprint = _fingerprint(manifest, source)
+    if path.exists() and (pack := Pack.open(path)).attributes["fingerprint"] == fingerprint:
+        return pack  # in a cache that is read-only too
+    with _packing(path, reporter):
+        if path.exists():
+            pack = Pack.open(path)
+            if pack.attributes["fingerprint"] == fingerprint:
+                return pack
+            reporter.note(f"{manifest.name}: its files or its manifest changed; packing them anew")
+        _, digest = files_of(manifest, Choices(), reporter)
+        return _pack(manifest, resize, source, digest, Choices(), reporter)
+
+
+def _meaning(manifest: Manifest) -> str:
+    """Return a digest of what a manifest says about which items there are and what they mean."""
+    said = {
+        "protocol", "folders", "table", "votes_per_item", "enlarged", "size", "human_votes",
+        "sub_datasets",
+    }  # fmt: skip
+    return hashlib.sha256(manifest.model_dump_json(include=said).encode()).hexdigest()
+
+
+def _fingerprint(manifest: Manifest, source: Path) -> str:
+    """Return a digest of a manifest and of the names, sizes and times of its local files."""
+    digest = hashlib.sha256(manifest.model_dump_json(exclude={"published"}).encode())
+    found = sorted(source.rglob("*")) if source.is_dir() else [source]
+    for path in filter(Path.is_file, found):
+        facts = path.stat()
+        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+# --- from files to the pack -----------------------------------------------------------------------
+
+
+def _pack(
+    manifest: Manifest,
+    resize: Resize,
+    source: Path,
+    digest: str,
+    choices: Choices,
+    reporter: Reporter,
+) -> Pack:
+    path = pack_path(manifest, resize)
+    roles = PROTOCOLS[manifest.protocol].roles
+    # first, so that files which change while they are read are noticed the next time
+    local = manifest.local_source == source
+    fingerprint = _fingerprint(manifest, source) if local else _meaning(manifest)
+    layout = layout_for(manifest, source, roles)
+    with Spool(path.with_suffix(".spool")) as spool:
+        numbers = spooled(layout, source, resize, spool, reporter)
+        rows = layout.rows()
+        whole = _whole(manifest, rows, source, choices)
+        official = not digest or digest == (choices.sha256 or known_checksum(manifest) or digest)
+        origin = Origin(
+            dataset=manifest.name,
+            protocol=manifest.protocol,
+            roles=roles,
+            resize=resize.label,
+            human_votes=manifest.human_votes,
+            expected=manifest.expected,
+            partial=choices.partial and not (whole and official),
+            # names of files may be bytes that are no text
+            source=os.fsencode(source).decode("utf-8", "backslashreplace"),
+            sha256=digest,
+            fingerprint=fingerprint,
+        )
+        write_pack(path, origin, rows, numbers, spool)
+    return Pack.open(path)
+
+
+def _whole(manifest: Manifest, rows: list[Row], source: Path, choices: Choices) -> bool:
+    """Return whether the items are known to be all that the manifest says.
+
+    Raises PmbenchError where they are not and that was not allowed, where there are more, and for
+    sub-datasets that the manifest does not know.
+    """
+    noun = {"2afc": "triplets", "jnd": "pairs"}[manifest.protocol]
+    if not rows:
+        where = f" below '{manifest.folders.root}/'" if manifest.folders else ""
+        raise PmbenchError(
+            f"{source}: no {noun} of {manifest.name} found{where}; is it another one?"
+        )
+    if manifest.expected is None:
+        return False
+    found = Counter(row.sub_dataset for row in rows)
+    if strange := sorted(set(found) - set(manifest.sub_datasets)):
+        raise PmbenchError(
+            f"{source}: found the sub-dataset {strange[0]}; {manifest.name} has "
+            f"{', '.join(manifest.sub_datasets)}; is it another dataset?"
+        )
+    if len(rows) > manifest.expected or (
+        dict(found) != manifest.sub_datasets and not choices.partial
+    ):
+        told = "; ".join(
+            f"{name} {found[name]:,} of {count:,}" for name, count in manifest.sub_datasets.items()
+        )
+        raise PmbenchError(
+            f"{source}: expected {manifest.expected:,} {noun}, found {len(rows):,} ({told}); "
+            + (
+                "is it another dataset?"
+                if len(rows) > manifest.expected
+                else "fetch it again, or use what is there, marked as partial, with "
+                f"`pmbench download {manifest.name} --partial`"
+            )
+        )
+    return dict(found) == manifest.sub_datasets

@@ -1,0 +1,347 @@
+"""A raw layout -> rows of role images and votes.
+
+A layout is asked about every file that passes, in any order: it answers whether the file is an
+image that some row needs, and keeps the votes. When the files are through it tells the rows. So an
+archive is read once, from front to back.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from tokenize import TokenError
+from typing import Protocol
+from unicodedata import category
+
+import numpy as np
+
+from pmbench.datasets.archive import files
+from pmbench.datasets.manifest import Folders, Manifest, Table
+from pmbench.utils.errors import PmbenchError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One item: the image of each role, by the name its file has, and what people said."""
+
+    item: str
+    sub_dataset: str
+    images: tuple[str, ...]  # in the order of the protocol's roles
+    p: float  # share of people, a multiple of 1/votes
+    votes: int
+    cluster: str | None = None
+
+
+class Layout(Protocol):
+    """What the files of a dataset mean."""
+
+    def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
+        """Look at one file; return the name by which rows call it if it is an image, else None."""
+
+    def rows(self) -> list[Row]:
+        """Return the items, after the last file. Raises PmbenchError where one is incomplete."""
+
+
+def layout_for(manifest: Manifest, source: Path, roles: tuple[str, ...]) -> Layout:
+    """Return the layout that a manifest declares, for the files at ``source``."""
+    if manifest.table is not None:
+        return _TableLayout(manifest, manifest.table, source, roles)
+    assert manifest.folders is not None  # the manifest was checked
+    return _FoldersLayout(manifest, manifest.folders, roles)
+
+
+def plain(name: str, where: str) -> str:
+    """Return a name that can be stored, shown and typed.
+
+    Raises PmbenchError for one with control characters, with marks that turn the direction of
+    writing (so that it reads as another), or that is no Unicode.
+    """
+    if not name.isprintable() and any(
+        category(sign) in ("Cc", "Cs", "Zl", "Zp") or sign in _TURNING for sign in name
+    ):
+        raise PmbenchError(
+            f"{where}: the name {name!a} has characters that cannot be shown as they are; rename it"
+        )
+    return name
+
+
+_TURNING = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_LARGEST_VOTE = 1 << 16  # bytes of a .npy file that may matter; its header has at most 10,000
+WHOLE = "whole"  # the sub-dataset of items that are in none
+RESERVED = {"macro", "pooled"}  # rows of every table of scores
+
+
+def check_sub_dataset(name: str, where: str) -> str:
+    """Return a sub-dataset's name. Raises PmbenchError where it would be taken for a mean."""
+    if name in RESERVED:
+        raise PmbenchError(
+            f"{where}: a sub-dataset is called '{name}', which names a mean of scores; rename it"
+        )
+    return name
+
+
+_MOST_VOTES = 2**31 - 1  # a pack has 32 bits for them
+
+
+def share(p: float, votes: int | None, where: str) -> tuple[float, int]:
+    """Return p rounded to k/votes, and votes; ``votes`` None: p as it is, of one vote.
+
+    Stored shares are rounded floats (0.6000000238); scores must not depend on their last digits.
+    Raises PmbenchError where p is no number in [0, 1], or no multiple of 1/votes.
+    """
+    if not 0 <= p <= 1:  # also false for NaN
+        raise PmbenchError(f"{where}: the vote is {p}; expected a share of people, in [0, 1]")
+    if votes is None:
+        return p + 0.0, 1  # -0.0 is 0.0
+    if not 1 <= votes <= _MOST_VOTES:
+        raise PmbenchError(
+            f"{where}: {votes} votes; expected at least one and at most {_MOST_VOTES:,}"
+        )
+    k = round(p * votes)
+    if abs(p * votes - k) > min(0.01 * votes, 0.25):  # two decimals, but always a clear k
+        raise PmbenchError(
+            f"{where}: the vote is {p}, which is no multiple of 1/{votes}; "
+            "correct the number of votes in the manifest or the file"
+        )
+    return k / votes, votes
+
+
+class _FoldersLayout:
+    """``<root>/<sub-dataset>/<role folder>/<id>.<ext>``, the votes in .npy files."""
+
+    def __init__(self, manifest: Manifest, folders: Folders, roles: tuple[str, ...]) -> None:
+        self._manifest, self._folders, self._roles = manifest, folders, roles
+        self._root = PurePosixPath(folders.root).parts
+        self._role_of = {folder: role for role, folder in folders.roles.items()}
+        self._images: dict[tuple[str, str], dict[str, str]] = {}
+        self._votes: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
+        *above, sub_dataset, folder, _ = path.parts if len(path.parts) >= 3 else ("", "", "", "")
+        is_vote = folder == self._folders.votes
+        if not (is_vote or folder in self._role_of) or path.name.startswith("."):
+            return None
+        # a user may point at the root's own folder, or at any folder above it
+        if above and tuple(above[-len(self._root) :] if self._root else ()) != self._root:
+            return None
+        plain(str(path), self._manifest.name)
+        key = (sub_dataset, path.stem)
+        if is_vote:
+            if key in self._votes:
+                raise self._twice(path)
+            self._votes[key] = self._vote(path, read())
+            return None
+        images = self._images.setdefault(key, {})
+        if self._role_of[folder] in images:
+            raise self._twice(path)
+        images[self._role_of[folder]] = str(path)
+        return str(path)
+
+    def _twice(self, path: PurePosixPath) -> PmbenchError:
+        return PmbenchError(
+            f"{self._manifest.name}: the item {path.parts[-3]}/{path.stem} has two files in "
+            f"'{path.parts[-2]}', one of them {path}; expected one; "
+            "point --from at the folder of one dataset"
+        )
+
+    def _vote(self, path: PurePosixPath, data: bytes) -> tuple[float, int]:
+        try:
+            value = _number(data[:_LARGEST_VOTE])
+        # the list is what NumPy raises on damaged files
+        except (ValueError, TypeError, SyntaxError, MemoryError, TokenError) as error:
+            raise PmbenchError(
+                f"{path}: expected a .npy file with one number in [0, 1]; got {len(data)} bytes "
+                f"that hold none ({error})"
+            ) from error
+        return share(value, self._manifest.votes_per_item, str(path))
+
+    def rows(self) -> list[Row]:
+        order = list(self._manifest.sub_datasets)
+        rank = {name: i for i, name in enumerate(order)}
+        found: list[Row] = []
+        keys = {*self._images, *self._votes}
+        for key in sorted(keys, key=lambda k: (rank.get(k[0], len(rank)), k)):
+            sub_dataset, item = key
+            check_sub_dataset(sub_dataset, self._manifest.name)
+            images = self._images.get(key, {})
+            missing = [self._folders.roles[r] for r in self._roles if r not in images]
+            missing += [self._folders.votes] * (key not in self._votes)
+            if missing:
+                raise PmbenchError(
+                    f"{self._manifest.name}: the item {sub_dataset}/{item} has no file in "
+                    f"{' and '.join(missing)}; expected one in each of "
+                    f"{', '.join([*self._folders.roles.values(), self._folders.votes])}; "
+                    "complete or remove the item"
+                )
+            p, votes = self._votes[key]
+            paths = tuple(images[role] for role in self._roles)
+            found.append(Row(f"{sub_dataset}/{item}", sub_dataset, paths, p, votes))
+        return found
+
+
+@lru_cache(maxsize=256)  # there are as many different ones as people can disagree in ways
+def _number(data: bytes) -> float:
+    """Return the one number in a .npy file. Raises all that NumPy does where there is none."""
+    vote = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    if vote.dtype.kind not in "fiub":  # texts too become numbers where they look like one
+        raise ValueError(f"it is of type {vote.dtype}")
+    return float(vote.reshape(()) if vote.size == 1 else vote)
+
+
+class _TableLayout:
+    """A CSV or JSON-lines file with one item a row."""
+
+    def __init__(
+        self, manifest: Manifest, table: Table, source: Path, roles: tuple[str, ...]
+    ) -> None:
+        self._manifest, self._table = manifest, table
+        self._where = f"{manifest.name}: {table.file}"
+        self._above, data = self._find(source)
+        records = self._records(data)
+        self._rows = [self._row(i, record, roles) for i, record in enumerate(records, start=1)]
+        self._wanted = {path for row in self._rows for path in row.images}
+        self._seen: set[str] = set()
+        if not self._rows:
+            raise PmbenchError(f"{self._where}: the table has no rows; expected one for each item")
+        item, times = Counter(row.item for row in self._rows).most_common(1)[0]
+        if times > 1:
+            raise PmbenchError(
+                f"{self._where}: the item '{item}' stands there {times} times; "
+                "expected every item once; make the pattern of key 'table.item' tell them apart"
+            )
+
+    def _find(self, source: Path) -> tuple[PurePosixPath, bytes]:
+        """Return the folder from which paths count, and the bytes of the table.
+
+        Archives often hold everything in one folder that the table does not name.
+        """
+        name = PurePosixPath(self._table.file)
+        if (source / name).is_file():
+            return PurePosixPath(), (source / name).read_bytes()
+        for file in files(source):
+            if file.path == name:
+                return PurePosixPath(), file.read()
+            if file.path.parts[1:] == name.parts:
+                return PurePosixPath(file.path.parts[0]), file.read()
+        raise PmbenchError(
+            f"{self._where}: no such file in {source}; expected the table there (key 'table.file')"
+        )
+
+    def _records(self, data: bytes) -> list[dict[str, str]]:
+        try:
+            if self._table.file.endswith((".jsonl", ".ndjson", ".json")):
+                lines = data.decode("utf-8-sig").split("\n")
+                objects = [json.loads(line) for line in lines if line.strip()]
+                return [{str(k): str(v) for k, v in dict(o).items()} for o in objects]
+            return self._csv_records(data.decode("utf-8-sig"))
+        except (ValueError, TypeError, RecursionError, csv.Error) as error:
+            raise PmbenchError(
+                f"{self._where}: expected a CSV with a header or one JSON object a line; {error}"
+            ) from error
+
+    def _csv_records(self, text: str) -> list[dict[str, str]]:
+        header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [[]]
+        for number, row in enumerate(rows, start=1):
+            if len(row) != len(header):
+                raise ValueError(f"row {number} has {len(row)} fields, the header {len(header)}")
+        return [dict(zip(header, row, strict=True)) for row in rows]
+
+    def _row(self, number: int, record: dict[str, str], roles: tuple[str, ...]) -> Row:
+        table, where = self._table, f"{self._where}: row {number}"
+
+        def column(name: str) -> str:
+            if name not in record:
+                raise PmbenchError(
+                    f"{where}: no column '{name}'; it has {', '.join(record)}; "
+                    "correct the manifest's [table]"
+                )
+            return record[name]
+
+        def number_in(name: str) -> float:
+            try:
+                return float(column(name))
+            except ValueError as error:
+                raise PmbenchError(
+                    f"{where}: column '{name}' is {column(name)!r}; expected a number"
+                ) from error
+
+        def fill(pattern: str) -> str:
+            try:
+                return pattern.format_map(_Columns(column))
+            except (ValueError, AttributeError, IndexError, KeyError, TypeError) as error:
+                raise PmbenchError(
+                    f"{where}: the pattern {pattern!r} cannot be filled ({error}); "
+                    "expected column names in braces, like 'images/{id}.png'"
+                ) from error
+
+        if table.vote_counts is not None:
+            against, for_ = (number_in(name) for name in table.vote_counts)
+            asked = against + for_
+            whole = against.is_integer() and for_.is_integer()  # no for NaN and infinity
+            if not whole or min(against, for_) < 0 or not 1 <= asked <= _MOST_VOTES:
+                raise PmbenchError(
+                    f"{where}: vote counts {against:g} and {for_:g}; expected whole numbers of "
+                    f"people, at least one in all and at most {_MOST_VOTES:,}"
+                )
+            p, votes = share(for_ / asked, int(asked), where)
+        else:
+            assert table.vote is not None  # the manifest was checked
+            people = self._manifest.votes_per_item
+            if table.votes:
+                asked = number_in(table.votes)
+                if not asked.is_integer():
+                    raise PmbenchError(f"{where}: {asked:g} votes; expected a whole number")
+                people = int(asked)
+            p, votes = share(number_in(table.vote), people, where)
+        sub_dataset = column(table.sub_dataset) if table.sub_dataset else WHOLE
+        return Row(
+            item=plain(fill(table.item), where),
+            sub_dataset=check_sub_dataset(plain(sub_dataset, where), where),
+            images=tuple(
+                str(PurePosixPath(plain(fill(table.roles[role]), where))) for role in roles
+            ),
+            p=p,
+            votes=votes,
+            cluster=plain(column(table.cluster), where) if table.cluster else None,
+        )
+
+    def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
+        if not path.is_relative_to(self._above):
+            return None
+        name = str(path.relative_to(self._above))
+        if name not in self._wanted and name != str(PurePosixPath(self._table.file)):
+            return None
+        if name in self._seen:
+            raise PmbenchError(
+                f"{self._where}: the archive has {name} twice; expected every file once; "
+                "make the archive anew"
+            )
+        self._seen.add(name)
+        return name if name in self._wanted else None
+
+    def rows(self) -> list[Row]:
+        for number, row in enumerate(self._rows, start=1):
+            for path in row.images:
+                if path not in self._seen:
+                    raise PmbenchError(
+                        f"{self._where}: row {number} names the image {path}, which is not there; "
+                        "correct the path or the pattern in the manifest's [table.roles]"
+                    )
+        return self._rows
+
+
+class _Columns(dict[str, str]):
+    """The columns of one row, for ``str.format_map``."""
+
+    def __init__(self, column: Callable[[str], str]) -> None:
+        super().__init__()
+        self._column = column
+
+    def __missing__(self, name: str) -> str:
+        return self._column(name)

@@ -1,7 +1,0 @@
-"""Doors to metrics that are not registered: a module here for each kind of address.
-
-Each has ``enter(name, address, options) -> Metric``, where ``name`` is what the metric will be
-called, ``address`` what follows the colon, and ``options`` what follows a question mark;
-``python.enter`` returns a list, since a file may hold several metrics. What the user got wrong
-raises PmbenchError; what foreign code does wrong makes a metric that fails alone.
-"""

@@ -1,0 +1,114 @@
+"""Which items are measured together.
+
+Items that share an image belong in one batch, so that the image is computed once in the whole run.
+The plan is a pure function of the pack and two bounds: a run that was interrupted records the
+bounds and continues with the same batches, and so with bit-identical distances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pmbench.datasets.pack import Pack
+
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How large a batch may be. A batch always holds at least one item."""
+
+    pixels: int = 1 << 18  # of all its different images: 64 images of 64×64
+    items: int | None = None
+
+    # Items that share images stay together up to this many times ``pixels``; beyond, they are cut
+    # and what they share is computed again.
+    stretch: ClassVar[int] = 8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items of one image size, and which different images they use.
+
+    ``images`` are rows of the pack's images of that size; ``place`` (items, roles) says where in
+    ``images`` each role's image stands.
+    """
+
+    items: Index
+    size: int
+    images: Index
+    place: Index
+
+
+def plan(pack: Pack, chosen: Index, bounds: Bounds) -> list[Batch]:
+    """Return batches that cover the items ``chosen`` of the pack, each once."""
+    batches: list[Batch] = []
+    for size, (height, width) in enumerate(pack.sizes):
+        items = chosen[pack.size[chosen] == size]
+        room = bounds.pixels // (height * width)
+        groups = _fill(_components(pack.rows[items]), pack.rows[items], room, bounds.items)
+        batches += [_batch(pack, items[group], size) for group in groups]
+    return batches
+
+
+def halves(pack: Pack, batch: Batch) -> list[Batch]:
+    """Return two batches of the items of one, each with the images that it needs."""
+    middle = len(batch.items) // 2
+    return [_batch(pack, part, batch.size) for part in (batch.items[:middle], batch.items[middle:])]
+
+
+def _batch(pack: Pack, items: Index, size: int) -> Batch:
+    # role by role, so that without shared images each role is one slice of the batch
+    by_role = pack.rows[items].T.ravel()
+    wanted, first, inverse = np.unique(by_role, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    place = rank[inverse].reshape(pack.rows.shape[1], len(items)).T
+    return Batch(items, size, wanted[order], place)
+
+
+def _components(rows: Index) -> list[Index]:
+    """Return groups of row numbers that are connected by shared images, by first appearance."""
+    n, roles = rows.shape
+    if n == 0:
+        return []
+    _, images = np.unique(rows, return_inverse=True)
+    images = images.reshape(n, roles)
+    edges = (np.repeat(np.arange(n), roles), n + images.ravel())
+    graph = coo_array((np.ones(n * roles, np.int8), edges), shape=(n + images.max() + 1,) * 2)
+    _, label = connected_components(graph, directed=False)
+    order = np.argsort(label[:n], kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(label[:n][order])) + 1)
+    return sorted(groups, key=lambda group: int(group[0]))
+
+
+def _fill(groups: list[Index], rows: Index, room: int, most: int | None) -> list[Index]:
+    """Put groups together while their images fit into ``room``; a larger group is cut."""
+    filled: list[list[int]] = []
+    batch: list[int] = []
+    images: set[int] = set()
+
+    def fits(more: list[int], wanted: set[int]) -> bool:
+        return len(images | wanted) <= room and (most is None or len(batch) + len(more) <= most)
+
+    for group in groups:
+        members = group.tolist()
+        wanted = set(rows[group].ravel().tolist())
+        whole = len(wanted) <= Bounds.stretch * room and (most is None or len(members) <= most)
+        for part in [members] if whole else [[member] for member in members]:
+            wanted = set(rows[part].ravel().tolist())
+            if batch and not fits(part, wanted):
+                filled.append(batch)
+                batch, images = [], set()
+            batch.extend(part)
+            images |= wanted
+    if batch:
+        filled.append(batch)
+    return [np.array(members, np.int64) for members in filled]

@@ -1,0 +1,229 @@
+"""Metrics × pack -> distances: the only loop over data.
+
+``measure`` is the loop. Around it: letting go of features that no metric will ask for any more,
+halving what does not fit into memory, and checking what comes back.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from typing import Protocol as Interface
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pmbench.datasets.pack import Pack
+from pmbench.evaluation.batching import Batch, halves
+from pmbench.evaluation.prefetch import Feed
+from pmbench.metrics import Metric
+from pmbench.metrics.images import Images
+from pmbench.metrics.isolation import put_back
+from pmbench.metrics.loading import Loaded, by_trunk, numbers_of
+from pmbench.scoring.protocols import Protocol
+from pmbench.utils.errors import PmbenchError, told
+from pmbench.utils.memory import keep_freed, make_room, ran_out
+
+
+class Sink(Interface):
+    """Where distances go, batch by batch."""
+
+    def waiting(self, number: int) -> list[Loaded]:
+        """Return the metrics that batch ``number`` has still to be measured with."""
+
+    def put(self, number: int, results: Results) -> None:
+        """Take the results of one batch, by metric name."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One metric on one batch: distances (items, pairs), and the seconds it would take alone.
+
+    ``fitting`` is how many items at a time fit into memory, where it was too small for a batch.
+    """
+
+    distances: NDArray[np.float64]
+    seconds: float
+    fitting: int | None = None
+
+
+Results = dict[str, Result | PmbenchError]
+
+
+def measure(
+    pack: Pack, protocol: Protocol, batches: Iterable[Batch], device: torch.device, sink: Sink
+) -> None:
+    """Measure every batch with every metric that waits for it, and hand the results on.
+
+    Where the batches are a list, the next one is read meanwhile.
+    """
+    keep_freed()
+    following = iter(batches[1:]) if isinstance(batches, Sequence) else iter(())
+    # foreign code may print, and stdout is for results
+    with torch.inference_mode(), redirect_stdout(sys.stderr), Feed(pack, device) as feed:
+        loop = _Loop(pack, protocol, device, feed)
+        for number, batch in enumerate(batches):
+            then = next(following, None)
+            if metrics := by_trunk(sink.waiting(number)):
+                sink.put(number, loop.results(metrics, batch, then))
+
+
+class _Loop:
+    """Metrics on one batch after another, and what is known of how much fits into memory."""
+
+    def __init__(self, pack: Pack, protocol: Protocol, device: torch.device, feed: Feed) -> None:
+        self._pack, self._protocol, self._device, self._feed = pack, protocol, device, feed
+        self._fitting: dict[str, int] = {}  # items, by the names of metrics whose batch did not fit
+
+    def results(self, metrics: list[Loaded], batch: Batch, following: Batch | None) -> Results:
+        """Return what the metrics give on a batch; where it does not fit, on its halves.
+
+        Those that need halves go through them together, so that they share what is derived.
+        """
+        n = len(batch.items)
+        trying = [m for m in metrics if self._fitting.get(m.metric.name, n) >= n]
+        results = self._at_once(trying, batch, following) if trying else {}
+        left = [m for m in metrics if m.metric.name not in results]
+        if not left:
+            return results
+        make_room(self._device)
+        if n == 1:
+            return results | {m.metric.name: self._too_large(m, batch) for m in left}
+        for metric in trying:
+            if metric.metric.name not in results:
+                self._fitting[metric.metric.name] = (n + 1) // 2
+        for name, result in self._in_halves(left, batch).items():
+            if isinstance(result, Result):
+                result = replace(result, fitting=self._fitting[name])
+            results[name] = result
+        return results
+
+    def _in_halves(self, metrics: list[Loaded], batch: Batch) -> Results:
+        first, second = halves(self._pack, batch)
+        one = self.results(metrics, first, None)
+        sound = [m for m in metrics if isinstance(one[m.metric.name], Result)]
+        other = self.results(sound, second, None) if sound else {}
+        return one | {name: _joined(one[name], result) for name, result in other.items()}
+
+    def _at_once(self, metrics: list[Loaded], batch: Batch, following: Batch | None) -> Results:
+        """Return what the metrics give on a whole batch; those for which it is too large lack."""
+        results: Results = {}
+        try:
+            everything = Images.of_bytes(self._feed.images(batch, following))
+            places = torch.from_numpy(batch.place)
+            images = {r: everything.pick(places[:, i]) for i, r in enumerate(self._protocol.roles)}
+        except Exception as error:
+            if ran_out(error):
+                return results
+            raise
+        for i, metric in enumerate(metrics):
+            result = _attempt(metric, images, self._protocol, self._pack, batch)
+            if everything.mended(closely=metric.metric.foreign):
+                result = _harmful(metric)
+            if result is not None:
+                results[metric.metric.name] = result
+            if metric.metric.foreign:
+                everything.let_go_of_what_was_asked()
+            still_asked = {module for later in metrics[i + 1 :] for module in later.modules}
+            everything.let_go(set(metric.modules) - still_asked)
+        return results
+
+    def _too_large(self, loaded: Loaded, batch: Batch) -> PmbenchError:
+        height, width = self._pack.sizes[batch.size]
+        return PmbenchError(
+            f"{loaded.metric.name}: the {len(batch.images)} images of {width}×{height} of item "
+            f"{self._pack.items.id[batch.items[0]]} alone do not fit into the memory of the "
+            f"{self._device.type}; measure it where there is more, or smaller images (`size` in "
+            "the dataset's manifest)"
+        )
+
+
+def _joined(one: Result | PmbenchError, other: Result | PmbenchError) -> Result | PmbenchError:
+    """Return the results on two parts as one."""
+    if not isinstance(one, Result):
+        return one
+    if not isinstance(other, Result):
+        return other
+    distances = np.concatenate([one.distances, other.distances])
+    return Result(distances, one.seconds + other.seconds)
+
+
+def _harmful(loaded: Loaded) -> PmbenchError:
+    return PmbenchError(
+        f"{loaded.metric.name}: changes its input images, which are other metrics' too; "
+        "let it compute on x.pixels.clone()"
+    )
+
+
+def _attempt(
+    loaded: Loaded, images: dict[str, Images], protocol: Protocol, pack: Pack, batch: Batch
+) -> Result | PmbenchError | None:
+    """Return one metric's distances, or what is wrong with them: it must not stop the others.
+
+    None where memory is not enough.
+    """
+    metric = loaded.metric
+    if metric.undefined_on(*pack.sizes[batch.size]):
+        return Result(np.full((len(batch.items), len(protocol.pairs)), np.nan), 0.0)
+    anyone = images[protocol.roles[0]]
+    anyone.open_account()
+    start = time.perf_counter()
+    rows: list[NDArray[np.float64]] = []
+    ids = [str(pack.items.id[item]) for item in batch.items]
+    try:
+        for portion in _portions(metric, images):
+            theirs = [ids.pop(0) for _ in range(len(portion[protocol.roles[0]]))]
+            rows.append(
+                np.stack([_column(loaded, portion, pair, theirs) for pair in protocol.pairs], 1)
+            )
+    except PmbenchError as error:
+        return error
+    except _RanOutError:
+        return None
+    alone = time.perf_counter() - start + anyone.seconds_saved
+    return Result(np.concatenate(rows), alone)
+
+
+class _RanOutError(Exception):
+    """Memory was not enough for a metric."""
+
+
+def _portions(metric: Metric, images: dict[str, Images]) -> Iterator[dict[str, Images]]:
+    """Yield the items of a batch, all at once or as few at a time as the metric asks for."""
+    if metric.pixels_at_once is None:
+        yield images
+        return
+    n, _, height, width = next(iter(images.values())).pixels.shape
+    size = metric.portion(height, width, n)
+    for start in range(0, n, size):
+        part = slice(start, start + size)
+        yield {role: Images(its.pixels[part]) for role, its in images.items()}
+
+
+def _column(
+    loaded: Loaded, images: dict[str, Images], pair: tuple[str, str], ids: list[str]
+) -> NDArray[np.float64]:
+    """Return the distances (n,) of one pair of roles. Raises PmbenchError where they are none."""
+    name = loaded.metric.name
+    try:
+        with put_back():
+            column = numbers_of(loaded.distance(images[pair[0]], images[pair[1]]), len(ids))
+    except PmbenchError as error:
+        raise PmbenchError(f"{name}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a metric is foreign code and fails alone
+        if ran_out(error):
+            raise _RanOutError from error
+        raise PmbenchError(f"{name} failed on the batch of item {ids[0]}: {told(error)}") from error
+    if len(bad := np.flatnonzero(~np.isfinite(column))):
+        raise PmbenchError(
+            f"{name}: the distance of {pair[0]} and {pair[1]} of item {ids[bad[0]]} is "
+            f"{column[bad[0]]}; expected a finite number; mend the metric, or say in its "
+            "`min_size` where it is not defined"
+        )
+    return -column if loaded.metric.higher_is_better else column

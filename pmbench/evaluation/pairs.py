@@ -1,0 +1,192 @@
+"""A pack, or a part of it -> the distances of several metrics, in memory.
+
+What ``session`` does for datasets, without journals and scores: a metric that fails on a batch is
+tried again pair by pair, so that one bad pair costs no other its distance.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pmbench.datasets.pack import Pack
+from pmbench.datasets.pairs import ROLES, Pair, Resizing, Size, open_pairs
+from pmbench.evaluation.batching import Batch, Bounds, plan
+from pmbench.evaluation.loop import Result, measure
+from pmbench.metrics.loading import Loaded
+from pmbench.scoring.protocols import Protocol
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.progress import Reporter, Task
+
+_TRIALS = 3  # single items on which a metric may fail before it is given up
+
+
+@dataclass
+class Distances:
+    """What one metric gives, in its own direction: (items, pairs), NaN where there is a reason."""
+
+    values: NDArray[np.float64]
+    undefined: dict[int, str] = field(default_factory=dict)  # item -> why it is not defined there
+    failed: dict[int, str] = field(default_factory=dict)  # item -> what went wrong
+
+
+def distances_of(
+    pack: Pack,
+    protocol: Protocol,
+    items: NDArray[np.int64],
+    metrics: list[Loaded],
+    device: torch.device,
+    reporter: Reporter,
+) -> dict[str, Distances]:
+    """Return the distances of every metric on the ``items`` of a pack, by name.
+
+    Rows are in the order of ``items``. Where the pack cannot read an image, its items have failed
+    for every metric; a metric that fails does so on its own.
+    """
+    with reporter.task("measuring", len(items), "items") as task:
+        kept = _Kept(pack, protocol, items, metrics, task)
+        kept.measure(plan(pack, items, Bounds()), device)
+        if again := set().union(*kept.missing.values()):
+            kept.measure(plan(pack, np.array(sorted(again)), _ONE), device)
+    return kept.found
+
+
+_ONE = Bounds(items=1)
+
+
+class _Kept:
+    """A Sink that keeps distances in memory, and what is still missing."""
+
+    def __init__(
+        self,
+        pack: Pack,
+        protocol: Protocol,
+        items: NDArray[np.int64],
+        metrics: list[Loaded],
+        task: Task,
+    ) -> None:
+        self.pack, self.protocol, self.task = pack, protocol, task
+        self.metrics = {loaded.metric.name: loaded for loaded in metrics}
+        self.row = {int(item): i for i, item in enumerate(items)}
+        shape = (len(items), len(protocol.pairs))
+        self.found = {name: Distances(np.full(shape, np.nan)) for name in self.metrics}
+        self.missing = {name: self._defined_on(name) for name in self.metrics}
+        self.failures_alone = Counter[str]()
+        self.succeeded: set[str] = set()
+        self.batch: Batch
+
+    def _defined_on(self, name: str) -> set[int]:
+        """Return the items on which a metric is defined, and say of the others why not."""
+        metric = self.metrics[name].metric
+        why = [metric.undefined_on(*size) for size in self.pack.sizes]
+        for item, row in self.row.items():
+            if (reason := why[self.pack.size[item]]) is not None:
+                self.found[name].undefined[row] = reason
+        return {item for item, row in self.row.items() if row not in self.found[name].undefined}
+
+    def measure(self, batches: Iterable[Batch], device: torch.device) -> None:
+        """Measure what is missing in each batch; one that cannot be read, item by item."""
+        to_do = deque(batches)
+        while to_do:
+            try:
+                measure(self.pack, self.protocol, self._each(to_do), device, self)
+            except PmbenchError as error:  # what metrics do wrong comes to put()
+                if len(self.batch.items) > 1:
+                    to_do.extendleft(plan(self.pack, self.batch.items, _ONE))
+                    continue
+                for name in self.metrics:
+                    self._fail(name, int(self.batch.items[0]), str(error))
+
+    def _each(self, to_do: deque[Batch]) -> Iterator[Batch]:
+        while to_do:
+            self.batch = to_do.popleft()
+            yield self.batch
+
+    def waiting(self, number: int) -> list[Loaded]:
+        """Return the metrics that lack a distance of the batch."""
+        items = set(self.batch.items.tolist())
+        return [loaded for name, loaded in self.metrics.items() if items & self.missing[name]]
+
+    def put(self, number: int, results: dict[str, Result | PmbenchError]) -> None:
+        """Take what metrics gave for the batch."""
+        items = self.batch.items.tolist()
+        for name, result in results.items():
+            if isinstance(result, Result):
+                sign = -1 if self.metrics[name].metric.higher_is_better else 1
+                rows = [self.row[item] for item in items]
+                self.found[name].values[rows] = sign * result.distances
+                self.missing[name] -= set(items)
+                self.succeeded.add(name)
+            elif len(items) == 1:
+                self._fail(name, items[0], str(result))
+                self.failures_alone[name] += 1
+                if name not in self.succeeded and self.failures_alone[name] >= _TRIALS:
+                    for item in list(self.missing[name]):
+                        self._fail(name, item, str(result))
+        self.task.advance(len(items))
+
+    def _fail(self, name: str, item: int, why: str) -> None:
+        if item in self.missing[name]:
+            self.missing[name].remove(item)
+            self.found[name].failed[self.row[item]] = why
+
+
+_PAIR = Protocol(
+    "pair", "pairs of pictures", ROLES, (ROLES,), vote="", convention="", statistics=(), humans=()
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one metric says of every pair: (n,) in its own direction, NaN where there is a reason.
+
+    ``undefined`` are pairs on whose size the metric is not defined, ``failed`` those on which it
+    failed or whose pictures cannot be read, each with the reason.
+    """
+
+    values: NDArray[np.float64]
+    undefined: dict[int, str]
+    failed: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Pairs, the size at which each was measured (None: it could not be read), and distances."""
+
+    pairs: list[Pair]
+    sizes: list[Size | None]
+    columns: dict[str, Column]
+
+
+def compare(
+    pairs: Sequence[Pair],
+    how: Resizing | None,
+    metrics: list[Loaded],
+    device: torch.device,
+    reporter: Reporter,
+) -> Compared:
+    """Return the distance of every pair under every metric; what fails, fails alone.
+
+    Raises PmbenchError where pictures of a pair differ in size and ``how`` is None, and where no
+    pair can be read.
+    """
+    opened = open_pairs(pairs, how)
+    pack, places = opened.pack, opened.places
+    found = distances_of(pack, _PAIR, np.arange(len(pack)), metrics, device, reporter)
+    columns = {}
+    for name, distances in found.items():
+        values = np.full(len(pairs), np.nan)
+        values[places] = distances.values[:, 0]
+        undefined = {places[row]: why for row, why in distances.undefined.items()}
+        failed = {places[row]: why for row, why in distances.failed.items()} | opened.unreadable
+        columns[name] = Column(values, undefined, failed)
+    sizes: list[Size | None] = [None] * len(pairs)
+    for place, size in zip(places, pack.size, strict=True):
+        height, width = pack.sizes[size]
+        sizes[place] = (width, height)
+    return Compared(list(pairs), sizes, columns)

@@ -1,0 +1,224 @@
+"""Any network of a library as a perceptual metric: ``net:timm/resnet18@layer1+layer3?random=0``.
+
+The unweighted formula of Zhang et al. 2018 (their rows "Net"): at each tap every position's channel
+vector is divided by its length; squared difference, summed over channels, mean over positions, sum
+over taps. The input is normalised as the network's authors say. On tokens a position is a patch;
+class tokens and registers are none.
+
+Taps are names of modules, or strides in pixels (``@4+8+16``): the last module's output at each.
+Without ``@`` it is one tap at every stride at which the network has something to learn, and in a
+network of one stride, such as a plain vision transformer, four blocks at even distances with the
+last among them. ``?random=SEED`` is the network as its library draws it after that seed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import torch
+
+from pmbench.metrics import Distance, Metric, broken
+from pmbench.metrics.builtin.lpips import FeatureDistance
+from pmbench.networks.feature_extractor import Hooked, Tap, keep_only
+from pmbench.networks.libraries import Timm, Torchvision, Zoo
+from pmbench.networks.probing import Offer, examine, sizes
+from pmbench.utils.errors import PmbenchError, unknown
+
+_PAPER = "Zhang et al.: The Unreasonable Effectiveness of Deep Features, CVPR 2018"
+_ZOOS: dict[str, Zoo] = {"timm": Timm(), "torchvision": Torchvision()}
+_EXTRAS = {"timm": "timm", "torchvision": ""}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of a library: trained, or drawn at random after a seed."""
+
+    library: str
+    name: str
+    seed: int | None
+
+    @property
+    def zoo(self) -> Zoo:
+        """The library."""
+        return _ZOOS[self.library]
+
+    def __str__(self) -> str:
+        return f"{self.library}/{self.name}"
+
+
+@dataclass(frozen=True)
+class _Load:
+    """Loads the metric; equal for equal addresses, so that one asked for twice is one metric."""
+
+    network: Network
+    modules: tuple[str, ...]
+
+    def __call__(self, device: torch.device) -> Distance:
+        net = trunk(self.network, self.modules, device)
+        return FeatureDistance(net, [torch.ones(tap.channels) for tap in net.taps]).to(device)
+
+
+def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
+    """Return the metric at ``LIBRARY/NETWORK[@TAP+TAP][?random=SEED]``.
+
+    It is called ``name``, or where that is the address, as in the first line above. Raises
+    PmbenchError for a library, network, tap or option that does not exist. A network that cannot
+    be examined, or whose library is not installed, is a metric that says so when it is loaded.
+    """
+    network, asked = _parse(address, options)
+    drawn = "" if network.seed is None else f"?random={network.seed}"
+    if name.startswith(("net:", "net?")):
+        name = f"net:{network}{'@' * bool(asked)}{'+'.join(asked)}{drawn}"
+    seed = -1 if network.seed is None else network.seed
+    parameters: dict[str, str | int] = {"network": str(network), "seed": seed}
+    entry = Metric(
+        name=name,
+        load=_Load(network, asked),
+        title=f"unweighted {'random ' * bool(drawn)}{network.name} features of {network.library}",
+        family=f"net: {network.library}",
+        paper=_PAPER,
+        code=network.zoo.code,
+        parameters={**parameters, "taps": "+".join(asked)},
+        extra=_EXTRAS[network.library],
+    )
+    if entry.not_installed() is not None:
+        return entry
+    try:
+        species = network.zoo.species(network.name)
+        modules = tuple(tap.module for tap in _taps(network, asked))
+        smallest, multiple = _sizes(network.library, network.name, modules)
+    except PmbenchError:
+        raise
+    except Exception as error:  # noqa: BLE001  foreign code fails alone
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        return broken(name, f"{network} cannot be examined ({told}); choose another network")
+    return replace(
+        entry,
+        load=_Load(network, modules),
+        min_size=smallest,
+        multiple_of=multiple,
+        weights=() if drawn else species.weights,
+        licence="" if drawn else species.licence,
+        parameters={
+            **parameters,
+            "taps": "+".join(modules),
+            # no tensors, and as the library has them today
+            "input": str(species.preprocessing),
+            "library": version(network.library),
+        },
+    )
+
+
+@functools.cache
+def trunk(network: Network, modules: tuple[str, ...], device: torch.device) -> Hooked:
+    """Return the frozen network with taps at ``modules``; the same object for the same choice.
+
+    No argument has a default: see ``pmbench.networks.backbones.trunk``.
+    """
+    offer = _offer(network.library, network.name)
+    taps = [offer.taps[module] for module in modules]
+    needed = offer.needed(taps)
+    # made outside of inference mode, since it may be asked for a gradient later: it is a loss too
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        if network.seed is None:
+            net = network.zoo.trained(network.name, needed)
+        else:
+            torch.default_generator.manual_seed(network.seed)  # a GPU's stays as it is
+            net = network.zoo.build(network.name)
+            keep_only(net, needed)
+        preprocessing = network.zoo.species(network.name).preprocessing
+        found = offer.trunk(net, preprocessing, taps).eval().requires_grad_(False).to(device)
+        return found.to(memory_format=torch.channels_last)
+
+
+@functools.cache
+def _offer(library: str, name: str) -> Offer:
+    """Return what a network offers, whatever its weights."""
+    zoo = _ZOOS[library]
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                network = zoo.build(name)
+        except NotImplementedError:  # it computes its widths with tensors
+            network = zoo.build(name).to("meta")
+        return examine(network, zoo.run, zoo.species(name).side, zoo.heads)
+
+
+@functools.cache
+def _sizes(library: str, name: str, modules: tuple[str, ...]) -> tuple[int, int]:
+    offer = _offer(library, name)
+    preprocessing = _ZOOS[library].species(name).preprocessing
+    taps = [offer.taps[module] for module in modules]
+    return sizes(offer, offer.trunk(offer.network, preprocessing, taps))
+
+
+def _parse(address: str, options: Mapping[str, str]) -> tuple[Network, tuple[str, ...]]:
+    """Return the network that an address names, and its taps as they were typed."""
+    place, mark, query = address.partition("?")
+    place, at, typed = place.partition("@")
+    library, _, name = place.partition("/")
+    if not (library and name):
+        raise PmbenchError(
+            f"net:{address}: expected a library and a network, such as "
+            f"net:torchvision/resnet18, got '{place}'"
+        )
+    if library not in _ZOOS:
+        raise unknown("library of networks", library, _ZOOS)
+    taps = tuple(typed.split("+")) if at else ()
+    if "" in taps:
+        raise PmbenchError(
+            f"net:{address}: expected modules or strides behind the @, such as @4+8+16, "
+            f"got '@{typed}'"
+        )
+    given = list(options.items())
+    for part in query.split("&") if mark else []:
+        key, _, value = part.partition("=")
+        given.append((key, value))
+    if strange := [key for key, _ in given if key != "random"]:
+        raise unknown("option of a network", strange[0], ["random"])
+    seeds = [value for _, value in given]
+    if len(seeds) > 1 or not all(re.fullmatch(r"[0-9]{1,18}", seed) for seed in seeds):
+        raise PmbenchError(
+            f"net:{address}: expected one whole number of up to 18 digits as random=SEED, "
+            f"got '{', '.join(seeds)}'"
+        )
+    return Network(library, name, int(seeds[0]) if seeds else None), taps
+
+
+def _taps(network: Network, asked: Iterable[str]) -> list[Tap]:
+    """Return the taps that were asked for, or the network's own, in the order of computation."""
+    offer = _offer(network.library, network.name)
+    found = [_tap(network, offer, text) for text in asked] or list(offer.default)
+    if not found:
+        raise PmbenchError(
+            f"no module of {network} gives features with positions; choose another network"
+        )
+    if twice := [tap.module for i, tap in enumerate(found) if tap in found[:i]]:
+        raise PmbenchError(f"two taps of {network} are the module '{twice[0]}'; leave one out")
+    return [tap for tap in offer.taps.values() if tap in found]
+
+
+def _tap(network: Network, offer: Offer, text: str) -> Tap:
+    if text.isdecimal():
+        if int(text) not in offer.by_stride:
+            raise PmbenchError(
+                f"{network} has no features at a stride of {text} pixels; it has them at "
+                f"{', '.join(map(str, offer.by_stride)) or 'none'}"
+            )
+        return offer.by_stride[int(text)]
+    if text not in offer.modules:
+        close = difflib.get_close_matches(text, offer.modules, n=1, cutoff=0.5)
+        first = [tap.module for tap in offer.default]
+        raise unknown(f"module of {network}", text, offer.modules if close else first)
+    if text not in offer.taps:
+        usual = ", ".join(tap.module for tap in offer.default)
+        raise PmbenchError(
+            f"the module '{text}' of {network} gives no features with positions; "
+            f"choose another, such as {usual}"
+        )
+    return offer.taps[text]

@@ -1,0 +1,279 @@
+"""Metrics become ready to be called; one that cannot be loaded does not stop the others."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pmbench.metrics import EXTRAS, Distance, Metric, OnPixels
+from pmbench.metrics.isolation import put_back
+from pmbench.networks import weights
+from pmbench.networks.backbones import Trunk
+from pmbench.networks.feature_extractor import Hooked
+from pmbench.utils.errors import PmbenchError, told, words_of
+from pmbench.utils.paths import PACKAGE
+from pmbench.utils.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A metric that is ready to be called, and the digest of everything that defines it."""
+
+    metric: Metric
+    distance: Distance
+    digest: str
+    source: str = ""  # digest of the file that holds the formula
+
+    @property
+    def signature(self) -> str:
+        """The metric's part of a signature."""
+        return f"{self.metric.name}#{self.digest[:8]}"
+
+    @cached_property  # asked for at every batch, and to walk through a network takes a millisecond
+    def modules(self) -> list[nn.Module]:
+        """Everything inside it that may be derived from images, such as a trunk."""
+        return list(self.distance.modules()) if isinstance(self.distance, nn.Module) else []
+
+
+def load_metrics(
+    metrics: list[Metric], device: torch.device, reporter: Reporter
+) -> tuple[list[Loaded], dict[str, str]]:
+    """Return the metrics that could be loaded, and for the others why not, by name."""
+    loaded, failures = [], {}
+    for metric in metrics:
+        try:
+            loaded.append(load_metric(metric, device, reporter))
+        except PmbenchError as error:
+            failures[metric.name] = str(error)
+    return loaded, failures
+
+
+def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loaded:
+    """Fetch what a metric needs, and make it ready. Raises PmbenchError where that fails."""
+    if (lacking := metric.not_installed()) is not None:
+        raise PmbenchError(lacking)
+    weights.ensure(metric.weights, reporter)
+    try:
+        # foreign code may greet on stdout, where results go
+        with redirect_stdout(sys.stderr), torch.inference_mode(False), put_back() as changed:
+            distance = metric.load(device)
+            digest = digest_of(metric, distance)
+    except PmbenchError:
+        raise
+    except ModuleNotFoundError as error:
+        raise PmbenchError(
+            f"needs the module {error.name or error}, which is not installed; "
+            "install it beside pmbench"
+        ) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PmbenchError(f"cannot be loaded: {told(error)}") from error
+    if changed:
+        reporter.note(f"{metric.name} changed what is not its own: {', '.join(changed)}; put back")
+    return Loaded(metric, distance, digest, source_of(metric, distance))
+
+
+def wrong_output(value: object, n: int) -> str | None:
+    """Return what is wrong with a metric's output, or None."""
+    if not isinstance(value, Tensor):
+        return f"expected a tensor of shape ({n},), got {type(value).__name__}"
+    if value.shape != (n,) or not value.is_floating_point():
+        return (
+            f"expected floating-point numbers of shape ({n},), one a pair, "
+            f"got {value.dtype} of shape {tuple(value.shape)}"
+        )
+    return None
+
+
+def numbers_of(value: object, n: int) -> NDArray[np.float64]:
+    """Return a metric's output as an array of its own, (n,). Raises PmbenchError where it is none.
+
+    A metric may write its next output into the same memory.
+    """
+    if (wrong := wrong_output(value, n)) is not None:
+        raise PmbenchError(wrong)
+    assert isinstance(value, Tensor)
+    try:
+        return np.array(value.detach().cpu().double().resolve_neg().numpy())
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse, or without content
+        raise PmbenchError(
+            f"expected a tensor with a number for each of {n} pairs, got one of layout "
+            f"{value.layout} on {value.device} that cannot be read ({words_of(error)})"
+        ) from error
+
+
+def by_trunk(metrics: list[Loaded]) -> list[Loaded]:
+    """Return the metrics so that those on one trunk follow one another, otherwise in order."""
+    first: dict[nn.Module | str, int] = {}
+
+    def place(loaded: Loaded) -> int:
+        trunks = [module for module in loaded.modules if isinstance(module, Trunk | Hooked)]
+        return first.setdefault(trunks[0] if trunks else loaded.metric.name, len(first))
+
+    return sorted(metrics, key=place)
+
+
+def digest_of(metric: Metric, distance: Distance) -> str:
+    """Return a digest of a metric's name, version, parameters, package and tensors."""
+    state, tensors = _state(distance), _tensors(distance)
+    facts = f"{metric.name}\0{metric.version}\0{sorted(metric.parameters.items())}\0"
+    facts += package_of(metric)
+    facts += "".join(f"\0{name}={state[name]!r}" for name in sorted(state.keys() - tensors.keys()))
+    return weights.digest({facts: torch.zeros(0), **tensors})
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a metric holds in its networks and filters: how many numbers, and their bytes."""
+
+    numbers: int
+    bytes: int
+
+
+def held_by(distance: Distance) -> Held | None:
+    """Return what a metric holds, a tensor that has two names once; None where nobody can tell.
+
+    Counted are the tensors that its digest is made of. Those of a program, or of an object that is
+    neither a network nor a function, are not to be seen.
+    """
+    formula = _formula(distance)
+    if not (isinstance(formula, nn.Module) or inspect.isroutine(formula)):
+        return None
+    tensors = {
+        (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype): tensor
+        for tensor in _tensors(distance).values()
+    }.values()
+    return Held(
+        numbers=sum(tensor.numel() for tensor in tensors),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+    )
+
+
+def _state(distance: Distance) -> dict[str, object]:
+    return distance.state_dict() if isinstance(distance, nn.Module) else {}
+
+
+def _tensors(distance: Distance) -> dict[str, Tensor]:
+    """Return the tensors that a metric computes with, by name, a trunk's among them."""
+    state = _state(distance).items()
+    tensors = {name: value for name, value in state if isinstance(value, Tensor)}
+    return tensors | _around(_formula(distance))
+
+
+def package_of(metric: Metric) -> str:
+    """Return name and version of the optional package that computes it, "" where there is none."""
+    if not metric.extra:
+        return ""
+    names = packages_distributions().get(EXTRAS[metric.extra], [])
+    return ", ".join(f"{name} {version(name)}" for name in sorted(set(names)))
+
+
+def _formula(distance: Distance) -> Callable[..., object]:
+    return distance.function if isinstance(distance, OnPixels) else distance
+
+
+def _around(formula: Callable[..., object]) -> dict[str, Tensor]:
+    """Return the tensors and the networks' tensors that a function takes from its module.
+
+    Those that it names itself, or closes over; not those of functions that it calls.
+    """
+    found: dict[str, Tensor] = {}
+    if inspect.isfunction(formula):
+        around = inspect.getclosurevars(formula)
+        for name, value in {**around.globals, **around.nonlocals}.items():
+            if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+                value = torch.from_numpy(value.copy())
+            if isinstance(value, Tensor):
+                found[name] = value
+            elif isinstance(value, nn.Module):
+                state = value.state_dict().items()
+                found |= {f"{name}.{key}": one for key, one in state if isinstance(one, Tensor)}
+    return found
+
+
+# Where the modules lie that a number depends on. How weights are searched for is none of that: the
+# tensors themselves are in the digest.
+_FORMULAS = ("pmbench.metrics.", "pmbench.networks.", "pmbench.utils.color")
+_WEIGHTS = ("pmbench.networks.weights", "pmbench.networks.manifest")
+SOURCE_KIND = "ast:"  # what earlier versions wrote is a digest of whole files, and has no such mark
+
+
+def source_of(metric: Metric, distance: Distance) -> str:
+    """Return a digest of what a metric's source files say, "" where there are none.
+
+    They are the file of its loader, that of its distance, and those of pmbench that they import;
+    of each the syntax tree counts, without docstrings, comments and imports. It is no part of the
+    signature, since most edits do not change a number; but a run made by another source is not
+    taken for a run of this one.
+    """
+    files: set[Path] = set()
+    for part in (metric.load, _formula(distance)):
+        try:
+            file = inspect.getsourcefile(part if inspect.isroutine(part) else type(part))
+        except (TypeError, OSError):
+            continue
+        if file is not None and Path(file).is_file():
+            _collect(Path(file).resolve(), files)
+    digests = sorted(_digest_of_code(file, file.stat().st_mtime_ns) for file in files)
+    if not digests:
+        return ""
+    return SOURCE_KIND + hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _collect(file: Path, files: set[Path]) -> None:
+    """Add a file, and those of pmbench's formulas that it imports, each of them once."""
+    if file in files:
+        return
+    files.add(file)
+    for module in _imports(file, file.stat().st_mtime_ns):
+        if module.startswith(_FORMULAS) and not module.startswith(_WEIGHTS):
+            path = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+            if path.is_file():
+                _collect(path, files)
+
+
+@lru_cache(maxsize=1024)  # many metrics share a file; parsing one takes milliseconds
+def _imports(file: Path, modified: int) -> tuple[str, ...]:
+    """Return the names of modules that a file may import by ``from … import``."""
+    froms = [node for node in ast.walk(_parse(file)) if isinstance(node, ast.ImportFrom)]
+    modules = [(node.module, node.names) for node in froms if node.module and not node.level]
+    return tuple(n for m, names in modules for n in (m, *(f"{m}.{a.name}" for a in names)))
+
+
+@lru_cache(maxsize=1024)
+def _digest_of_code(file: Path, modified: int) -> str:
+    """Return a digest of a file's syntax tree, without docstrings, comments and imports."""
+    return hashlib.sha256(ast.unparse(_CodeOnly().visit(_parse(file))).encode()).hexdigest()
+
+
+def _parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_bytes())  # bytes: the file may name an encoding of its own
+
+
+class _CodeOnly(ast.NodeTransformer):
+    """Leaves out what computes nothing: imports, and texts that stand alone."""
+
+    def visit_Import(self, node: ast.Import) -> None:
+        """Leave it out."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        """Leave it out."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        """Leave a docstring out."""
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else node

@@ -1,1 +1,0 @@
-"""Distances of pictures that belong to no dataset."""

@@ -1,1 +1,0 @@
-"""Our metrics beside other people's implementations of them."""

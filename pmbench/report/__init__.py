@@ -1,6 +1,0 @@
-"""The report: boards, distances and pictures -> a static site that works offline.
-
-``content`` collects plain values, ``summary`` says them in sentences, ``figures`` draws them,
-``gallery`` chooses the items worth looking at, ``pages`` fills the templates, ``site`` writes the
-folder. Nothing is computed here that a run does not hold, and nothing is fetched.
-"""

@@ -1,0 +1,152 @@
+"""Distances as CSV: to look at elsewhere, and from elsewhere.
+
+Columns are ``item,sub_dataset,votes,p,d0,d1`` for 2AFC and ``item,sub_dataset,votes,same,d`` for
+JND; a smaller distance means more alike. ``cluster`` is optional. ``.gz`` is read and written too.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from pmbench.datasets.layouts import WHOLE, check_sub_dataset, share
+from pmbench.datasets.pack import Items
+from pmbench.scoring.bootstrap import USUAL, Resampling
+from pmbench.scoring.protocols import PROTOCOLS
+from pmbench.scoring.scores import human_rows, score
+from pmbench.scoring.statistics import Array
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.files import replacing
+from pmbench.utils.validation import one_line, shown
+
+_LARGEST = 1e100  # whose square, and that of many, is still a number
+_ALIASES = {"split": "sub_dataset", "id": "item", "judge": "p"}
+
+
+def write_csv(path: Path, protocol: str, items: Items, distances: Array) -> None:
+    """Write items, votes and distances; floats with all their digits."""
+    kind = PROTOCOLS[protocol]
+    table = pd.DataFrame(
+        {
+            "item": items.id,
+            "sub_dataset": np.array(items.sub_names, object)[items.sub],
+            "votes": items.votes,
+            kind.vote: items.p,
+        }
+    )
+    for i, column in enumerate(kind.columns):
+        table[column] = distances[:, i]
+    if len(np.unique(items.cluster)) < len(items):
+        table["cluster"] = items.cluster
+    with replacing(path) as draft:
+        text = table.to_csv(index=False, lineterminator="\n").encode()
+        draft.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+
+
+def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, Array]:
+    """Return the items and distances (n, pairs) of a CSV file.
+
+    Without a ``sub_dataset`` column all items are in "whole"; without ``votes``, one person was
+    asked; without ``item``, rows are numbered. Raises PmbenchError for a missing column, a
+    distance that is no finite number, or a vote outside [0, 1].
+    """
+    kind = PROTOCOLS[protocol]
+    wanted = ("item", "sub_dataset", "votes", kind.vote, *kind.columns)
+    table = read_table(path, protocol, wanted, needed=(kind.vote, *kind.columns))
+    n = len(table)
+    shares, votes = _votes(path, table, kind.vote)
+    distances = np.stack([numbers(path, table, column) for column in kind.columns], axis=1)
+    subs = table["sub_dataset"] if "sub_dataset" in table else pd.Series([WHOLE] * n)
+    codes, names = pd.factorize(subs)
+    for name in names:
+        check_sub_dataset(str(name), str(path))
+    clusters = pd.factorize(table["cluster"])[0] if "cluster" in table else np.arange(n)
+    ids = table["item"] if "item" in table else pd.Series([str(i) for i in range(n)])
+    items = Items(
+        id=ids.to_numpy(object),
+        sub=codes.astype(np.int64),
+        sub_names=tuple(str(name) for name in names),
+        p=shares,
+        votes=votes.astype(np.int32),
+        cluster=clusters.astype(np.int64),
+    )
+    return items, -distances if higher_is_better else distances
+
+
+def score_table(
+    name: str, protocol: str, items: Items, distances: Array, how: Resampling = USUAL
+) -> pd.DataFrame:
+    """Return the tidy scores of distances made elsewhere, with the human rows."""
+    kind = PROTOCOLS[protocol]
+    scores = score(kind, name, items, distances, how=how)
+    tables = [scores.table, human_rows(kind, items, how)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_table(
+    path: Path, protocol: str, wanted: Sequence[str], needed: Collection[str]
+) -> pd.DataFrame:
+    """Return a CSV file as it is, as text, the columns by their usual names.
+
+    Raises PmbenchError where it cannot be read, is empty, or lacks one of the columns ``needed``;
+    the sentence names those ``wanted``.
+    """
+    try:
+        # not by whatever else pandas knows: a damaged .zip raises what nobody expects
+        packed: Literal["gzip"] | None = "gzip" if path.suffix == ".gz" else None
+        table = pd.read_csv(path, keep_default_na=False, dtype=str, compression=packed)
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise PmbenchError(
+            f"{path}: expected a CSV file with the columns {', '.join(wanted)} "
+            f"({one_line(str(error).strip())})"
+        ) from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for row labels
+        raise PmbenchError(
+            f"{path}: the rows have more fields than the header; expected one for each column"
+        )
+    table = table.rename(columns={k: v for k, v in _ALIASES.items() if v not in table.columns})
+    if missing := [name for name in wanted if name in needed and name not in table.columns]:
+        raise PmbenchError(
+            f"{path}: no column '{missing[0]}'; the protocol {protocol} needs {', '.join(wanted)}; "
+            f"found {one_line(', '.join(table.columns))}"
+        )
+    if table.empty:
+        raise PmbenchError(f"{path}: no rows; expected one for each item")
+    return table
+
+
+def numbers(path: Path, table: pd.DataFrame, column: str) -> Array:
+    """Return a column as float64. Raises PmbenchError where a field is no finite number.
+
+    Nor may it be so large that nothing can be computed with it.
+    """
+    values = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
+    bad = np.flatnonzero(~(np.abs(values) <= _LARGEST))  # NaN is not
+    if len(bad):
+        found = shown(table[column].iloc[bad[0]], "'")
+        raise PmbenchError(
+            f"{path}: line {bad[0] + 2}: column '{column}' is {found}; expected a finite number"
+            f"{f', of at most {_LARGEST:g}' * bool(np.isfinite(values[bad[0]]))}"
+        )
+    return values
+
+
+def _votes(path: Path, table: pd.DataFrame, column: str) -> tuple[Array, Array]:
+    """Return shares, rounded to k/n where n is known, and the numbers of votes."""
+    p = numbers(path, table, column)
+    asked = numbers(path, table, "votes") if "votes" in table else None
+    if asked is not None and len(bad := np.flatnonzero(asked % 1)):
+        raise PmbenchError(
+            f"{path}: line {bad[0] + 2}: {asked[bad[0]]:g} votes; expected a whole number"
+        )
+    found = [
+        share(float(value), None if asked is None else int(asked[i]), f"{path}: line {i + 2}")
+        for i, value in enumerate(p)
+    ]
+    return np.array([value for value, _ in found]), np.array([n for _, n in found], np.float64)

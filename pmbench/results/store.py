@@ -1,0 +1,130 @@
+"""A folder of results: which of its runs count, why others do not, and which one is meant."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from pmbench.results.distances import DISTANCES
+from pmbench.results.run import DRAWS, FACTS, SCORES, Run, metric_folder, open_run
+from pmbench.utils.errors import PmbenchError, unknown
+
+
+def find(results: Path, dataset: str | None = None, variants: bool = True) -> list[Run]:
+    """Return the sound runs under ``results``, of one dataset or of all, sorted by folder.
+
+    ``dataset`` without an @ stands for its variants too, unless ``variants`` is false. There is one
+    run of a metric on a dataset; ``damaged`` tells of what is left out.
+    """
+    return _survey(results, dataset, variants).runs
+
+
+def damaged(results: Path) -> list[str]:
+    """Return a sentence for each run that is left out: it cannot be read, or is there twice."""
+    return _survey(results, None, True).left_out
+
+
+def flawed(results: Path) -> list[str]:
+    """Return a sentence for each run that counts, but lacks what its intervals were made of."""
+    return _survey(results, None, True).flaws
+
+
+class _Survey(NamedTuple):
+    runs: list[Run]  # those that count, sorted by folder
+    left_out: list[str]  # why each other one does not
+    flaws: list[str]
+
+
+def _survey(results: Path, dataset: str | None, variants: bool) -> _Survey:
+    sound: dict[tuple[str, str], list[Run]] = {}
+    told, flaws = [], []
+    for path in sorted(results.glob("*/*/run.json")):
+        name = path.parent.parent.name
+        if dataset not in (None, name, name.partition("@")[0] if variants else name):
+            continue
+        run, why, flaw = _examined(path.parent, _stamps(path.parent))
+        told += [why] * bool(why)
+        if run is not None:
+            sound.setdefault((run.dataset, run.metric), []).append(run)
+            flaws += [flaw] * bool(flaw)
+    kept = []
+    for runs in sound.values():
+        *others, counts = sorted(runs, key=_precedence)
+        kept.append(counts)
+        told += [
+            f"{run.folder}: another run of {run.metric} on {run.dataset}, of which that in "
+            f"{counts.folder} counts; delete one of them, or move it to other results"
+            for run in others
+        ]
+    return _Survey(sorted(kept, key=lambda run: run.folder), told, flaws)
+
+
+def _precedence(run: Run) -> tuple[bool, str]:
+    """Return which of several runs of a metric counts: the folder called like it, or the latest."""
+    return run.folder.name == metric_folder(run.metric), str(run.info.get("finished", ""))
+
+
+def _stamps(folder: Path) -> tuple[tuple[int, int] | None, ...]:
+    """Return what changes when one of a run's files does."""
+    stamps: list[tuple[int, int] | None] = []
+    for name in (FACTS, SCORES, DISTANCES, DRAWS):
+        try:
+            stat = (folder / name).stat()
+            stamps.append((stat.st_mtime_ns, stat.st_size))
+        except OSError:
+            stamps.append(None)
+    return tuple(stamps)
+
+
+class _Examined(NamedTuple):
+    run: Run | None  # a sound one
+    why: str  # why it cannot be used, "" where it can
+    flaw: str  # what else is wrong with it
+
+
+@lru_cache(maxsize=4096)  # one command asks several times which runs there are
+def _examined(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> _Examined:
+    """Return the run in a folder whose files are as they were at ``stamps``, or what is wrong."""
+    try:
+        if (run := open_run(folder)) is None:
+            return _Examined(None, "", "")
+        run.scores()
+        run.check_distances()
+    except PmbenchError as error:
+        return _Examined(None, str(error), "")
+    try:
+        run.check_draws()
+    except PmbenchError as error:
+        return _Examined(run, "", str(error))
+    return _Examined(run, "", "")
+
+
+def pick(results: Path, name: str, dataset: str | None) -> Run:
+    """Return the one run that the user means by a metric's name, or by ``dataset/metric``.
+
+    A metric's name may have a slash in it too. Raises PmbenchError where there is no such run, or
+    several.
+    """
+    runs = find(results, dataset)
+    if "/" in name and not any(run.metric == name for run in runs):
+        first, _, rest = name.partition("/")
+        if there := find(results, first):
+            dataset, name, runs = first, rest, there
+    if not runs:
+        raise PmbenchError(
+            f"no runs in {results}" + (f" on {dataset}" if dataset else "")
+            + "; make one with `pmbench eval`, or name another folder with --results"
+        )  # fmt: skip
+    meant = [run for run in runs if run.metric == name]
+    if not meant:
+        known = {run.metric for run in runs}
+        if "/" in name and dataset is None:  # perhaps another dataset was meant
+            known |= {f"{run.dataset}/{run.metric}" for run in runs}
+        raise unknown("run", name, known)
+    if len(meant) > 1:  # a dataset's name stands for its variants too, but for itself first
+        meant = [run for run in meant if run.dataset == dataset] or meant
+    if len(meant) > 1:
+        choices = ", ".join(f"{run.dataset}/{run.metric}" for run in meant)
+        raise PmbenchError(f"'{name}' was run on several datasets; say which: {choices}")
+    return meant[0]

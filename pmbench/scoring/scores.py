@@ -1,0 +1,157 @@
+"""Distances and votes -> a tidy table of scores with intervals.
+
+One row a number: ``kind`` (metric or human), ``name``, ``statistic``, ``sub_dataset`` (one of the
+dataset's, or "macro": the plain mean of the sub-datasets, or "pooled": over all items), ``value``,
+``low``, ``high`` (95 % bootstrap interval, NaN where there is none), ``n`` items used, ``of`` items
+asked for, ``note`` (why a number is missing or covers less than it seems to), ``unreliable``
+(whether the interval rests on too little: see ``quantities``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pmbench.scoring.bootstrap import USUAL, Draws, Resampling
+from pmbench.scoring.intervals import Estimate, Quantity, estimates, places
+from pmbench.scoring.items import Items
+from pmbench.scoring.protocols import Human, Protocol, Statistic
+from pmbench.scoring.statistics import Array, Index, Weights
+from pmbench.utils.errors import PmbenchError
+
+COLUMNS = [
+    "kind", "name", "statistic", "sub_dataset", "value", "low", "high", "n", "of", "note",
+    "unreliable",
+]  # fmt: skip
+_NO_ITEMS = "no items left"
+_WHY_UNDEFINED = {
+    "map": 'nobody said "same"',
+    "hard_majority": "nobody made up a majority",
+    "srcc": "distances or votes do not vary",
+    "krcc": "distances or votes do not vary",
+    "plcc": "distances or votes do not vary",
+    "human-fresh": "fewer than two people were asked",
+    "human-majority": 'nobody said "same"',
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one metric scores: the tidy table, and what its intervals were made of."""
+
+    table: pd.DataFrame
+    draws: Draws
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What a quantity is called in the table."""
+
+    kind: str
+    name: str
+    statistic: str
+    why_undefined: str
+
+
+def score(
+    protocol: Protocol,
+    name: str,
+    items: Items,
+    distances: Array,
+    *,
+    undefined: str = "",
+    how: Resampling = USUAL,
+) -> Scores:
+    """Return the scores of one metric.
+
+    ``distances`` (n, pairs), smaller = more alike; rows that are NaN throughout are items on which
+    the metric is not defined, for the reason ``undefined``: they are left out, and every number
+    says so. Raises PmbenchError for any other number that is not finite.
+    """
+    defined = ~np.isnan(distances).all(axis=1) if undefined else np.ones(len(items), bool)
+    used = np.flatnonzero(defined)
+    bad = used[~np.isfinite(distances[used]).all(axis=1)]
+    if len(bad):
+        raise PmbenchError(
+            f"{name}: the distance of item {items.id[bad[0]]} is {distances[bad[0]].tolist()}; "
+            "expected finite numbers; mend the metric or leave the item out"
+        )
+    left_out = len(items) - len(used)
+    noun = "item" if left_out == 1 else "items"
+    few = f"not defined on {left_out:,} {noun}: {undefined}" if undefined else ""
+    kept, d = items.take(used), distances[used]
+
+    def at(statistic: Statistic) -> Callable[[Index, Weights], Array]:
+        return lambda index, w: statistic.value(d[index], kept.p[index], w)
+
+    labels = [
+        _Labels("metric", name, s.name, _WHY_UNDEFINED.get(s.name, _NO_ITEMS))
+        for s in protocol.statistics
+    ]
+    quantities = [Quantity(at(s), s.counts(d, kept.p)) for s in protocol.statistics]
+    found = estimates(kept, quantities, how)
+    names = [s.name for s in protocol.statistics]
+    values = {name: one.draws for name, one in zip(names, found, strict=True)}
+    return Scores(_tidy(items, kept, labels, found, few), Draws(how, places(kept), values))
+
+
+def human_rows(protocol: Protocol, items: Items, how: Resampling = USUAL) -> pd.DataFrame:
+    """Return what people themselves would score: one name for each of the protocol's human rows."""
+    votes = items.votes.astype(float)
+
+    def at(human: Human) -> Callable[[Index, Weights], Array]:
+        return lambda index, w: human.value(items.p[index], votes[index], w)
+
+    main = protocol.statistics[0].name
+    labels = [
+        _Labels("human", human.name, main, _WHY_UNDEFINED.get(human.name, ""))
+        for human in protocol.humans
+    ]
+    quantities = [Quantity(at(human), human.counts(votes)) for human in protocol.humans]
+    return _tidy(items, items, labels, estimates(items, quantities, how), "")
+
+
+def _tidy(
+    asked: Items, kept: Items, labels: list[_Labels], found: list[Estimate], few: str
+) -> pd.DataFrame:
+    """Return the rows of all quantities: each sub-dataset, macro and pooled."""
+    sizes = [int((asked.sub == sub).sum()) for sub in range(len(asked.sub_names))]
+    of = [*sizes, len(asked), len(asked)]
+    rows = []
+    for label, estimate in zip(labels, found, strict=True):
+        notes = _why_missing(label.why_undefined, estimate.value, kept)
+        for i, place in enumerate(places(kept)):
+            rows.append(
+                (
+                    label.kind,
+                    label.name,
+                    label.statistic,
+                    place,
+                    estimate.value[i],
+                    *estimate.interval[i],
+                    estimate.n[i],
+                    of[i],
+                    "; ".join(filter(None, [few, notes[i]])),
+                    estimate.unreliable[i],
+                )
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _why_missing(why_undefined: str, values: Array, kept: Items) -> list[str]:
+    """Return why each value is NaN, "" where it is not; for macro, what it is without and why."""
+
+    def why(value: float, count: int) -> str:
+        return "" if not np.isnan(value) else why_undefined if count else _NO_ITEMS
+
+    counts = [int((kept.sub == sub).sum()) for sub in range(len(kept.sub_names))]
+    by_sub = [why(value, count) for value, count in zip(values, counts, strict=False)]
+    without: dict[str, list[str]] = {}
+    for name, reason in zip(kept.sub_names, by_sub, strict=True):
+        if reason:
+            without.setdefault(reason, []).append(name)
+    macro = [f"without {', '.join(names)}: {reason}" for reason, names in without.items()]
+    return [*by_sub, "; ".join(macro), why(values[-1], len(kept))]

@@ -1,1 +1,0 @@
-"""How fast a metric is, how much memory it takes, and what it costs as a loss."""

@@ -1,0 +1,420 @@
+"""One URL -> ``NAME.part``: resumed, retried, and bounded in time and in bytes.
+
+``NAME.part.json`` says which version of which URL the part is of: only that is added to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from pmbench import __version__
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.files import write_text, writing
+from pmbench.utils.progress import Reporter, Task
+
+_PACKED = (".gz", ".tgz", ".z")
+
+
+def refuse_what_is_not_the_file(answer: httpx.Response, url: str) -> None:
+    """Raise PmbenchError for a web page, and for what is not byte by byte what lies at the URL."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind in ("text/html", "application/xhtml+xml"):
+        raise a_page(url, kind)
+    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    path = httpx.URL(url).path.lower()
+    # many servers call a .gz file's own compression that of the transfer
+    if coding not in ("", "identity") and not (coding[-4:] == "gzip" and path.endswith(_PACKED)):
+        raise PmbenchError(
+            f"{url} answered with the file in another form (Content-Encoding: {coding}), which was "
+            "not asked for and has another checksum; name another place with --mirror or --from"
+        )
+
+
+def refuse_downgrade(answer: httpx.Response, url: str) -> None:
+    """Raise PmbenchError where a redirect led from https to http, which anybody may alter."""
+    hops = [each.url for each in (*answer.history, answer)]
+    plain = [hop for hop in hops if hop.scheme == "http"]
+    if plain and hops[0].scheme == "https":
+        raise PmbenchError(
+            f"{url} leads to {plain[0]}, which is not encrypted, so anybody on the way may alter "
+            "what comes; name another place with --mirror or --from"
+        )
+
+
+def is_page(path: Path) -> bool:
+    """Return whether a file begins like a web page."""
+    with path.open("rb") as file:
+        start = file.read(256).lstrip().lower()
+    return start.startswith((b"<!doctype html", b"<html"))
+
+
+def a_page(url: str, sign: str) -> PmbenchError:
+    """Return the error for a web page in place of a file; ``sign`` is what shows it."""
+    return PmbenchError(
+        f"{url} answered with a web page ({sign}) instead of the file; open it in a browser "
+        "to see what it says, or name another place with --mirror or --from"
+    )
+
+
+def version(answer: httpx.Response) -> str | None:
+    """Return what identifies this version of the file: a strong ETag or the date."""
+    etag: str | None = answer.headers.get("ETag")
+    if etag and not etag.startswith("W/") and can_be_sent(etag):
+        return etag
+    date: str | None = answer.headers.get("Last-Modified")
+    return date if date and can_be_sent(date) else None
+
+
+def is_of_another(answer: httpx.Response, kept: str | None) -> bool:
+    """Return whether an answer says that it is of another version than the one that is kept."""
+    told = version(answer)
+    if told is None or kept is None or told.startswith('"') != kept.startswith('"'):
+        return False  # a date is no ETag: some servers leave one of them out
+    return told != kept
+
+
+def can_be_sent(text: str) -> bool:
+    """Return whether a text may be the value of a header."""
+    return text.isascii() and text.isprintable() and text == text.strip() != ""
+
+
+def starts_at(answer: httpx.Response) -> int | None:
+    """Return at which byte of the file a 206 begins, or None where it does not say."""
+    found = _range(answer)
+    return int(found[1]) if found else None
+
+
+def whole_length(answer: httpx.Response) -> int | None:
+    """Return how many bytes the whole file has, or None where the answer does not say."""
+    if answer.status_code != 206:
+        length = answer.headers.get("Content-Length", "")
+        return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+    found = _range(answer)
+    return int(found[2]) if found and found[2] != "*" else None
+
+
+def _range(answer: httpx.Response) -> re.Match[str] | None:
+    told = answer.headers.get("Content-Range", "")
+    return re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", told.strip())
+
+
+def asked_to_wait(answer: httpx.Response) -> float | None:
+    """Return the server's Retry-After, in seconds."""
+    value = answer.headers.get("Retry-After", "").strip()
+    if re.fullmatch("[0-9]+", value):
+        return min(float(value), 1e9)  # for ever
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):  # also a date that no clock shows
+        return None
+
+
+class Pace:
+    """While it is entered, shuts connections that bring fewer than ``least`` bytes a window.
+
+    ``seen`` is to be the "trace" of each request, and ``came`` grows with what is received;
+    afterwards ``too_slow`` says whether the end of the connection was its doing.
+    """
+
+    def __init__(self, window: float, least: float) -> None:
+        self.came = 0  # bytes
+        self.too_slow = False
+        self._window, self._least = window, least
+        self._connections: list[socket.socket] = []
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="pace", daemon=True)
+
+    def __enter__(self) -> Pace:
+        self._watcher.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._watcher.join()
+        for connection in self._connections:
+            connection.close()
+
+    def seen(self, event: str, info: Mapping[str, Any]) -> None:
+        """Be told by httpx what it did, and remember each connection that it opened."""
+        if not event.endswith("connect_tcp.complete"):
+            return
+        # a twin: the socket itself is given up to whoever speaks TLS on it
+        self._connections.append(info["return_value"].get_extra_info("socket").dup())
+        if self.too_slow:
+            self._shut()
+
+    def _watch(self) -> None:
+        before = 0
+        while not self._over.wait(self._window):
+            if self.came - before < self._least:
+                self.too_slow = True
+                self._shut()
+                return
+            before = self.came
+
+    def _shut(self) -> None:
+        for connection in self._connections:
+            with contextlib.suppress(OSError):  # it is gone already
+                connection.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for it
+
+
+_RETRIED = {408, 425, 429, 500, 502, 503, 504}
+_LONGEST_WAIT = 60.0  # seconds; a server's Retry-After beyond this is a refusal
+_ELSEWHERE = "check the URL and the network, or name another place with --mirror or --from"
+_SPEAKERS = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
+_RESERVE = 256 * 2**20  # bytes of a disk that a download leaves free, or 5 % of a small one
+_LOOKED_AFTER = 16 * 2**20  # bytes after which the disk is looked at again
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on: tries without progress, first wait, and what counts as a failure.
+
+    A window of time that brings less than ``slowest`` ends a try; as many bytes as it should have
+    brought are progress.
+    """
+
+    tries: int = 4
+    wait: float = 0.5  # seconds, doubled from try to try
+    silence: float = 30.0  # seconds
+    window: float = 60.0  # seconds
+    slowest: float = 1000.0  # bytes a second: a third of the slowest mobile line's
+
+    @property
+    def step(self) -> float:
+        """Bytes that count as progress."""
+        return self.slowest * self.window
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """What is fetched, where to, and how many bytes it may have."""
+
+    url: str
+    part: Path
+    largest: float | None
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.part.name.removesuffix(".part")
+
+
+class _TryAgainError(Exception):
+    """A passing fault; ``after`` is what the server asks to wait, in seconds."""
+
+    def __init__(self, what: str, after: float | None = None) -> None:
+        super().__init__(what)
+        self.after = after
+
+
+def transfer(
+    url: str, part: Path, largest: float | None, reporter: Reporter, patience: Patience
+) -> None:
+    """Fetch the whole of ``url`` to ``part``.
+
+    Raises PmbenchError where it cannot be had, is a web page, does not fit on the disk, or has more
+    than ``largest`` bytes.
+    """
+    goal = _Goal(url, part, largest)
+    furthest, tries, wait = _kept(part, url), 0, patience.wait
+    with _client(patience) as client, reporter.task(f"fetching {goal.name}", None, "B") as task:
+        while True:
+            try:
+                _once(client, goal, task, patience)
+                break
+            except _TryAgainError as error:
+                fault, asked = str(error), error.after
+            if _length(part) >= furthest + patience.step:  # the connection is bad, not gone
+                furthest, tries, wait = _length(part), 0, patience.wait
+            tries += 1
+            if tries >= patience.tries or (asked or 0) > _LONGEST_WAIT:
+                kept = _kept(part, url)
+                advice = f"{kept:,} bytes are kept, run it again to go on" if kept else _ELSEWHERE
+                raise PmbenchError(
+                    f"{url} cannot be fetched: {fault} "
+                    f"(tried {tries} times without progress); {advice}"
+                )
+            task.describe(f"waiting for {goal.name}: {fault}")
+            time.sleep(wait if asked is None else asked)
+            wait *= 2
+    if is_page(part):
+        part.unlink()
+        raise a_page(url, "the file begins like HTML")
+
+
+def _once(client: httpx.Client, goal: _Goal, task: Task, patience: Patience) -> None:
+    """Try once, at a bearable pace; a fault of the network may pass."""
+    pace = Pace(patience.window, patience.step)
+    slow = (
+        f"fewer than {patience.step:,.0f} bytes came in {patience.window:g} s, and so slow a "
+        "server may never end"
+    )
+    try:
+        with pace:
+            _ask(client, goal, task, pace)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+        raise PmbenchError(f"{goal.url} cannot be fetched: {error}; check the URL") from error
+    except httpx.TransportError as error:
+        if (reason := _untrusted(error)) is not None:
+            raise PmbenchError(
+                f"{goal.url} cannot be fetched: its certificate is not trusted ({reason}); check "
+                "the URL, and where it is your network's own certificate, name the file that holds "
+                "it: SSL_CERT_FILE=FILE.pem"
+            ) from error
+        told = slow if pace.too_slow else str(error) or type(error).__name__
+        raise _TryAgainError(told) from error
+    if pace.too_slow:  # a body without a length seems whole, however it ends
+        raise _TryAgainError(slow)
+
+
+def _client(patience: Patience) -> httpx.Client:
+    """Return a client with the proxies and certificates that the environment names."""
+    headers = {"User-Agent": f"pmbench/{__version__}", "Accept-Encoding": "identity"}
+    try:
+        return httpx.Client(
+            timeout=patience.silence,
+            headers=headers,
+            follow_redirects=True,
+            limits=httpx.Limits(max_keepalive_connections=0),  # each try has its own, see Pace
+        )
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        raise PmbenchError(
+            "the environment's settings for proxies or certificates cannot be used "
+            f"({error}); check {_SPEAKERS}"
+        ) from error
+
+
+def _untrusted(error: BaseException) -> str | None:
+    """Return what is wrong with the server's certificate, or None where it is something else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _ask(client: httpx.Client, goal: _Goal, task: Task, pace: Pace) -> None:
+    """Ask once for what is missing of the part, and append it."""
+    url, part = goal.url, goal.part
+    have, kept = _kept(part, url), _version_of(part, url)
+    headers = {"Range": f"bytes={have}-", "If-Range": kept} if have and kept else {}
+    with client.stream("GET", url, headers=headers, extensions={"trace": pace.seen}) as answer:
+        refuse_downgrade(answer, url)
+        if answer.status_code in _RETRIED:
+            asked = asked_to_wait(answer)
+            request = f" and asks to wait {asked:,.0f} s" if asked else ""
+            raise _TryAgainError(f"the server answered {answer.status_code}{request}", asked)
+        if answer.status_code == 416:
+            if have and answer.headers.get("Content-Range") == f"bytes */{have}":
+                return  # a killed run had fetched all of it
+            part.unlink(missing_ok=True)
+            raise _TryAgainError("the server has fewer bytes than were kept; starting anew")
+        if answer.status_code not in (200, 206):
+            raise PmbenchError(
+                f"{url} cannot be fetched: the server answered {answer.status_code}; {_ELSEWHERE}"
+            )
+        if answer.status_code == 200:
+            have = 0
+        elif starts_at(answer) != have:
+            part.unlink(missing_ok=True)
+            raise _TryAgainError("the server sent another range than was asked for; starting anew")
+        elif have and is_of_another(answer, kept):
+            part.unlink(missing_ok=True)
+            raise _TryAgainError("the file changed on the server; starting anew")
+        if have == 0:
+            refuse_what_is_not_the_file(answer, url)
+            part.unlink(missing_ok=True)  # first: it is no part of the version written here
+            state = {"url": url, "version": version(answer)}
+            write_text(state_of(part), json.dumps(state))
+        total = whole_length(answer)
+        task.describe(f"fetching {goal.name}" + f" (resumed at {have:,} B)" * (have > 0))
+        task.expect(total, have)
+        _append(answer, goal, have, task, pace)
+    if total is not None and _length(part) != total and not pace.too_slow:
+        raise _TryAgainError(f"got {_length(part):,} of {total:,} bytes")
+
+
+def _append(answer: httpx.Response, goal: _Goal, have: int, task: Task, pace: Pace) -> None:
+    """Write what comes, unless it is more than there may be or than the disk has room for."""
+    total = whole_length(answer) or 0
+    _refuse_more(total, goal)
+    _refuse_too_full(max(total - have, 0), goal)
+    looked = 0
+    with writing(goal.part), goal.part.open("ab" if have else "wb") as file:
+        for block in answer.iter_raw():
+            file.write(block)
+            pace.came += len(block)
+            task.advance(len(block))
+            _refuse_more(have + pace.came, goal)
+            if pace.came - looked >= _LOOKED_AFTER:
+                looked = pace.came
+                _refuse_too_full(0, goal)
+
+
+def _refuse_more(length: int, goal: _Goal) -> None:
+    if goal.largest is not None and length > goal.largest:
+        goal.part.unlink(missing_ok=True)
+        raise PmbenchError(
+            f"{goal.url} sends {length:,} bytes or more, expected at most {goal.largest:,.0f}, "
+            "twice what is said of the file; name another place with --mirror or --from, or "
+            "correct the size in the manifest"
+        )
+
+
+def _refuse_too_full(coming: int, goal: _Goal) -> None:
+    folder = goal.part.parent
+    disk = shutil.disk_usage(folder)
+    if disk.free - coming < min(_RESERVE, disk.total // 20):
+        raise PmbenchError(
+            f"{goal.url} does not fit: {coming:,} bytes are still to come, and {folder} has "
+            f"{disk.free:,} free; make room, or name a folder on another disk with PMBENCH_HOME"
+        )
+
+
+# --- the part at hand -----------------------------------------------------------------------------
+
+
+def state_of(part: Path) -> Path:
+    """Return where it stands what a part is a part of."""
+    return part.with_name(part.name + ".json")
+
+
+def _kept(part: Path, url: str) -> int:
+    """Return how many bytes of the file at ``url`` are at hand and can be added to."""
+    return _length(part) if _version_of(part, url) else 0
+
+
+def _version_of(part: Path, url: str) -> str | None:
+    """Return the version that the part at hand belongs to, or None where it cannot be resumed."""
+    try:
+        content = json.loads(state_of(part).read_text(encoding="utf-8"))
+        version = content["version"] if content["url"] == url else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return version if isinstance(version, str) and can_be_sent(version) else None
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

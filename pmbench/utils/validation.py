@@ -1,0 +1,95 @@
+"""Foreign text -> checked values: TOML and JSON that somebody wrote, or a sentence about it.
+
+Whatever the bytes are, reading them ends soon, in a value of the expected form or in a PmbenchError
+that names the file and the key, and that a terminal can show.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pmbench.utils.errors import PmbenchError
+
+_LONGEST = 1_000_000  # bytes of a TOML file; the largest that comes with pmbench has 22,000
+_PARTS = 100  # of a dotted key; reading one takes time that grows with their square
+_PART = r"""(?:(?<![\w-])[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
+_TOO_MANY_PARTS = re.compile(rf"(?:{_PART}){{{_PARTS}}}", re.ASCII)
+
+# what may make a terminal do or show something else: control characters, further ends of lines,
+# changes of direction, halves of pairs
+UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what stands in a TOML file. Raises PmbenchError where it is none."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise PmbenchError(f"{path}: cannot be read: it is a device or a pipe; expected a file")
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LONGEST + 1)
+        if len(data) > _LONGEST:
+            raise PmbenchError(
+                f"{path}: more than {_LONGEST:,} bytes; expected the TOML text of a manifest, "
+                "which is far shorter"
+            )
+        text = data.decode("utf-8").replace("\r\n", "\n")
+        if found := _TOO_MANY_PARTS.search(text):
+            line = text.count("\n", 0, found.start()) + 1
+            raise PmbenchError(
+                f"{path}: key in line {line}: more than {_PARTS} names joined by dots; expected "
+                "a few"
+            )
+        return tomllib.loads(text)
+    except OSError as error:
+        raise PmbenchError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PmbenchError(
+            f"{path}: key at byte {error.start}: not UTF-8 text; save it as UTF-8"
+        ) from error
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of 5,000 digits
+        raise PmbenchError(f"{path}: not valid TOML: {one_line(str(error))}") from error
+
+
+def checked(model: type[_Model], content: object, path: Path, prefix: str = "") -> _Model:
+    """Return the content of a file as a checked value.
+
+    Raises PmbenchError, naming the file and the key, which ``prefix`` stands before.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join([prefix] * bool(prefix) + [str(part) for part in first["loc"]])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            fields = sorted(model.model_fields.keys() - {"file"})
+            message = (
+                f"no such key; expected one of {', '.join(fields)}"
+                if len(first["loc"]) == 1
+                else "no such key here"
+            )
+        elif first["type"] not in ("missing", "value_error"):
+            message += ", got " + shown(first["input"], "'")
+        where = f"key '{one_line(key, 200)}'" if key else "the whole file"
+        raise PmbenchError(f"{path}: {where}: {one_line(message)}") from error
+
+
+def one_line(text: str, longest: int = 1000) -> str:
+    """Return a text as a terminal may show it: its control characters escaped, and not too long."""
+    short = text if len(text) <= longest else f"{text[:longest]}…"
+    return UNSHOWABLE.sub(lambda c: c[0].encode("unicode_escape").decode("ascii"), short)
+
+
+def shown(value: object, quote: str = "") -> str:
+    """Return the beginning of any value, as a sentence may name it."""
+    try:
+        return f"{quote}{one_line(str(value), 80)}{quote}"
+    except (ValueError, RecursionError):  # an integer of 5,000 digits, or a value in a value in …
+        return f"a {type(value).__name__} too long to print"
