@@ -39,6 +39,7 @@ from pmbench.results.reproduce import recipe
 from pmbench.results.run import open_run
 from pmbench.results.store import damaged, find, flawed
 from pmbench.scoring.items import Items
+from pmbench.scoring.protocols import TWO_AFC
 from pmbench.utils import files
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.fetch import Wanted, fetch
@@ -612,7 +613,7 @@ def test_distances_that_are_not_what_they_should_be(
     with h5py.File(path, "r+") as file:
         change(file)
     with pytest.raises(PmbenchError) as caught:
-        read_distances(path)
+        read_distances(path, TWO_AFC.judgement)
     assert str(caught.value).startswith(f"{path}: {DISTANCES_OF} ({why}")
 
 
@@ -622,9 +623,9 @@ def test_distances_of_an_earlier_version_and_of_many_sub_datasets(tmp_path: Path
         names = list(file["sub_names"].asstr()[:])
         del file["sub_names"]
         file.attrs["sub_names"] = names
-    assert read_distances(tmp_path / "a.h5")[0].sub_names == ("s0", "s1")
+    assert read_distances(tmp_path / "a.h5", TWO_AFC.judgement)[0].sub_names == ("s0", "s1")
     some_distances(tmp_path / "b.h5", subs=10_000)  # more than fit into an attribute
-    assert len(read_distances(tmp_path / "b.h5")[0].sub_names) == 10_000
+    assert len(read_distances(tmp_path / "b.h5", TWO_AFC.judgement)[0].sub_names) == 10_000
 
 
 # --- results edited by hand -----------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pmbench.datasets.pack import Items
 from pmbench.results import csv_io
 from pmbench.scoring.bootstrap import Resampling
-from pmbench.scoring.protocols import JND, PROTOCOLS, TWO_AFC, Human
+from pmbench.scoring.protocols import JND, PROTOCOLS, TWO_AFC, HumanBaseline
 from pmbench.scoring.scores import human_rows, score
 from pmbench.scoring.statistics import Array, average_precision, ones
 from pmbench.utils.errors import PmbenchError
@@ -39,13 +39,14 @@ def test_there_are_two_protocols_known_by_their_names() -> None:
 def test_2afc_compares_each_candidate_with_the_reference() -> None:
     assert TWO_AFC.roles == ("ref", "p0", "p1")
     assert TWO_AFC.pairs == (("ref", "p0"), ("ref", "p1"))
-    assert (TWO_AFC.vote, TWO_AFC.columns, TWO_AFC.convention) == ("p", ("d0", "d1"), "soft")
+    assert TWO_AFC.judgement.name == "p"
+    assert (TWO_AFC.columns, TWO_AFC.convention) == (("d0", "d1"), "soft")
 
 
 def test_jnd_takes_p0_as_the_reference() -> None:
     assert JND.roles == ("p0", "p1")
     assert JND.pairs == (("p0", "p1"),)
-    assert (JND.vote, JND.columns, JND.convention) == ("same", ("d",), "voc-ap")
+    assert (JND.judgement.name, JND.columns, JND.convention) == ("same", ("d",), "voc-ap")
 
 
 def test_the_main_statistic_comes_first() -> None:
@@ -223,7 +224,7 @@ def test_the_human_rows_of_real_bapps_judgements(
 # --- human rows -----------------------------------------------------------------------------------
 
 
-def human(name: str, protocol: Any = TWO_AFC) -> Human:
+def human(name: str, protocol: Any = TWO_AFC) -> HumanBaseline:
     return next(h for h in protocol.humans if h.name == name)
 
 

@@ -28,9 +28,10 @@ from making import (
 )
 
 from pmbench.datasets.archive import LARGEST_MEMBER
-from pmbench.datasets.layouts import check_sub_dataset, layout_for, share
+from pmbench.datasets.layouts import check_sub_dataset, layout_for
 from pmbench.datasets.manifest import Manifest, datasets
 from pmbench.datasets.pack import Pack
+from pmbench.scoring.protocols import TWO_AFC
 from pmbench.utils.errors import PmbenchError
 
 COUNTS = {"cnn": 2, "color": 3}
@@ -194,7 +195,7 @@ def test_a_damaged_vote_gives_a_share_or_a_sentence(
     data = bytearray(npy(np.float32(0.4)))
     for place, by in damage:
         data[place % len(data)] = ord(by)
-    layout = layout_for(datasets()["bapps-2afc-val"], Path("nowhere"), ("ref", "p0", "p1"))
+    layout = layout_for(datasets()["bapps-2afc-val"], Path("nowhere"), TWO_AFC)
     path = PurePosixPath("val/cnn/judge/1.npy")
     told = f"{path}: "
     try:
@@ -209,11 +210,11 @@ def test_a_damaged_vote_gives_a_share_or_a_sentence(
 def test_a_stored_share_is_rounded_to_whole_people(votes: int, k: int, kind: str) -> None:
     k = min(k, votes)
     stored = float(np.array(k / votes, kind))
-    assert share(stored, votes, "here") == (k / votes, votes)
+    assert TWO_AFC.judgement.parse(stored, votes, "here") == (k / votes, votes)
 
 
 def test_without_a_number_of_votes_a_share_stays_as_it_is() -> None:
-    assert share(0.123, None, "here") == (0.123, 1)
+    assert TWO_AFC.judgement.parse(0.123, None, "here") == (0.123, 1)
 
 
 def test_a_truncated_picture_is_told(toy: Manifest, tmp_path: Path) -> None:

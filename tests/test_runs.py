@@ -32,7 +32,7 @@ from pmbench.results.run import (
 )
 from pmbench.results.store import damaged, find, pick
 from pmbench.scoring.bootstrap import Resampling
-from pmbench.scoring.protocols import TWO_AFC
+from pmbench.scoring.protocols import JND, TWO_AFC
 from pmbench.scoring.scores import human_rows, score
 from pmbench.scoring.statistics import Array
 from pmbench.utils.errors import PmbenchError
@@ -106,7 +106,9 @@ def test_distances_on_which_the_metric_is_not_defined_stay_nan(tmp_path: Path) -
     items, distances = toy()
     distances[3] = np.nan
     write_distances(tmp_path / "d.h5", items, distances)
-    np.testing.assert_array_equal(read_distances(tmp_path / "d.h5")[1], distances)
+    np.testing.assert_array_equal(
+        read_distances(tmp_path / "d.h5", TWO_AFC.judgement)[1], distances
+    )
 
 
 def test_what_intervals_are_made_of_is_kept_beside_them(tmp_path: Path) -> None:
@@ -667,13 +669,13 @@ def test_the_protocol_signature_names_every_choice(
 ) -> None:
     mixed, selection = pack([0, 1, 0, 0, 1, 2], expected), Selection(limit)
     version = ".".join(__version__.split(".")[:2])
-    assert protocol_signature(mixed, len(selection.index(mixed)), selection, "soft") == (
+    assert protocol_signature(mixed, len(selection.index(mixed)), selection, TWO_AFC) == (
         f"pmbench:{version}|bapps-2afc-val:{items}#d3b01234|legacy64|soft|macro|fp32"
     )
 
 
 def test_the_protocol_signature_is_that_of_the_design() -> None:
-    found = protocol_signature(pack([0], 1, "exact4"), 1, Selection(), "voc-ap")
+    found = protocol_signature(pack([0], 1, "exact4"), 1, Selection(), JND)
     shape = r"pmbench:\d+\.\d+\|bapps-2afc-val:1#[0-9a-f]{8}\|exact4\|voc-ap\|macro\|fp32"
     assert re.fullmatch(shape, found)
 

@@ -21,7 +21,8 @@ from pmbench.datasets.pack import Items
 from pmbench.results.run import Run
 from pmbench.results.signature import in_latest_way, marks, way
 from pmbench.scoring.bootstrap import USUAL, Resampling
-from pmbench.scoring.protocols import PROTOCOLS, Mask, Protocol, Statistic
+from pmbench.scoring.protocols import PROTOCOLS, Protocol, Statistic
+from pmbench.scoring.protocols.base import Mask
 from pmbench.scoring.statistics import Array
 from pmbench.utils.errors import PmbenchError, unknown
 

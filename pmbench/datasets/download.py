@@ -143,11 +143,11 @@ def _pack(
     reporter: Reporter,
 ) -> Pack:
     path = pack_path(manifest, resize)
-    roles = PROTOCOLS[manifest.protocol].roles
+    protocol = PROTOCOLS[manifest.protocol]
     # first, so that files which change while they are read are noticed the next time
     local = manifest.local_source == source
     fingerprint = _fingerprint(manifest, source) if local else _meaning(manifest)
-    layout = layout_for(manifest, source, roles)
+    layout = layout_for(manifest, source, protocol)
     with Spool(path.with_suffix(".spool")) as spool:
         numbers = spooled(layout, source, resize, spool, reporter)
         rows = layout.rows()
@@ -156,7 +156,7 @@ def _pack(
         origin = Origin(
             dataset=manifest.name,
             protocol=manifest.protocol,
-            roles=roles,
+            roles=protocol.roles,
             resize=resize.label,
             human_votes=manifest.human_votes,
             expected=manifest.expected,
@@ -176,7 +176,7 @@ def _whole(manifest: Manifest, rows: list[Row], source: Path, choices: Choices) 
     Raises PmbenchError where they are not and that was not allowed, where there are more, and for
     sub-datasets that the manifest does not know.
     """
-    noun = {"2afc": "triplets", "jnd": "pairs"}[manifest.protocol]
+    noun = PROTOCOLS[manifest.protocol].unit
     if not rows:
         where = f" below '{manifest.folders.root}/'" if manifest.folders else ""
         raise PmbenchError(

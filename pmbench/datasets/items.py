@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmbench.scoring.items import Items
+from pmbench.scoring.protocols import Judgement
 from pmbench.utils.hdf5 import column
 
 
-def read_items(group: h5py.Group, sub_names: Sequence[str]) -> Items:
+def read_items(group: h5py.Group, sub_names: Sequence[str], judgement: Judgement) -> Items:
     """Return the items whose columns stand in a group of an HDF5 file.
 
     Raises TypeError, ValueError or KeyError where they are not what items are made of.
@@ -32,8 +33,8 @@ def read_items(group: h5py.Group, sub_names: Sequence[str]) -> Items:
     if len(set(zip(items.sub.tolist(), names, strict=True))) < n:
         raise ValueError("an item is there twice")
     within("sub", items.sub, len(items.sub_names))
-    if not ((items.p >= 0) & (items.p <= 1)).all():  # as with NaN
-        raise ValueError("p: expected shares from 0 to 1")
+    if not judgement.contains(items.p):
+        raise ValueError(f"p: expected {judgement.range}")
     if items.votes.min() < 0:
         raise ValueError("votes: expected counts of people")
     return items

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from tokenize import TokenError
-from typing import Protocol
+from typing import Protocol as Interface
 from unicodedata import category
 
 import numpy as np
 
 from pmbench.datasets.archive import files
 from pmbench.datasets.manifest import Folders, Manifest, Table
+from pmbench.scoring.protocols import Protocol
 from pmbench.utils.errors import PmbenchError
 
 
@@ -33,12 +34,12 @@ class Row:
     item: str
     sub_dataset: str
     images: tuple[str, ...]  # in the order of the protocol's roles
-    p: float  # share of people, a multiple of 1/votes
+    p: float  # what people said, as the protocol's judgement is stored
     votes: int
     cluster: str | None = None
 
 
-class Layout(Protocol):
+class Layout(Interface):
     """What the files of a dataset mean."""
 
     def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
@@ -48,12 +49,12 @@ class Layout(Protocol):
         """Return the items, after the last file. Raises PmbenchError where one is incomplete."""
 
 
-def layout_for(manifest: Manifest, source: Path, roles: tuple[str, ...]) -> Layout:
+def layout_for(manifest: Manifest, source: Path, protocol: Protocol) -> Layout:
     """Return the layout that a manifest declares, for the files at ``source``."""
     if manifest.table is not None:
-        return _TableLayout(manifest, manifest.table, source, roles)
+        return _TableLayout(manifest, manifest.table, source, protocol)
     assert manifest.folders is not None  # the manifest was checked
-    return _FoldersLayout(manifest, manifest.folders, roles)
+    return _FoldersLayout(manifest, manifest.folders, protocol)
 
 
 def plain(name: str, where: str) -> str:
@@ -86,37 +87,11 @@ def check_sub_dataset(name: str, where: str) -> str:
     return name
 
 
-_MOST_VOTES = 2**31 - 1  # a pack has 32 bits for them
-
-
-def share(p: float, votes: int | None, where: str) -> tuple[float, int]:
-    """Return p rounded to k/votes, and votes; ``votes`` None: p as it is, of one vote.
-
-    Stored shares are rounded floats (0.6000000238); scores must not depend on their last digits.
-    Raises PmbenchError where p is no number in [0, 1], or no multiple of 1/votes.
-    """
-    if not 0 <= p <= 1:  # also false for NaN
-        raise PmbenchError(f"{where}: the vote is {p}; expected a share of people, in [0, 1]")
-    if votes is None:
-        return p + 0.0, 1  # -0.0 is 0.0
-    if not 1 <= votes <= _MOST_VOTES:
-        raise PmbenchError(
-            f"{where}: {votes} votes; expected at least one and at most {_MOST_VOTES:,}"
-        )
-    k = round(p * votes)
-    if abs(p * votes - k) > min(0.01 * votes, 0.25):  # two decimals, but always a clear k
-        raise PmbenchError(
-            f"{where}: the vote is {p}, which is no multiple of 1/{votes}; "
-            "correct the number of votes in the manifest or the file"
-        )
-    return k / votes, votes
-
-
 class _FoldersLayout:
     """``<root>/<sub-dataset>/<role folder>/<id>.<ext>``, the votes in .npy files."""
 
-    def __init__(self, manifest: Manifest, folders: Folders, roles: tuple[str, ...]) -> None:
-        self._manifest, self._folders, self._roles = manifest, folders, roles
+    def __init__(self, manifest: Manifest, folders: Folders, protocol: Protocol) -> None:
+        self._manifest, self._folders, self._protocol = manifest, folders, protocol
         self._root = PurePosixPath(folders.root).parts
         self._role_of = {folder: role for role, folder in folders.roles.items()}
         self._images: dict[tuple[str, str], dict[str, str]] = {}
@@ -151,15 +126,17 @@ class _FoldersLayout:
         )
 
     def _vote(self, path: PurePosixPath, data: bytes) -> tuple[float, int]:
+        judgement = self._protocol.judgement
         try:
             value = _number(data[:_LARGEST_VOTE])
         # the list is what NumPy raises on damaged files
         except (ValueError, TypeError, SyntaxError, MemoryError, TokenError) as error:
             raise PmbenchError(
-                f"{path}: expected a .npy file with one number in [0, 1]; got {len(data)} bytes "
+                f"{path}: expected a .npy file with one number in "
+                f"[{judgement.low:g}, {judgement.high:g}]; got {len(data)} bytes "
                 f"that hold none ({error})"
             ) from error
-        return share(value, self._manifest.votes_per_item, str(path))
+        return judgement.parse(value, self._manifest.votes_per_item, str(path))
 
     def rows(self) -> list[Row]:
         order = list(self._manifest.sub_datasets)
@@ -170,7 +147,7 @@ class _FoldersLayout:
             sub_dataset, item = key
             check_sub_dataset(sub_dataset, self._manifest.name)
             images = self._images.get(key, {})
-            missing = [self._folders.roles[r] for r in self._roles if r not in images]
+            missing = [self._folders.roles[r] for r in self._protocol.roles if r not in images]
             missing += [self._folders.votes] * (key not in self._votes)
             if missing:
                 raise PmbenchError(
@@ -180,7 +157,7 @@ class _FoldersLayout:
                     "complete or remove the item"
                 )
             p, votes = self._votes[key]
-            paths = tuple(images[role] for role in self._roles)
+            paths = tuple(images[role] for role in self._protocol.roles)
             found.append(Row(f"{sub_dataset}/{item}", sub_dataset, paths, p, votes))
         return found
 
@@ -197,14 +174,12 @@ def _number(data: bytes) -> float:
 class _TableLayout:
     """A CSV or JSON-lines file with one item a row."""
 
-    def __init__(
-        self, manifest: Manifest, table: Table, source: Path, roles: tuple[str, ...]
-    ) -> None:
-        self._manifest, self._table = manifest, table
+    def __init__(self, manifest: Manifest, table: Table, source: Path, protocol: Protocol) -> None:
+        self._manifest, self._table, self._protocol = manifest, table, protocol
         self._where = f"{manifest.name}: {table.file}"
         self._above, data = self._find(source)
         records = self._records(data)
-        self._rows = [self._row(i, record, roles) for i, record in enumerate(records, start=1)]
+        self._rows = [self._row(i, record) for i, record in enumerate(records, start=1)]
         self._wanted = {path for row in self._rows for path in row.images}
         self._seen: set[str] = set()
         if not self._rows:
@@ -252,7 +227,7 @@ class _TableLayout:
                 raise ValueError(f"row {number} has {len(row)} fields, the header {len(header)}")
         return [dict(zip(header, row, strict=True)) for row in rows]
 
-    def _row(self, number: int, record: dict[str, str], roles: tuple[str, ...]) -> Row:
+    def _row(self, number: int, record: dict[str, str]) -> Row:
         table, where = self._table, f"{self._where}: row {number}"
 
         def column(name: str) -> str:
@@ -280,16 +255,10 @@ class _TableLayout:
                     "expected column names in braces, like 'images/{id}.png'"
                 ) from error
 
+        judgement = self._protocol.judgement
         if table.vote_counts is not None:
-            against, for_ = (number_in(name) for name in table.vote_counts)
-            asked = against + for_
-            whole = against.is_integer() and for_.is_integer()  # no for NaN and infinity
-            if not whole or min(against, for_) < 0 or not 1 <= asked <= _MOST_VOTES:
-                raise PmbenchError(
-                    f"{where}: vote counts {against:g} and {for_:g}; expected whole numbers of "
-                    f"people, at least one in all and at most {_MOST_VOTES:,}"
-                )
-            p, votes = share(for_ / asked, int(asked), where)
+            against, in_favour = (number_in(name) for name in table.vote_counts)
+            p, votes = judgement.parse_counts(against, in_favour, where)
         else:
             assert table.vote is not None  # the manifest was checked
             people = self._manifest.votes_per_item
@@ -298,13 +267,14 @@ class _TableLayout:
                 if not asked.is_integer():
                     raise PmbenchError(f"{where}: {asked:g} votes; expected a whole number")
                 people = int(asked)
-            p, votes = share(number_in(table.vote), people, where)
+            p, votes = judgement.parse(number_in(table.vote), people, where)
         sub_dataset = column(table.sub_dataset) if table.sub_dataset else WHOLE
         return Row(
             item=plain(fill(table.item), where),
             sub_dataset=check_sub_dataset(plain(sub_dataset, where), where),
             images=tuple(
-                str(PurePosixPath(plain(fill(table.roles[role]), where))) for role in roles
+                str(PurePosixPath(plain(fill(table.roles[role]), where)))
+                for role in self._protocol.roles
             ),
             p=p,
             votes=votes,

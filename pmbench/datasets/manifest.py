@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.utils import paths
 from pmbench.utils.errors import PmbenchError, unknown
 from pmbench.utils.fields import (
@@ -27,7 +28,7 @@ from pmbench.utils.fields import (
     Size,
     Url,
 )
-from pmbench.utils.validation import checked, read_toml
+from pmbench.utils.validation import checked, read_toml, shown
 
 ROUNDING = 0.05  # percentage points: papers print one decimal
 _EPSILON = 1e-9  # what adding up floats may cost
@@ -54,7 +55,7 @@ class Folders(Entry):
 
     root: Line = ""  # e.g. "val"; what lies above it in an archive or a tree does not matter
     roles: dict[str, Line]  # role -> folder name
-    votes: Line  # folder of .npy files, each one number in [0, 1]
+    votes: Line  # folder of .npy files, each the judgement of one item
 
     @model_validator(mode="after")
     def _apart(self) -> Folders:
@@ -71,7 +72,7 @@ class Table(Entry):
     roles: dict[str, Pattern]  # role -> path pattern, e.g. "images/{ref}.png"
     sub_dataset: str | None = None  # column; without it all items are in "whole"
     cluster: str | None = None  # column; items of one cluster are not independent
-    vote: str | None = None  # column: the share of people, in [0, 1]
+    vote: str | None = None  # column: the judgement that the protocol asks for
     vote_counts: Annotated[tuple[str, str] | None, Field(strict=False)] = None
     votes: str | None = None  # column: how many people were asked; else votes_per_item
 
@@ -123,7 +124,7 @@ class Manifest(Entry):
 
     name: Name
     title: Line
-    protocol: Literal["2afc", "jnd"]
+    protocol: str  # the name of one of PROTOCOLS
     groups: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     licence: Prose = "not stated"
     homepage: Line = ""
@@ -141,6 +142,14 @@ class Manifest(Entry):
     published: Annotated[tuple[Published, ...], Field(strict=False)] = ()
     file: Path = Field(default=Path(), strict=False)  # set by load()
 
+    @field_validator("protocol")
+    @classmethod
+    def _known_protocol(cls, name: str) -> str:
+        if name not in PROTOCOLS:
+            expected = " or ".join(f"'{known}'" for known in PROTOCOLS)
+            raise ValueError("Input should be " + expected + ", got " + shown(name, "'"))
+        return name
+
     @model_validator(mode="after")
     def _complete(self) -> Manifest:
         if self.built_in is None:
@@ -149,11 +158,17 @@ class Manifest(Entry):
             if self.source is None:
                 raise ValueError("a dataset needs a [source] with 'url' or 'path'")
         layout = self.folders or self.table
-        wanted = {"2afc": {"ref", "p0", "p1"}, "jnd": {"p0", "p1"}}[self.protocol]
-        if layout is not None and set(layout.roles) != wanted:
+        protocol = PROTOCOLS[self.protocol]
+        if layout is not None and set(layout.roles) != set(protocol.roles):
             raise ValueError(
-                f"'roles' must name {', '.join(sorted(wanted))} for the protocol {self.protocol}; "
+                f"'roles' must name {', '.join(sorted(protocol.roles))} for the protocol "
+                f"{protocol.name}; "
                 f"got {', '.join(sorted(layout.roles)) or 'none'}"
+            )
+        if self.table is not None and self.table.vote_counts and not protocol.judgement.is_share:
+            raise ValueError(
+                f"'vote_counts' makes a share of people, and the protocol {protocol.name} takes "
+                f"{protocol.judgement.range}; name its column with 'vote'"
             )
         for row in self.published:
             strange = {place for place in row.scores if not self._is_place(place)}

@@ -180,9 +180,9 @@ class Pack:
                 )
             _check_attributes(attributes)
             names = column(file, "sub_names", "text", (None,))
-            items = read_items(file["items"], tuple(names))
-            roles = len(PROTOCOLS[attributes["protocol"]].roles)
-            rows = column(file, "items/rows", "iu", (len(items), roles))
+            protocol = PROTOCOLS[attributes["protocol"]]
+            items = read_items(file["items"], tuple(names), protocol.judgement)
+            rows = column(file, "items/rows", "iu", (len(items), len(protocol.roles)))
             size = column(file, "items/size", "iu", (len(items),))
             sizes = tuple((int(h), int(w)) for h, w in column(file, "sizes", "iu", (None, 2)))
             within("items/size", size, len(sizes))

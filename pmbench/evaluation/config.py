@@ -65,9 +65,8 @@ class Job:
 
         ``metric`` is the metric's part of it: name#digest.
         """
-        convention = self.protocol.convention
         shared = protocol_signature(
-            self.pack, len(self.chosen), self.selection, convention, self.precision
+            self.pack, len(self.chosen), self.selection, self.protocol, self.precision
         )
         return f"{shared} || {metric}"
 

@@ -112,7 +112,7 @@ def read_for(path: Path, protocol: str, dataset: str, items: Items) -> Array:
     kind = PROTOCOLS[protocol]
     table = read_table(path, protocol, ("item", *kind.columns), ("item", *kind.columns))
     place = _places(path, dataset, table, items)
-    _compare_votes(path, dataset, table, kind.vote, items.take(place))
+    _compare_votes(path, dataset, table, kind.judgement.name, items.take(place))
     distances = np.empty((len(items), len(kind.columns)))
     for i, column in enumerate(kind.columns):
         distances[place, i] = numbers(path, table, column)

@@ -19,7 +19,7 @@ from pmbench.datasets.pairs import ROLES, Pair, Resizing, Size, open_pairs
 from pmbench.evaluation.batching import Batch, Bounds, plan
 from pmbench.evaluation.loop import Result, measure
 from pmbench.metrics.loading import Loaded
-from pmbench.scoring.protocols import Protocol
+from pmbench.scoring.protocols import Judgement, Protocol
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.progress import Reporter, Task
 
@@ -137,7 +137,16 @@ class _Kept:
 
 
 _PAIR = Protocol(
-    "pair", "pairs of pictures", ROLES, (ROLES,), vote="", convention="", statistics=(), humans=()
+    name="pair",
+    title="pairs of pictures",
+    roles=ROLES,
+    pairs=(ROLES,),
+    task="rating",
+    judgement=Judgement("", "nobody was asked"),
+    unit="pairs",
+    description="",
+    convention="",
+    statistics=(),
 )
 
 

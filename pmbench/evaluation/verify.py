@@ -165,7 +165,7 @@ def read_triplets(source: Path) -> Pack:
     entry = manifest.datasets()[_BAPPS]
     resize = resize_for(entry, None)
     wanted = set(golden_numbers().triplets)
-    layout = layout_for(entry, source, TWO_AFC.roles)
+    layout = layout_for(entry, source, TWO_AFC)
     images: dict[str, _Held] = {}
     for file in files(source):
         name = layout.take(file.path, file.read)

@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from pmbench.datasets.layouts import WHOLE, check_sub_dataset, share
+from pmbench.datasets.layouts import WHOLE, check_sub_dataset
 from pmbench.datasets.pack import Items
 from pmbench.scoring.bootstrap import USUAL, Resampling
-from pmbench.scoring.protocols import PROTOCOLS
+from pmbench.scoring.protocols import PROTOCOLS, Judgement
 from pmbench.scoring.scores import human_rows, score
 from pmbench.scoring.statistics import Array
 from pmbench.utils.errors import PmbenchError
@@ -37,7 +37,7 @@ def write_csv(path: Path, protocol: str, items: Items, distances: Array) -> None
             "item": items.id,
             "sub_dataset": np.array(items.sub_names, object)[items.sub],
             "votes": items.votes,
-            kind.vote: items.p,
+            kind.judgement.name: items.p,
         }
     )
     for i, column in enumerate(kind.columns):
@@ -57,10 +57,10 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
     distance that is no finite number, or a vote outside [0, 1].
     """
     kind = PROTOCOLS[protocol]
-    wanted = ("item", "sub_dataset", "votes", kind.vote, *kind.columns)
-    table = read_table(path, protocol, wanted, needed=(kind.vote, *kind.columns))
+    wanted = ("item", "sub_dataset", "votes", kind.judgement.name, *kind.columns)
+    table = read_table(path, protocol, wanted, needed=(kind.judgement.name, *kind.columns))
     n = len(table)
-    shares, votes = _votes(path, table, kind.vote)
+    shares, votes = _votes(path, table, kind.judgement)
     distances = np.stack([numbers(path, table, column) for column in kind.columns], axis=1)
     subs = table["sub_dataset"] if "sub_dataset" in table else pd.Series([WHOLE] * n)
     codes, names = pd.factorize(subs)
@@ -137,16 +137,18 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> Array:
     return values
 
 
-def _votes(path: Path, table: pd.DataFrame, column: str) -> tuple[Array, Array]:
-    """Return shares, rounded to k/n where n is known, and the numbers of votes."""
-    p = numbers(path, table, column)
+def _votes(path: Path, table: pd.DataFrame, judgement: Judgement) -> tuple[Array, Array]:
+    """Return judgements, shares rounded to k/n where n is known, and the numbers of votes."""
+    p = numbers(path, table, judgement.name)
     asked = numbers(path, table, "votes") if "votes" in table else None
     if asked is not None and len(bad := np.flatnonzero(asked % 1)):
         raise PmbenchError(
             f"{path}: line {bad[0] + 2}: {asked[bad[0]]:g} votes; expected a whole number"
         )
-    found = [
-        share(float(value), None if asked is None else int(asked[i]), f"{path}: line {i + 2}")
+    parsed = [
+        judgement.parse(
+            float(value), None if asked is None else int(asked[i]), f"{path}: line {i + 2}"
+        )
         for i, value in enumerate(p)
     ]
-    return np.array([value for value, _ in found]), np.array([n for _, n in found], np.float64)
+    return np.array([value for value, _ in parsed]), np.array([n for _, n in parsed], np.float64)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pmbench.datasets.items import read_items, within
 from pmbench.scoring.items import Items
-from pmbench.scoring.protocols import PROTOCOLS
+from pmbench.scoring.protocols import PROTOCOLS, Judgement
 from pmbench.utils.hdf5 import column, dataset, reading_hdf5, writing_hdf5
 
 FORMAT = 1
@@ -37,10 +37,10 @@ def write_distances(path: Path, items: Items, distances: NDArray[np.float64]) ->
         file["distances"] = np.asarray(distances, np.float64)
 
 
-def read_distances(path: Path) -> tuple[Items, NDArray[np.float64]]:
+def read_distances(path: Path, judgement: Judgement) -> tuple[Items, NDArray[np.float64]]:
     """Return what ``write_distances`` wrote. Raises PmbenchError where the file is damaged."""
     with _readable(path) as file:
-        items = read_items(file, _sub_names(file))
+        items = read_items(file, _sub_names(file), judgement)
         return items, _finite(column(file, "distances", "f", (len(items), None)))
 
 

@@ -37,6 +37,7 @@ from pmbench.results.distances import (
 from pmbench.results.schema import FORMAT, check_facts, check_scores
 from pmbench.scoring.bootstrap import Draws
 from pmbench.scoring.items import Items
+from pmbench.scoring.protocols import PROTOCOLS, Protocol
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import sha256_of, write_text
 
@@ -98,7 +99,7 @@ def protocol_signature(
     pack: Pack,
     chosen: int,
     selection: Selection,
-    convention: str,
+    protocol: Protocol,
     precision: str = USUAL_PRECISION,
 ) -> str:
     """Return the part of the signature that all metrics of one table share."""
@@ -107,7 +108,8 @@ def protocol_signature(
     items = ":".join(filter(None, [str(pack.attributes["dataset"]), selection.label, count]))
     version = ".".join(__version__.split(".")[:2])
     resize = pack.attributes["resize"]
-    return f"pmbench:{version}|{items}#{pack.digest[:8]}|{resize}|{convention}|macro|{precision}"
+    scoring = f"{protocol.convention}|{protocol.overall}"
+    return f"pmbench:{version}|{items}#{pack.digest[:8]}|{resize}|{scoring}|{precision}"
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,11 @@ class Run:
         return bool(self.info.get("environment", {}).get("imported"))
 
     @property
+    def protocol(self) -> Protocol:
+        """The protocol that its dataset is scored by."""
+        return PROTOCOLS[str(self.info["dataset"]["protocol"])]
+
+    @property
     def signature(self) -> str:
         """Everything that makes the numbers what they are, in one line."""
         return str(self.info["signature"])
@@ -140,7 +147,7 @@ class Run:
     def distances(self) -> tuple[Items, NDArray[np.float64]]:
         """Return the items and their distances (n, pairs); NaN where the metric is not defined."""
         self._check(DISTANCES)
-        return read_distances(self.folder / DISTANCES)
+        return read_distances(self.folder / DISTANCES, self.protocol.judgement)
 
     def numbers(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Return sub-datasets (n,), votes p (n,) and distances (n, pairs): all but the slow ids."""

@@ -15,7 +15,7 @@ class Items:
     id: NDArray[np.object_]  # str
     sub: NDArray[np.int64]  # index into sub_names
     sub_names: tuple[str, ...]
-    p: NDArray[np.float64]
+    p: NDArray[np.float64]  # what people said: see the protocol's judgement
     votes: NDArray[np.int32]
     cluster: NDArray[np.int64]
 

@@ -18,7 +18,7 @@ import pandas as pd
 from pmbench.scoring.bootstrap import USUAL, Draws, Resampling
 from pmbench.scoring.intervals import Estimate, Quantity, estimates, places
 from pmbench.scoring.items import Items
-from pmbench.scoring.protocols import Human, Protocol, Statistic
+from pmbench.scoring.protocols import HumanBaseline, Protocol, Statistic
 from pmbench.scoring.statistics import Array, Index, Weights
 from pmbench.utils.errors import PmbenchError
 
@@ -27,15 +27,6 @@ COLUMNS = [
     "unreliable",
 ]  # fmt: skip
 _NO_ITEMS = "no items left"
-_WHY_UNDEFINED = {
-    "map": 'nobody said "same"',
-    "hard_majority": "nobody made up a majority",
-    "srcc": "distances or votes do not vary",
-    "krcc": "distances or votes do not vary",
-    "plcc": "distances or votes do not vary",
-    "human-fresh": "fewer than two people were asked",
-    "human-majority": 'nobody said "same"',
-}
 
 
 @dataclass(frozen=True)
@@ -88,8 +79,7 @@ def score(
         return lambda index, w: statistic.value(d[index], kept.p[index], w)
 
     labels = [
-        _Labels("metric", name, s.name, _WHY_UNDEFINED.get(s.name, _NO_ITEMS))
-        for s in protocol.statistics
+        _Labels("metric", name, s.name, s.undefined or _NO_ITEMS) for s in protocol.statistics
     ]
     quantities = [Quantity(at(s), s.counts(d, kept.p)) for s in protocol.statistics]
     found = estimates(kept, quantities, how)
@@ -102,14 +92,11 @@ def human_rows(protocol: Protocol, items: Items, how: Resampling = USUAL) -> pd.
     """Return what people themselves would score: one name for each of the protocol's human rows."""
     votes = items.votes.astype(float)
 
-    def at(human: Human) -> Callable[[Index, Weights], Array]:
+    def at(human: HumanBaseline) -> Callable[[Index, Weights], Array]:
         return lambda index, w: human.value(items.p[index], votes[index], w)
 
-    main = protocol.statistics[0].name
-    labels = [
-        _Labels("human", human.name, main, _WHY_UNDEFINED.get(human.name, ""))
-        for human in protocol.humans
-    ]
+    main = protocol.main.name
+    labels = [_Labels("human", human.name, main, human.undefined) for human in protocol.humans]
     quantities = [Quantity(at(human), human.counts(votes)) for human in protocol.humans]
     return _tidy(items, items, labels, estimates(items, quantities, how), "")
 
