@@ -34,9 +34,11 @@ JND = Protocol(
     task="discrimination",
     judgement=Judgement("same", 'share of people who said "same"'),
     unit="pairs",
-    description="People saw two pictures for a moment and said whether they are the same. The score "
-    "is how well small distances pick out the pairs that people call the same: mean average "
-    "precision, in percent.",
+    description=(
+        "People saw two pictures for a moment and said whether they are the same. The score is how "
+        "well small distances pick out the pairs that people call the same: mean average "
+        "precision, in percent."
+    ),
     convention="voc-ap",
     statistics=(
         Statistic(

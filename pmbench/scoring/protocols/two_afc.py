@@ -46,9 +46,11 @@ TWO_AFC = Protocol(
     task="choice",
     judgement=Judgement("p", "share of people who preferred p1"),
     unit="triplets",
-    description="People saw a reference and two distorted versions of it, and said which is closer. "
-    "The score is the share of people who agree with the metric’s choice, in percent; guessing gives "
-    "50.",
+    description=(
+        "People saw a reference and two distorted versions of it, and said which is closer. The "
+        "score is the share of people who agree with the metric’s choice, in percent; guessing "
+        "gives 50."
+    ),
     convention="soft",
     statistics=(
         Statistic(
