@@ -31,7 +31,7 @@ from benchmarks.inputs import Setting
 from benchmarks.turns import Measured, Row, shown, verdict
 from pmbench.evaluation.provenance import processor
 from pmbench.reporting.tables import bare_table
-from pmbench.utils.devices import be_exact
+from pmbench.utils.devices import use_exact_arithmetic
 
 _MODULES = ("startup", "against_lpips", "trunks", "patches", "sharing", "packing", "everything")
 _BUILD = Path(__file__).parent.parent / "build"
@@ -41,7 +41,7 @@ def main() -> None:
     """Measure the rows that were asked for, print the table, and write JSON."""
     choices = _choices()
     torch.set_num_threads(2)
-    be_exact()
+    use_exact_arithmetic()
     folder = choices.folder.resolve()
     os.environ["PMBENCH_HOME"] = str(folder / "home")
     if weights := os.environ.get("PMBENCH_WEIGHTS"):

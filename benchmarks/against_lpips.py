@@ -10,8 +10,8 @@ from benchmarks import reference
 from benchmarks.inputs import Setting, loop, ready
 from benchmarks.processes import ended
 from benchmarks.turns import Measured, Row, at_least, times_as_fast
-from pmbench.results.store import find
-from pmbench.utils.devices import computing
+from pmbench.results.store import find_runs
+from pmbench.utils.devices import network_precision
 
 _USUAL = "PNG, PIL, DataLoader, lpips"
 _OURS = {
@@ -54,7 +54,7 @@ def _in_process(setting: Setting, net: str, precision: str, count: int) -> Measu
     metrics = ready([setting.named(*_OURS[net])])
 
     def ours() -> None:
-        with computing(precision):
+        with network_precision(precision):
             loop(setting.pack, metrics, count)
 
     return times_as_fast(lambda: reference.score(model, setting.root, count), ours, setting.turns)
@@ -75,7 +75,7 @@ def _whole_process(setting: Setting, name: str, count: int) -> Measured:
         setting.evaluate(name, count, results)
 
     found = times_as_fast(usual, ours, setting.turns)
-    scores = find(results)[0].scores().set_index(["kind", "statistic", "sub_dataset"])["value"]
+    scores = find_runs(results)[0].scores().set_index(["kind", "statistic", "sub_dataset"])["value"]
     score = float(scores["metric", "2afc", "macro"])
     note = f"the usual way prints {printed[-1]}, `pmbench eval` has {score:.6f}"
     return Measured(found.values, found.sides, (note,))

@@ -21,9 +21,9 @@ from benchmarks.processes import Ended, ended
 from benchmarks.turns import Measured, Row, at_most
 from pmbench.metrics import registered
 from pmbench.metrics.images import Images
-from pmbench.metrics.loading import Loaded, load_metrics
-from pmbench.networks.backbones import Trunk
-from pmbench.networks.feature_extractor import Hooked
+from pmbench.metrics.loading import LoadedMetric, load_metrics
+from pmbench.networks.backbones import Backbone
+from pmbench.networks.feature_extractor import FeatureExtractor
 from pmbench.utils.progress import Silent
 
 _FEW, _TIMES = 22, 10  # fewer triplets than a batch holds would need less memory than any more
@@ -118,7 +118,7 @@ class Clock:
 class Timed(nn.Module):
     """A metric whose calls are timed."""
 
-    def __init__(self, inner: Loaded, clock: Clock) -> None:
+    def __init__(self, inner: LoadedMetric, clock: Clock) -> None:
         super().__init__()
         self.inner = inner.distance
         self._name, self._clock = inner.metric.name, clock
@@ -132,18 +132,18 @@ class Timed(nn.Module):
             self._clock.leave()
 
 
-def timed(loaded: list[Loaded], clock: Clock) -> list[Loaded]:
+def timed(loaded: list[LoadedMetric], clock: Clock) -> list[LoadedMetric]:
     """Return metrics whose calls are timed, and those of their networks apart from them."""
     users: dict[nn.Module, list[str]] = {}
     for one in loaded:
         for module in one.modules:
-            if isinstance(module, Trunk | Hooked):
+            if isinstance(module, Backbone | FeatureExtractor):
                 users.setdefault(module, []).append(one.metric.name)
     for module, names in users.items():
         name = f"network of {names[0]}" + f" and {len(names) - 1} more" * (len(names) > 1)
         module.register_forward_pre_hook(lambda *_, name=name: clock.enter(name))  # type: ignore[misc]
         module.register_forward_hook(lambda *_: clock.leave())
-    return [Loaded(one.metric, Timed(one, clock), one.digest, one.source) for one in loaded]
+    return [LoadedMetric(one.metric, Timed(one, clock), one.digest, one.source) for one in loaded]
 
 
 def main() -> None:

@@ -22,10 +22,10 @@ from pmbench.datasets.download import pack_for
 from pmbench.datasets.manifest import datasets, load
 from pmbench.datasets.pack import Pack
 from pmbench.datasets.resize import resize_for
-from pmbench.evaluation.batching import Bounds, plan
-from pmbench.evaluation.loop import Result, measure
+from pmbench.evaluation.batching import BatchLimits, plan
+from pmbench.evaluation.loop import measure
 from pmbench.metrics import Metric, registered
-from pmbench.metrics.loading import Loaded, load_metrics
+from pmbench.metrics.loading import LoadedMetric, load_metrics
 from pmbench.scoring.protocols import TWO_AFC
 from pmbench.utils.progress import Silent
 
@@ -118,22 +118,7 @@ def make_triplets(root: Path, count: int) -> None:
         np.save(root / "val" / "made" / "judge" / f"{i:06}.npy", np.array([0.6], np.float32))
 
 
-class Nowhere:
-    """A sink that keeps the seconds each metric would take alone, and raises what went wrong."""
-
-    def __init__(self, metrics: Sequence[Loaded]) -> None:
-        self.metrics = list(metrics)
-
-    def waiting(self, number: int) -> list[Loaded]:
-        return self.metrics
-
-    def put(self, number: int, results: dict[str, Result | Exception]) -> None:
-        for result in results.values():
-            if isinstance(result, Exception):
-                raise result
-
-
-def ready(metrics: Sequence[str | Metric]) -> list[Loaded]:
+def ready(metrics: Sequence[str | Metric]) -> list[LoadedMetric]:
     """Return metrics, or those of these names, ready to be called. Raises where one is not."""
     entries = [registered()[one] if isinstance(one, str) else one for one in metrics]
     loaded, failures = load_metrics(entries, CPU, Silent())
@@ -142,7 +127,10 @@ def ready(metrics: Sequence[str | Metric]) -> list[Loaded]:
     return loaded
 
 
-def loop(pack: Pack, metrics: Sequence[Loaded], count: int) -> None:
-    """Run pmbench's loop over the first triplets of a pack."""
-    batches = plan(pack, np.arange(count), Bounds())
-    measure(pack, TWO_AFC, batches, CPU, Nowhere(metrics))
+def loop(pack: Pack, metrics: Sequence[LoadedMetric], count: int) -> None:
+    """Run pmbench's loop over the first triplets of a pack. Raises what went wrong."""
+    batches = plan(pack, np.arange(count), BatchLimits())
+    for _, results in measure(pack, TWO_AFC, batches, lambda batch: metrics, CPU):
+        for result in results.values():
+            if isinstance(result, Exception):
+                raise result

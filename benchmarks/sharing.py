@@ -12,15 +12,15 @@ from benchmarks.inputs import CPU, Setting, loop, ready
 from benchmarks.turns import Measured, Row, at_most, times_as_long
 from pmbench.metrics import Distance, Metric, registered
 from pmbench.metrics.images import Images
-from pmbench.metrics.loading import Loaded, load_metrics
-from pmbench.networks.backbones import Trunk
+from pmbench.metrics.loading import LoadedMetric, load_metrics
+from pmbench.networks.backbones import Backbone
 from pmbench.utils.progress import Silent
 
 
 class OnTrunk(nn.Module):
     """A third metric of LPIPS' network and preprocessing: the mean distance of its features."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: Backbone) -> None:
         super().__init__()
         self.trunk = trunk
 
@@ -53,7 +53,7 @@ def rows(setting: Setting) -> Iterator[Row]:
 
 def _three(setting: Setting, count: int) -> Measured:
     alone = ready(["lpips-vgg"])
-    trunk = next(module for module in alone[0].modules if isinstance(module, Trunk))
+    trunk = next(module for module in alone[0].modules if isinstance(module, Backbone))
 
     def load(device: torch.device) -> Distance:
         return OnTrunk(trunk)
@@ -80,7 +80,7 @@ def _all(setting: Setting, count: int) -> Measured:
     )
 
 
-def sharing() -> list[Loaded]:
+def sharing() -> list[LoadedMetric]:
     """Return the registered metrics of which another looks at the same network, but -cx."""
     here = [one for one in registered().values() if one.not_installed() is None]
     local = [one for one in here if one.family not in ("piq", "vision transformers")]
@@ -89,5 +89,5 @@ def sharing() -> list[Loaded]:
     return [one for one in loaded if any(trunks[id(trunk)] > 1 for trunk in _trunks(one))]
 
 
-def _trunks(loaded: Loaded) -> list[Trunk]:
-    return [module for module in loaded.modules if isinstance(module, Trunk)]
+def _trunks(loaded: LoadedMetric) -> list[Backbone]:
+    return [module for module in loaded.modules if isinstance(module, Backbone)]

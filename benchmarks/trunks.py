@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.inputs import CPU, Setting, loop, ready
 from benchmarks.turns import Measured, Row, Run, at_least, in_turn, times_as_fast
-from pmbench.networks.backbones import ARCHITECTURES, TRAINED, Filters, features_of
+from pmbench.networks.backbones import ARCHITECTURES, TRAINED, Initialization, features_of
 
 _PASSES = (4, 8, 12, 16, 32, 64, 150)  # images
 # metric with trained weights, with random ones, its network, triplets
@@ -50,7 +50,7 @@ def _measure(setting: Setting, name: str, network: str, count: int) -> Measured:
     pack, metrics = setting.pack, ready([name])
     stored = torch.from_numpy(pack.images(0, pack.rows[:count].ravel()))
     pixels = stored.permute(0, 3, 1, 2).float() / 255
-    filters = TRAINED if setting.trained else Filters("torchvision")
+    filters = TRAINED if setting.trained else Initialization("torchvision")
     features = features_of(network, filters)[: ARCHITECTURES[network].taps[-1] + 1].eval()
     bare, how = _best(features.to(CPU), pixels.contiguous())
     found = times_as_fast(bare, lambda: loop(pack, metrics, count), setting.turns)

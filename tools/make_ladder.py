@@ -48,8 +48,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage import data, transform
 
-from pmbench.datasets.layouts import Row
-from pmbench.datasets.pack import Origin, Spool, write_pack
+from pmbench.datasets.layouts import Item
+from pmbench.datasets.pack import ImageStore, PackInfo, write_pack
 from pmbench.scoring.protocols import PROTOCOLS
 
 Floats = NDArray[np.float64]  # (H, W, 3) sRGB in [0, 1]
@@ -270,7 +270,7 @@ def weakened(reference: Bytes, rung: Bytes) -> Bytes:
     return weak
 
 
-def make_2afc(patches_of: dict[str, list[Patch]]) -> Iterator[tuple[Row, dict[str, Bytes]]]:
+def make_2afc(patches_of: dict[str, list[Patch]]) -> Iterator[tuple[Item, dict[str, Bytes]]]:
     for f, family in enumerate(FAMILIES):
         # in half of the items, drawn at random, p1 is the milder one
         votes = generator(f"2afc/{family}").permutation(len(patches_of) * len(PAIRS)) % 2
@@ -281,11 +281,11 @@ def make_2afc(patches_of: dict[str, list[Patch]]) -> Iterator[tuple[Row, dict[st
             for (mild, strong), p in zip(PAIRS, votes.reshape(-1, len(PAIRS))[i], strict=True):
                 shown = (0, strong, mild) if p else (0, mild, strong)
                 item, names = f"{family}/{name}-{mild}v{strong}", tuple(images[j] for j in shown)
-                row = Row(item, family, names, float(p), votes=1, cluster=photograph)
+                row = Item(item, family, names, float(p), votes=1, cluster=photograph)
                 yield row, {images[j]: steps[j] for j in shown}
 
 
-def make_jnd(patches_of: dict[str, list[Patch]]) -> Iterator[tuple[Row, dict[str, Bytes]]]:
+def make_jnd(patches_of: dict[str, list[Patch]]) -> Iterator[tuple[Item, dict[str, Bytes]]]:
     for f, family in enumerate(FAMILIES):
         for i, (photograph, found) in enumerate(patches_of.items()):
             for k, patch in enumerate(found[PATCHES_2AFC:]):
@@ -294,7 +294,7 @@ def make_jnd(patches_of: dict[str, list[Patch]]) -> Iterator[tuple[Row, dict[str
                 other = weakened(reference, lowest) if below else top
                 assert below or rmse(reference, other) > MIN_VISIBLE, (family, name)
                 item = f"{family}/{name}-{'below' if below else 'above'}"
-                row = Row(item, family, (name, item), float(below), votes=1, cluster=photograph)
+                row = Item(item, family, (name, item), float(below), votes=1, cluster=photograph)
                 yield row, {name: reference, item: other}
 
 
@@ -303,11 +303,11 @@ def main() -> None:
     for protocol, make in (("2afc", make_2afc), ("jnd", make_jnd)):
         path = FOLDER / f"ladder-{protocol}.h5"
         rows, numbers = [], {}
-        with Spool(path.with_suffix(".spool")) as spool:
+        with ImageStore(path.with_suffix(".spool")) as spool:
             for row, images in make(patches_of):
                 rows.append(row)
                 numbers |= {name: spool.add(image) for name, image in images.items()}
-            origin = Origin(
+            origin = PackInfo(
                 dataset=path.stem, protocol=protocol, roles=PROTOCOLS[protocol].roles,
                 resize="none", human_votes=False, expected=len(rows), source="tools/make_ladder.py",
             )  # fmt: skip

@@ -1,19 +1,24 @@
-"""How far distances moved from one measurement to the next, relative to what they were."""
+"""Runs of the same items, side by side: their distances row by row, and what follows from these.
+
+``align`` brings the distances of runs into one order of the items. ``overall_scores`` are the
+overall scores of all of them, with how these vary together; ``drift`` is how far a metric's
+distances moved from one run of it to another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pmbench.analysis.joint import Joint, covariance_of_draws, joint, of_means
-from pmbench.datasets.pack import Items
+from pmbench.analysis.joint import JointScores, covariance_of_draws, joint, of_means
 from pmbench.results.run import Run
-from pmbench.results.signature import PARTS, way
-from pmbench.scoring.bootstrap import USUAL, Draws, Resampling
-from pmbench.scoring.protocols import PROTOCOLS, Protocol, Statistic
+from pmbench.results.signature import differing_parts, protocol_signature
+from pmbench.scoring.bootstrap import USUAL, BootstrapSamples, Resampling
+from pmbench.scoring.items import Items
+from pmbench.scoring.protocols import Protocol, Statistic
 from pmbench.scoring.statistics import Array
 from pmbench.utils.errors import PmbenchError
 
@@ -23,15 +28,15 @@ def check_same_way(runs: Sequence[Run], but: Collection[str] = ()) -> None:
 
     ``but`` are the parts (of ``PARTS``) that may differ.
     """
+    first = protocol_signature(runs[0])
     for run in runs[1:]:
-        ours, theirs = way(runs[0]).split("|"), way(run).split("|")
         differing = [
             f"{part} ({a} and {b})"
-            for part, a, b in zip(PARTS, ours, theirs, strict=False)
-            if a != b and part not in but
+            for part, a, b in differing_parts(first, protocol_signature(run))
+            if part not in but
         ]
-        if differing or len(ours) != len(theirs):
-            what = ", ".join(differing) or f"{way(runs[0])} and {way(run)}"
+        if differing or first.count("|") != protocol_signature(run).count("|"):
+            what = ", ".join(differing) or f"{first} and {protocol_signature(run)}"
             raise PmbenchError(
                 f"{runs[0].dataset}/{runs[0].metric} and {run.dataset}/{run.metric} cannot be "
                 f"compared: they differ in {what}; run `pmbench eval` again for the older one, "
@@ -39,36 +44,34 @@ def check_same_way(runs: Sequence[Run], but: Collection[str] = ()) -> None:
             )
 
 
-def same_order(runs: Sequence[Run]) -> bool:
-    """Say whether the rows of runs of one way are the same items, as their votes show."""
-    sub, p, _ = runs[0].numbers()
-    others = [run.numbers()[:2] for run in runs[1:]]
-    return all(np.array_equal(sub, s) and np.array_equal(p, q) for s, q in others)
-
-
-def aligned(runs: Sequence[Run]) -> tuple[Items, list[Array]]:
+def align(runs: Sequence[Run]) -> tuple[Items, list[Array]]:
     """Return the items, in the first run's order, and each run's distances (n, pairs) in it.
 
     Runs of one way hold the same items, in the order of their pack. Where that is another one, as
     votes and sub-datasets show, rows are matched by their ids. Raises PmbenchError where the items
     are not the same.
     """
-    items, first = runs[0].distances()
-    found = [first]
+    items, rows = _rows(runs)
+    return items, [distances for distances, _ in rows]
+
+
+def _rows(runs: Sequence[Run]) -> tuple[Items, list[tuple[Array, bool]]]:
+    """Return ``align``, and of each run whether its own order is that of the first one."""
+    items, distances = runs[0].distances()
+    rows = [(distances, True)]
     for run in runs[1:]:
         sub, p, distances = run.numbers()
-        if not (np.array_equal(sub, items.sub) and np.array_equal(p, items.p)):
-            distances = distances[_matched(runs[0], items, run)]
-        found.append(distances)
-    return items, found
+        same = np.array_equal(sub, items.sub) and np.array_equal(p, items.p)
+        rows.append((distances if same else distances[_matched(runs[0], items, run)], same))
+    return items, rows
 
 
 def _matched(first: Run, items: Items, other: Run) -> NDArray[np.int64]:
     """Return the row of ``other`` that holds each of the items."""
-    its, _ = other.distances()
-    row = {key: i for i, key in enumerate(_keys(its))}
+    others, _ = other.distances()
+    row = {key: i for i, key in enumerate(_keys(others))}
     wanted = _keys(items)
-    if len(row) != len(its) or set(row) != set(wanted) or len(its) != len(items):
+    if len(row) != len(others) or set(row) != set(wanted) or len(others) != len(items):
         raise PmbenchError(
             f"{first.folder} and {other.folder} have the same signature but not the same items; "
             "one of them was changed by hand; delete it and run `pmbench eval` again"
@@ -81,88 +84,106 @@ def _keys(items: Items) -> list[tuple[str, str, float]]:
     return list(zip(names, items.id.tolist(), items.p.tolist(), strict=True))
 
 
+# --- overall scores of all runs -------------------------------------------------------------------
+
 _VALUES_ONLY = Resampling(count=1)  # the rest would take time
-_MACRO = ("macro",)
 
 
-def macro_scores(runs: Sequence[Run], statistic: Statistic, how: Resampling | None = None) -> Joint:
-    """Return the macro scores of metrics together; of other places nothing.
+def overall_scores(
+    runs: Sequence[Run], statistic: Statistic, how: Resampling | None = None
+) -> JointScores:
+    """Return the overall scores of metrics together: macro or pooled, as their protocol has it.
 
     Left out are metrics that have no score on all items, or in a sub-dataset where others have one.
-    Draws are as ``how`` says; without it as they lie beside the runs, or none where none is needed.
+    Draws are as ``how`` says. Without it there are none of a mean over items, whose covariance does
+    not need them; of other statistics they are as they lie beside the runs.
     Raises PmbenchError where the runs were not measured in one way.
     """
     check_same_way(runs)
-    items, stack = aligned(runs)
-    protocol = PROTOCOLS[str(runs[0].info["dataset"]["protocol"])]
-    distances = {run.metric: d for run, d in zip(runs, stack, strict=True)}
-    names = _complete(protocol, statistic, items, distances)
-    if not names:
-        nothing = np.empty((0, 1)), np.empty((1, 0, 0)), np.empty((0, 1, 0))
-        return Joint((), _MACRO, *nothing, n=(0,), independent=(0,), freedom=(0,), widening=(1.0,))
-    whole = {name: distances[name] for name in names}
-    drawn = _stored([run for run in runs if run.metric in whole], statistic, how)
-    if statistic.items is not None:
-        again = how if drawn is None else None
-        found = of_means(tuple(names), statistic, items, list(whole.values()), again, _MACRO)
-        return found if drawn is None else replace(found, draws=drawn[:, None])
-    if drawn is None:
-        return _macro_of(joint(protocol, statistic, items, whole, how or USUAL))
-    found = _macro_of(joint(protocol, statistic, items, whole, _VALUES_ONLY))
-    covariance = covariance_of_draws(drawn, found.widening[0])
-    return replace(found, draws=drawn[:, None], covariance=covariance[None])
+    items, rows = _rows(runs)
+    whole = {run.metric: d for run, (d, _) in zip(runs, rows, strict=True) if np.isfinite(d).all()}
+    straight = {run.metric for run, (_, same) in zip(runs, rows, strict=True) if same}
 
+    def stored(names: Collection[str]) -> Array | None:
+        if not straight.issuperset(names):
+            return None
+        return _stored([run for run in runs if run.metric in names], statistic, how)
 
-def _macro_of(found: Joint) -> Joint:
-    i = found.at("macro")
-    return Joint(
-        found.names,
-        _MACRO,
-        found.values[:, [i]],
-        found.covariance[[i]],
-        found.draws[:, [i]],
-        (found.n[i],),
-        (found.independent[i],),
-        (found.freedom[i],),
-        (found.widening[i],),
-    )
+    if whole and statistic.items is not None:
+        draws = None if how is None else stored(whole)
+        anew = how if draws is None else None
+        names, stack = tuple(whole), list(whole.values())
+        scores = of_means(names, statistic, items, stack, anew, (runs[0].protocol.overall,))
+        return scores if draws is None else replace(scores, draws=draws[:, None])
+    values = _complete(runs[0].protocol, statistic, items, whole)
+    if not values.names:
+        return values
+    if (draws := stored(values.names)) is None:
+        kept = {name: whole[name] for name in values.names}
+        return _overall(
+            runs[0].protocol, joint(runs[0].protocol, statistic, items, kept, how or USUAL)
+        )
+    covariance = covariance_of_draws(draws, values.widening[0])
+    return replace(values, draws=draws[:, None], covariance=covariance[None])
 
 
 def _complete(
-    protocol: Protocol, statistic: Statistic, items: Items, distances: dict[str, Array]
-) -> list[str]:
-    """Return the metrics that are defined on all items, and wherever any of them has a value."""
-    whole = {name: d for name, d in distances.items() if np.isfinite(d).all()}
-    if statistic.items is not None or not whole:
-        return list(whole)
-    found = joint(protocol, statistic, items, whole, _VALUES_ONLY)
-    undefined = np.isnan(found.values[:, : len(items.sub_names)])
-    missing = undefined & ~undefined.all(axis=0)
-    return [name for name, its in zip(whole, missing, strict=True) if not its.any()]
+    protocol: Protocol, statistic: Statistic, items: Items, distances: Mapping[str, Array]
+) -> JointScores:
+    """Return the overall values of the metrics that have a value wherever any of them has one."""
+    kept = dict(distances)
+    while kept:
+        scores = joint(protocol, statistic, items, kept, _VALUES_ONLY)
+        undefined = np.isnan(scores.values[:, : len(items.sub_names)])
+        missing = undefined & ~undefined.all(axis=0)
+        if not missing.any():
+            return _overall(protocol, scores)
+        kept = {name: kept[name] for name, m in zip(kept, missing, strict=True) if not m.any()}
+    nothing = np.empty((0, 1)), np.empty((1, 0, 0)), np.empty((0, 1, 0))
+    return JointScores(
+        (), (protocol.overall,), *nothing, n=(0,), independent=(0,), freedom=(0,), widening=(1.0,)
+    )
 
 
-def _stored(runs: list[Run], statistic: Statistic, how: Resampling | None) -> Array | None:
-    """Return the resampled macro scores (metrics, count) that lie beside the runs.
+def _overall(protocol: Protocol, scores: JointScores) -> JointScores:
+    i = scores.at(protocol.overall)
+    return JointScores(
+        scores.names,
+        (protocol.overall,),
+        scores.values[:, [i]],
+        scores.covariance[[i]],
+        scores.draws[:, [i]],
+        (scores.n[i],),
+        (scores.independent[i],),
+        (scores.freedom[i],),
+        (scores.widening[i],),
+    )
 
-    None where a run has none that can be read, where they are not of the same resamples (those of
-    ``how``), or not of the same order of items.
+
+def _stored(runs: Sequence[Run], statistic: Statistic, how: Resampling | None) -> Array | None:
+    """Return the resampled overall scores (metrics, count) that lie beside the runs.
+
+    None where a run has none that can be read, or where they are not of the same resamples (those
+    of ``how``).
     """
     stored = [_readable(run) for run in runs]
-    found = [draws for draws in stored if draws is not None and statistic.name in draws.values]
-    hows = {draws.how for draws in found} | ({how} if how is not None else set())
-    if len(found) < len(runs) or len(hows) > 1 or not same_order(runs):
+    sound = [draws for draws in stored if draws is not None and statistic.name in draws.values]
+    hows = {draws.how for draws in sound} | ({how} if how is not None else set())
+    if len(sound) < len(runs) or len(hows) > 1:
         return None
-    macro = found[0].places.index("macro")
-    return np.stack([draws.values[statistic.name][macro] for draws in found])
+    place = sound[0].places.index(runs[0].protocol.overall)
+    return np.stack([draws.values[statistic.name][place] for draws in sound])
 
 
-def _readable(run: Run) -> Draws | None:
+def _readable(run: Run) -> BootstrapSamples | None:
     """Return the draws beside a run; damaged ones are as good as none, they are drawn anew."""
     try:
         return run.draws()
     except PmbenchError:
         return None
 
+
+# --- how far distances moved ----------------------------------------------------------------------
 
 # A distance below this share of the typical one is measured by that instead: what rounding leaves
 # of a difference of almost equal features does not shrink with it.
@@ -179,7 +200,15 @@ class Drift:
     of: int
 
 
-def relative_moves(before: Array, now: Array) -> Array:
+def drift(run: Run, before: Run) -> Drift:
+    """Return how far a run is from another one of the metric on the same items."""
+    items, (now, then) = align([run, before])
+    moves = relative_changes(then, now)
+    worst = int(moves.max(axis=1).argmax())
+    return Drift(float(moves.max()), str(items.id[worst]), int((moves > 0).sum()), moves.size)
+
+
+def relative_changes(before: Array, now: Array) -> Array:
     """Return how far each distance (n, pairs) moved, relative to what it was; ∞ where it is new.
 
     Distances below a tenth of the typical (median) one are measured by that tenth.

@@ -29,15 +29,16 @@ from pydantic import (
 )  # fmt: skip
 
 from pmbench import __version__
-from pmbench.analysis.joint import joint
-from pmbench.datasets.pack import Items
 from pmbench.results.run import Run
-from pmbench.scoring.bootstrap import Resampling
+from pmbench.results.signature import Signature
+from pmbench.scoring.intervals import places
+from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import PROTOCOLS, Protocol
+from pmbench.scoring.scores import defined, score_at
 from pmbench.scoring.statistics import Array
 from pmbench.utils.errors import PmbenchError, unknown
 from pmbench.utils.files import write_text
-from pmbench.utils.validation import checked, one_line, shown
+from pmbench.utils.validation import one_line, preview, validate
 
 FORMAT = 1
 _MOST = 10**8  # rows, so that their size can be counted
@@ -45,7 +46,7 @@ _KEY = "pmbench_baseline"  # of the format; no other JSON file has it
 
 
 @dataclass(frozen=True)
-class Measured:
+class RunScores:
     """What a baseline keeps of a run: one metric's distances, items in the order of their ids."""
 
     dataset: str  # with its variant after an @
@@ -65,35 +66,30 @@ class Measured:
     @property
     def defined(self) -> int:
         """On how many items the metric is defined."""
-        return int(np.isfinite(self.distances).all(axis=1).sum())
+        return int(defined(self.distances).sum())
 
     def scores(self) -> dict[str, float]:
-        """Return the main statistic by place (see ``paired``); nothing where it is undefined."""
-        if self.defined == 0:
-            return {}
-        statistic = self.protocol.statistics[0]
-        alone = {self.metric: self.distances}
-        found = joint(self.protocol, statistic, self.items, alone, Resampling(count=1))
-        return {
-            place: float(value)
-            for place, value in zip(found.places, found.values[0], strict=True)
-            if not math.isnan(value)
+        """Return the main statistic by place, as ``intervals`` names them; only where defined."""
+        values = {
+            place: score_at(self.items, self.distances, self.protocol.main, place)
+            for place in places(self.items)
         }
+        return {place: value for place, value in values.items() if not math.isnan(value)}
 
 
-def measured(run: Run) -> Measured:
+def run_scores(run: Run) -> RunScores:
     """Return what of a run is compared with a baseline."""
     items, distances = run.distances()
     order = np.argsort(np.array(_keys(items), str), kind="stable")
-    environment, metric = run.info["environment"], run.info["metric"]
-    torch = f"torch {environment['torch']}, " if "torch" in environment else ""
-    return Measured(
+    environment, metric = run.info.environment, run.info.metric
+    torch = f"torch {environment.torch}, " if environment.torch else ""
+    return RunScores(
         dataset=run.dataset,
         metric=run.metric,
         signature=run.signature,
-        tolerance=metric.get("tolerance"),
-        made_with=f"{torch}{environment.get('device', 'an unknown device')}",
-        protocol=PROTOCOLS[str(run.info["dataset"]["protocol"])],
+        tolerance=metric.tolerance,
+        made_with=f"{torch}{environment.device or 'an unknown device'}",
+        protocol=run.protocol,
         items=items.take(order),
         distances=distances[order],
     )
@@ -169,18 +165,18 @@ class Entry(_Block):
     ids: str
     distances: Stored
 
+    @property
+    def overall(self) -> float | None:
+        """The score over the whole dataset, in percent; None where it is undefined."""
+        return self.scores.get(Signature.parse(self.signature).overall)
+
     @field_validator("statistic")
     @classmethod
     def _known(cls, name: str) -> str:
-        known = [protocol.statistics[0].name for protocol in PROTOCOLS.values()]
+        known = [protocol.main.name for protocol in PROTOCOLS.values()]
         if name not in known:
             raise ValueError(str(unknown("statistic", one_line(name, 80), known)))
         return name
-
-    @property
-    def way(self) -> str:
-        """How and on what it was measured: the protocol part of its signature."""
-        return self.signature.partition(" || ")[0]
 
 
 class Baseline(_Block):
@@ -200,19 +196,19 @@ class Baseline(_Block):
         return self
 
 
-def entry_of(its: Measured) -> Entry:
+def to_entry(run: RunScores) -> Entry:
     """Return the block of one run."""
     return Entry(
-        dataset=its.dataset,
-        metric=its.metric,
-        signature=its.signature,
-        statistic=its.protocol.statistics[0].name,
-        scores={place: round(100 * value, 4) for place, value in its.scores().items()},
-        n=its.defined,
-        tolerance=its.tolerance,
-        made_with=its.made_with,
-        ids=its.ids,
-        distances=Stored.of(its.distances),
+        dataset=run.dataset,
+        metric=run.metric,
+        signature=run.signature,
+        statistic=run.protocol.main.name,
+        scores={place: round(100 * value, 4) for place, value in run.scores().items()},
+        n=run.defined,
+        tolerance=run.tolerance,
+        made_with=run.made_with,
+        ids=run.ids,
+        distances=Stored.of(run.distances),
     )
 
 
@@ -234,7 +230,7 @@ def write(path: Path, runs: Sequence[Run]) -> Baseline:
                 f"{run.folder} and {other.folder} are both runs of {run.metric} on {run.dataset}, "
                 "and a baseline holds one; move the one that is not meant out of the results"
             )
-    entries = [entry_of(measured(run)) for run in ordered]
+    entries = [to_entry(run_scores(run)) for run in ordered]
     content = {
         _KEY: FORMAT,
         "pmbench": __version__,
@@ -272,9 +268,9 @@ def read(path: Path) -> Baseline:
             f"{path}: key '{_KEY}': no such key, so this is some other JSON file; {again}"
         )
     if content[_KEY] != FORMAT:
-        found, by = shown(content[_KEY]), shown(content.get("pmbench", "unknown"))
+        other, by = preview(content[_KEY]), preview(content.get("pmbench", "unknown"))
         raise PmbenchError(
-            f"{path}: key '{_KEY}': a baseline of format {found}, written by pmbench {by}; "
+            f"{path}: key '{_KEY}': a baseline of format {other}, written by pmbench {by}; "
             f"this pmbench {__version__} reads format {FORMAT}; install that version, or {again}"
         )
-    return checked(Baseline, content, path)
+    return validate(Baseline, content, path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pmbench.scoring.protocols import Statistic
 
 if TYPE_CHECKING:
-    from pmbench.analysis.ranking import Standing
+    from pmbench.analysis.ranking import RankRange
 
 
 @dataclass(frozen=True)
@@ -38,27 +38,36 @@ class Row:
     speed: float | None = None  # items/s
     family: str = ""  # what it is grouped with
     other_protocol: bool = False  # measured in another way than the latest run
-    standing: Standing | None = None  # by macro, among the rows measured in the latest way
+    rank_range: RankRange | None = (
+        None  # by the overall score, among rows measured in the latest way
+    )
     # of the process, which may have measured several metrics; of the metric alone where there is ms
     peak_memory_mb: float | None = None
     ms: float | None = None  # of a pair, on the one machine that the board names
     parameters_count: int | None = None
     weights_mb: float | None = None
     beside: str = ""  # of a published row: the measured one that it stands below
+    overall: str = "macro"  # the column that counts
+
+    @property
+    def score(self) -> Cell:
+        """The overall score; NaN where there is none."""
+        return self.cells.get(self.overall, Cell(math.nan))
 
 
 @dataclass(frozen=True)
 class Board:
-    """One table. ``columns`` are "macro", perhaps "pooled", the sub-datasets, perhaps "a+b"."""
+    """One table. ``columns`` are the overall score, perhaps the other one, sub-datasets, "a+b"."""
 
     dataset: str
     title: str
-    marks: list[str]  # what must be known before any number is believed
+    warnings: list[str]  # what must be known before any number is believed
     statistic: Statistic
-    unit: str  # "triplets" | "pairs"
+    unit: str  # "triplets" | "pairs" | …
     columns: list[str]
     headers: dict[str, str]  # short names of columns, for narrow tables
     rows: list[Row]
+    overall: str = "macro"  # the column that counts: "macro" | "pooled"
     legend: list[str] = field(default_factory=list)
     signature: str = ""  # the protocol part, of the latest run
     grouped: bool = False  # rows of one family stand together, under its name
@@ -75,7 +84,7 @@ class View:
     statistic: str | None = None  # None: each protocol's main one
     pooled: bool = False
     published: bool = False
-    sort: str = "macro"
+    sort: str = ""  # "": the overall score
     grouped: bool | None = None  # by family; None: where there are many metrics
     variants: bool = True  # a dataset's name stands for its variants, such as …@exact4, too
     intervals: bool | None = None

@@ -37,7 +37,7 @@ class Citations:
     versions: tuple[str, ...]  # of pmbench
 
 
-def cited(used: Iterable[Used], versions: Iterable[str] = ()) -> Citations:
+def cite(used: Iterable[Used], versions: Iterable[str] = ()) -> Citations:
     """Return what to cite for metrics and datasets, each entry once.
 
     ``versions`` are those of pmbench that measured them; without any it is this one.
@@ -46,11 +46,11 @@ def cited(used: Iterable[Used], versions: Iterable[str] = ()) -> Citations:
     keys: dict[str, tuple[str, ...]] = {}
     unknown: list[Used] = []
     for one in dict.fromkeys(used):
-        if found := tuple(key for key, (papers, _) in known.items() if one.paper in papers):
-            keys[one.name] = found
+        if result := tuple(key for key, (papers, _) in known.items() if one.paper in papers):
+            keys[one.name] = result
         else:
             unknown.append(one)
-    named = {key for found in keys.values() for key in found}
+    named = {key for result in keys.values() for key in result}
     entries = {key: text for key, (_, text) in known.items() if key in named}
     return Citations(entries, keys, unknown, tuple(sorted({*versions} or {__version__})))
 
@@ -58,7 +58,7 @@ def cited(used: Iterable[Used], versions: Iterable[str] = ()) -> Citations:
 def used_in(runs: Sequence[Run]) -> list[Used]:
     """Return the datasets and the metrics of runs, each once."""
     datasets = [_dataset(run) for run in runs]
-    metrics = [Used(run.metric, str(run.info["metric"]["paper"])) for run in runs]
+    metrics = [Used(run.metric, run.info.metric.paper) for run in runs]
     return list(dict.fromkeys(datasets + metrics))
 
 
@@ -68,27 +68,27 @@ def used_of(datasets: Iterable[Manifest]) -> list[Used]:
 
 
 def _dataset(run: Run) -> Used:
-    about = run.info["dataset"]
-    name = str(about["name"])
-    if (said := about.get("citation")) is None:  # a run of an earlier version
-        entry = manifest.datasets().get(name)
-        said = entry.citation if entry else ""
-    return Used(name, str(said))
+    dataset = run.info.dataset
+    citation = dataset.citation
+    if citation is None:  # a run of an earlier version
+        entry = manifest.datasets().get(dataset.name)
+        citation = entry.citation if entry else ""
+    return Used(dataset.name, citation)
 
 
 @cache
 def references() -> dict[str, tuple[tuple[str, ...], str]]:
     """Return each entry of ``references.bib`` by key: what its paper is called, and its text."""
     text = resources.files("pmbench").joinpath("data/references.bib").read_text(encoding="utf-8")
-    found = {}
+    results = {}
     for block in text.split("\n\n"):
         lines = block.strip().splitlines()
         papers = tuple(line.removeprefix("% ") for line in lines if line.startswith("% "))
         entry = [line for line in lines if not line.startswith("%")]
         if entry:
             key = entry[0].partition("{")[2].rstrip(",")
-            found[key] = (papers, "\n".join(entry))
-    return found
+            results[key] = (papers, "\n".join(entry))
+    return results
 
 
 def to_bibtex(citations: Citations) -> str:

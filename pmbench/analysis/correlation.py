@@ -13,7 +13,9 @@ import numpy as np
 
 from pmbench.datasets import manifest
 from pmbench.results.run import Run
-from pmbench.scoring.protocols import JND, PROTOCOLS, TWO_AFC
+from pmbench.results.signature import in_latest_protocol
+from pmbench.results.store import by_dataset
+from pmbench.scoring.protocols import JND, TWO_AFC
 from pmbench.scoring.statistics import ones, pearson, spearman
 from pmbench.utils.errors import PmbenchError
 
@@ -22,7 +24,7 @@ _HALF_WIDTH = 1.959964  # of a standard normal distribution's middle 95 %
 
 
 @dataclass(frozen=True)
-class Relation:
+class ProtocolCorrelation:
     """The correlation of macro scores over the metrics that have both."""
 
     metrics: tuple[str, ...]
@@ -39,7 +41,9 @@ class Relation:
         return len(self.metrics)
 
 
-def relation(two_afc: Mapping[str, float], jnd: Mapping[str, float]) -> Relation:
+def correlate_protocols(
+    two_afc: Mapping[str, float], jnd: Mapping[str, float]
+) -> ProtocolCorrelation:
     """Return how the macro scores of two protocols, by metric, go together.
 
     Metrics with only one of them, or NaN, are left out. Raises PmbenchError where fewer than four
@@ -61,7 +65,7 @@ def relation(two_afc: Mapping[str, float], jnd: Mapping[str, float]) -> Relation
             "the relation of 2AFC and JND is undefined: all metrics have the same score in one"
         )
     low, high = _fisher(r, len(both))
-    return Relation(tuple(both), tuple(x.tolist()), tuple(y.tolist()), r, low, high, rho)
+    return ProtocolCorrelation(tuple(both), tuple(x.tolist()), tuple(y.tolist()), r, low, high, rho)
 
 
 def _fisher(r: float, n: int) -> tuple[float, float]:
@@ -72,37 +76,43 @@ def _fisher(r: float, n: int) -> tuple[float, float]:
     return math.tanh(middle - half), math.tanh(middle + half)
 
 
-def relation_of(runs: Sequence[Run]) -> dict[str, Relation | str]:
+def correlate_runs(runs: Sequence[Run]) -> dict[str, ProtocolCorrelation | str]:
     """Return the relation within each group that has runs of both protocols, or why there is none.
 
     By the group's name, with what its datasets have after an @: ``bapps``, ``bapps@exact4``. What
-    is compared are the macro scores of both protocols' main statistics. Runs of one dataset are to
-    be of one way.
+    is compared are the macro scores of both protocols' main statistics. Of each dataset the runs
+    that were measured as the latest one count.
     """
-    found: dict[str, Relation | str] = {}
+    latest = [run for some in by_dataset(runs).values() for run in in_latest_protocol(some)]
+    result: dict[str, ProtocolCorrelation | str] = {}
+    if not {TWO_AFC.name, JND.name} <= {run.protocol.name for run in latest}:
+        return result  # without the manifests, which take time to read
     for group, members in manifest.groups().items():
         names = {member.name for member in members}
-        its = [run for run in runs if str(run.info["dataset"]["name"]) in names]
-        for variant in dict.fromkeys(run.dataset.partition("@")[2] for run in its):
-            here = [run for run in its if run.dataset.partition("@")[2] == variant]
-            by_protocol = [
-                [run for run in here if run.info["dataset"]["protocol"] == protocol.name]
+        in_group = [run for run in latest if run.info.dataset.name in names]
+        for variant in dict.fromkeys(_variant(run) for run in in_group):
+            here = [run for run in in_group if _variant(run) == variant]
+            of_both = [
+                [run for run in here if run.protocol.name == protocol.name]
                 for protocol in (TWO_AFC, JND)
             ]
-            if not all(by_protocol):
+            if not all(of_both):
                 continue
+            name = "@".join(filter(None, [group, variant]))
             try:
-                two_afc, jnd = ({run.metric: _macro(run) for run in some} for some in by_protocol)
-                told: Relation | str = relation(two_afc, jnd)
+                two_afc, jnd = ({run.metric: _macro(run) for run in some} for some in of_both)
+                result[name] = correlate_protocols(two_afc, jnd)
             except PmbenchError as error:
-                told = str(error)
-            found["@".join(filter(None, [group, variant]))] = told
-    return found
+                result[name] = str(error)
+    return result
+
+
+def _variant(run: Run) -> str:
+    return run.dataset.partition("@")[2]
 
 
 def _macro(run: Run) -> float:
     """Return the macro score of a run's main statistic; NaN where it has none."""
     table = run.scores()
-    protocol = PROTOCOLS[str(run.info["dataset"]["protocol"])]
-    main = (table["kind"] == "metric") & (table["statistic"] == protocol.statistics[0].name)
+    main = (table["kind"] == "metric") & (table["statistic"] == run.protocol.main.name)
     return float(table.loc[main & (table["sub_dataset"] == "macro"), "value"].iloc[0])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pmbench.analysis.board import Row
 from pmbench.results.run import Run
-from pmbench.results.signature import in_latest_way, precision
+from pmbench.results.signature import Signature, in_latest_protocol, precision
 from pmbench.results.timings import Speeds, Timing, of_one_machine, read
 from pmbench.utils.errors import PmbenchError
 
@@ -19,26 +19,26 @@ class Costs:
 
     times: Mapping[str, Timing]
     timed_on: str = ""
-    told: tuple[str, ...] = ()  # why a file of times is left out
+    messages: tuple[str, ...] = ()  # why a file of times is left out
 
 
 def costs_of(runs: Sequence[Run]) -> Costs:
     """Return the times of the metrics as they were run, from the folders that the runs lie in."""
     speeds: list[Speeds] = []
-    told: list[str] = []
+    messages: list[str] = []
     for folder in dict.fromkeys(run.folder.parent.parent for run in runs):
         try:
             speeds.append(read(folder))
         except PmbenchError as error:  # the scores do not depend on it
-            told.append(f"left out: {error}")
-    counted = in_latest_way(runs)
-    signatures = {run.metric: run.signature.partition(" || ")[2] for run in counted}
-    found = of_one_machine(speeds, signatures, precision(counted[0]))
-    if found is None:
-        return Costs({}, told=tuple(told))
-    machine, times = found
+            messages.append(f"left out: {error}")
+    counted = in_latest_protocol(runs)
+    signatures = {run.metric: Signature.parse(run.signature).metric for run in counted}
+    result = of_one_machine(speeds, signatures, precision(counted[0]))
+    if result is None:
+        return Costs({}, messages=tuple(messages))
+    machine, times = result
     size = next(iter(times.values())).size
-    return Costs(times, f"{size}×{size}, {machine}", tuple(told))
+    return Costs(times, f"{size}×{size}, {machine}", tuple(messages))
 
 
 def with_costs(rows: Sequence[Row], costs: Costs) -> list[Row]:

@@ -9,22 +9,22 @@ import numpy as np
 import pandas as pd
 
 from pmbench.analysis.board import Board, Row, View
-from pmbench.analysis.leaderboard import boards, chosen, family
+from pmbench.analysis.leaderboard import boards, runs_in_view
 from pmbench.results.merging import Results, folders
 from pmbench.results.run import Run
-from pmbench.results.signature import way
+from pmbench.results.signature import protocol_signature
 
 _OF_THE_METRIC = ("items_per_second", "peak_memory_mb", "parameters_count", "weights_mb")
 
 
-def tidy(results: Results, view: View) -> pd.DataFrame:
+def scores_table(results: Results, view: View) -> pd.DataFrame:
     """Return every score of every run as one table: what ``scores`` says, and where it is from.
 
     Rows come in the order of the boards. Of a view, the dataset, the statistic, the order and the
     published rows count. Raises PmbenchError where the view names what is unknown, as ``boards``
     does.
     """
-    runs = chosen(results, view)
+    runs = runs_in_view(results, view)
     if not runs:
         return pd.DataFrame()
     shown = boards(results, view)
@@ -54,21 +54,19 @@ def _all_rows(shown: list[Board]) -> Iterator[tuple[Board, Row]]:
 def _tidy_run(run: Run, several: bool) -> pd.DataFrame:
     table = run.scores()
     table.insert(0, "dataset", run.dataset)
-    if "unreliable" not in table:  # an older run
-        table["unreliable"] = False
-    facts, metric = run.info, run.info["metric"]
-    table["family"] = family(run)
-    table["partial"] = bool(facts["dataset"]["partial"])
-    table["human_votes"] = bool(facts["dataset"]["human_votes"])
-    table["items_per_second"] = _number(facts["items_per_second"])
-    table["peak_memory_mb"] = _number(facts.get("peak_memory_mb"))
-    table["parameters_count"] = _number(metric.get("parameters_count"))
-    table["weights_mb"] = _number(metric.get("weights_mb"))
+    info = run.info
+    table["family"] = info.metric.family
+    table["partial"] = info.dataset.partial
+    table["human_votes"] = info.dataset.human_votes
+    table["items_per_second"] = _number(info.items_per_second)
+    table["peak_memory_mb"] = _number(info.peak_memory_mb)
+    table["parameters_count"] = _number(info.metric.parameters_count)
+    table["weights_mb"] = _number(info.metric.weights_mb)
     table["signature"] = run.signature
     if several:
         table["results"] = str(run.folder.parent.parent)
     people = table["kind"] == "human"  # the same in every run, and not the metric's
-    table.loc[people, "signature"] = way(run)
+    table.loc[people, "signature"] = protocol_signature(run)
     table.loc[people, "family"] = "people"
     table.loc[people, list(_OF_THE_METRIC)] = math.nan
     table.loc[~people, "name"] = run.metric
@@ -97,13 +95,13 @@ def _published_records(board: Board) -> list[dict[str, object]]:
 
 def _with_standings(table: pd.DataFrame, shown: list[Board]) -> pd.DataFrame:
     """Add the columns that say which places a metric's macro score may have."""
-    standing = {
-        (board.dataset, row.name, board.statistic.name): row.standing
+    rank_range = {
+        (board.dataset, row.name, board.statistic.name, board.overall): row.rank_range
         for board, row in _all_rows(shown)
-        if row.standing is not None
+        if row.rank_range is not None
     }
     of_rows = [
-        standing.get((dataset, name, statistic)) if place == "macro" else None
+        rank_range.get((dataset, name, statistic, place))
         for dataset, name, statistic, place in zip(
             table["dataset"], table["name"], table["statistic"], table["sub_dataset"], strict=True
         )

@@ -16,16 +16,16 @@ from typing import TypedDict
 
 import numpy as np
 
-from pmbench.datasets.pack import Items
 from pmbench.scoring.bootstrap import USUAL, Resampling, resamples, urns
-from pmbench.scoring.intervals import Quantity, estimates, places
+from pmbench.scoring.intervals import Estimand, estimates, places
+from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import Protocol, Statistic
 from pmbench.scoring.statistics import Array, Index, Weights
 from pmbench.utils.errors import PmbenchError
 
 
 @dataclass(frozen=True)
-class Joint:
+class JointScores:
     """Scores of several metrics on the items that all of them are defined on.
 
     Values are on the statistic's own scale (shares, not percent); NaN where one is undefined.
@@ -53,7 +53,7 @@ def joint(
     items: Items,
     distances: Mapping[str, Array],
     how: Resampling = USUAL,
-) -> Joint:
+) -> JointScores:
     """Return what is known of several metrics, by name, from their distances (n, pairs).
 
     Items on which a metric is not defined (a row of NaN) are left out for all. Raises PmbenchError
@@ -88,7 +88,7 @@ def of_means(
     stack: list[Array],
     how: Resampling | None,
     where: tuple[str, ...],
-) -> Joint:
+) -> JointScores:
     """Return ``joint`` of a statistic that is a mean over items, in some places only.
 
     All metrics are defined on all items. Without ``how`` there are no draws, which take the time.
@@ -97,17 +97,17 @@ def of_means(
     x = np.stack([statistic.items(d, items.p) for d in stack], axis=1)  # (n, metrics)
     counted = np.flatnonzero(np.isfinite(x).all(axis=1))
     used, x = items.take(counted), x[counted]
-    found = [moments(used, x, place) for place in where]
+    results = [moments(used, x, place) for place in where]
     at = [places(items).index(place) for place in where]
     weights = resamples(items.sub, items.cluster, how) if how is not None else ()
     drawn = [_means(used, x, w[:, counted])[:, at] for w in weights]
     draws = np.concatenate([np.empty((len(names), len(where), 0)), *drawn], axis=2)
     draws[:, [_clusters(used, place) < 2 for place in where]] = np.nan  # nothing varies
-    return Joint(
+    return JointScores(
         names,
         where,
-        values=np.stack([values for values, _ in found], axis=1),
-        covariance=np.stack([covariance for _, covariance in found]),
+        values=np.stack([values for values, _ in results], axis=1),
+        covariance=np.stack([covariance for _, covariance in results]),
         draws=draws,
         **_sizes(used, where),
     )
@@ -141,13 +141,13 @@ def moments(items: Items, x: Array, place: str) -> tuple[Array, Array]:
             continue
         off = sums[urn] - sums[urn].mean(axis=0)
         covariance += off.T @ off * (len(urn) / (len(urn) - 1))
-    if alone := [int(urn[0]) for urn in groups if len(urn) == 1]:
-        covariance += _of_the_alone(part, share, x, alone)
+    if singletons := [int(urn[0]) for urn in groups if len(urn) == 1]:
+        covariance += _variance_of_singletons(part, share, x, singletons)
     means: Array = share @ x
     return means, covariance
 
 
-def _of_the_alone(items: Items, share: Array, x: Array, alone: list[int]) -> Array:
+def _variance_of_singletons(items: Items, share: Array, x: Array, singletons: list[int]) -> Array:
     """Return the covariance that clusters add of which each is the only one in its urn.
 
     A cluster's mean, weighted by shares, varies as those of all clusters do; its part in the score
@@ -158,7 +158,7 @@ def _of_the_alone(items: Items, share: Array, x: Array, alone: list[int]) -> Arr
     sums, _ = _clustered(items, share[:, None] * x)
     shares = _clustered(items, share[:, None])[0]
     spread: Array = np.cov(sums / shares, rowvar=False).reshape((x.shape[1],) * 2)
-    return spread * float((shares[alone] ** 2).sum())
+    return spread * float((shares[singletons] ** 2).sum())
 
 
 def _clustered(items: Items, deviation: Array) -> tuple[Array, list[Index]]:
@@ -202,16 +202,16 @@ def _means(items: Items, x: Array, w: Weights) -> Array:
 
 def _of_others(
     names: tuple[str, ...], statistic: Statistic, items: Items, stack: list[Array], how: Resampling
-) -> Joint:
+) -> JointScores:
     def at(d: Array) -> Callable[[Index, Weights], Array]:
         return lambda index, w: statistic.value(d[index], items.p[index], w)
 
     counts = [statistic.counts(d, items.p) for d in stack]
-    quantities = [Quantity(at(d), used) for d, used in zip(stack, counts, strict=True)]
-    found = estimates(items, quantities, how)
+    quantities = [Estimand(at(d), used) for d, used in zip(stack, counts, strict=True)]
+    result = estimates(items, quantities, how)
     subs = len(items.sub_names)
-    values = np.stack([estimate.value for estimate in found])
-    draws = np.stack([estimate.draws for estimate in found])
+    values = np.stack([estimate.value for estimate in result])
+    draws = np.stack([estimate.draws for estimate in result])
     shared = ~np.isnan(values[:, :subs]).any(axis=0)
     values[:, subs], draws[:, subs] = np.nan, np.nan
     if shared.any():
@@ -220,7 +220,7 @@ def _of_others(
     used = items.take(np.flatnonzero(np.all(counts, axis=0)))
     sizes = _sizes(used, places(items), {items.sub_names[s] for s in np.flatnonzero(shared)})
     covariance = [covariance_of_draws(draws[:, i], w) for i, w in enumerate(sizes["widening"])]
-    return Joint(
+    return JointScores(
         names,
         places(items),
         values=values,
@@ -258,8 +258,8 @@ def _sizes(items: Items, where: tuple[str, ...], macro: Collection[str] | None =
 
     ``macro`` are the sub-datasets that the macro score is of, where these are not all.
     """
-    found = [_size(items, place, items.sub_names if macro is None else macro) for place in where]
-    n, independent, freedom, widening = zip(*found, strict=True)
+    results = [_size(items, place, items.sub_names if macro is None else macro) for place in where]
+    n, independent, freedom, widening = zip(*results, strict=True)
     return {"n": n, "independent": independent, "freedom": freedom, "widening": widening}
 
 

@@ -9,19 +9,23 @@ from pmbench.analysis.board import Row
 from pmbench.scoring.intervals import RELIABLE
 from pmbench.scoring.protocols import Protocol
 
+OVERALL = {
+    "macro": "macro: plain mean of the sub-datasets",
+    "pooled": "pooled: over all items at once",
+}
 UNRELIABLE = f"~ interval of fewer than {RELIABLE} independent items: unreliable"
 
 
 def legend(protocol: Protocol, rows: Sequence[Row]) -> list[str]:
     """Return what the signs of measured rows mean, and why numbers are missing or in part."""
-    lines = ["macro: plain mean of the sub-datasets; 95 % bootstrap intervals"]
+    lines = [f"{OVERALL[protocol.overall]}; 95 % bootstrap intervals"]
     cells = [cell for row in rows for cell in row.cells.values()]
     if any(cell.unreliable and not math.isnan(cell.low) for cell in cells):
         lines.append(UNRELIABLE)
     of_columns = [c for row in rows for name, c in row.cells.items() if "+" not in name]
     if any(math.isnan(c.low) and not math.isnan(c.value) for c in of_columns):
         lines.append("no interval where all items are of one cluster: there is nothing to draw")
-    if any(row.standing for row in rows):
+    if any(row.rank_range for row in rows):
         lines.append(
             "rank: places it may have, by paired tests (Holm-corrected, 5 %); those from 1 on "
             "cannot be told apart from the best"
@@ -30,14 +34,14 @@ def legend(protocol: Protocol, rows: Sequence[Row]) -> list[str]:
     shown = {row.name for row in rows}
     lines += [f"{human.name}: {human.title}" for human in protocol.humans if human.name in shown]
     if shown >= {"human-fresh", "human-majority"} and all(
-        row.cells["macro"].value == 1 for row in rows if row.kind == "human"
+        row.score.value == 1 for row in rows if row.kind == "human"
     ):
         lines.append("people agreed on every item: the rows about them say nothing here")
     if any(cell.part for cell in cells):
         lines.append("* over a part of the items only; the reasons:")
     by_note: dict[str, list[str]] = {}
     for row in rows:
-        if note := row.cells["macro"].note:  # says what the notes of the other columns say
+        if note := row.score.note:  # says what the notes of the other columns say
             by_note.setdefault(note, []).append(row.name)
     return lines + [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
 
@@ -45,9 +49,8 @@ def legend(protocol: Protocol, rows: Sequence[Row]) -> list[str]:
 def _without_rank(rows: Sequence[Row]) -> list[str]:
     """Return why metrics have no rank though they have a score over everything."""
     metrics = [row for row in rows if row.kind == "metric" and not row.other_protocol]
-    macros = [(row, row.cells["macro"]) for row in metrics]
-    whole = [row for row, macro in macros if not math.isnan(macro.value) and not macro.part]
-    without = [row.name for row in whole if row.standing is None]
+    whole = [row for row in metrics if not math.isnan(row.score.value) and not row.score.part]
+    without = [row.name for row in whole if row.rank_range is None]
     if len(whole) < 2 or not without:
         return []
     of = "" if len(without) == len(whole) else f" for {', '.join(without)}"

@@ -10,7 +10,7 @@ from pmbench.datasets import manifest
 from pmbench.datasets.download import pack_path
 from pmbench.datasets.pack import Pack
 from pmbench.datasets.resize import resize_for
-from pmbench.results.store import find
+from pmbench.results.store import find_runs
 
 
 def datasets() -> pd.DataFrame:
@@ -47,13 +47,13 @@ def runs(results: Path) -> pd.DataFrame:
             {
                 "dataset": run.dataset,
                 "metric": run.metric,
-                "items": run.info["dataset"]["items"],
-                "of": run.info["dataset"]["of"],
-                "finished": run.info.get("finished", ""),
-                "device": run.info.get("environment", {}).get("device", ""),
+                "items": run.info.dataset.items,
+                "of": run.info.dataset.of,
+                "finished": run.info.finished,
+                "device": run.info.environment.device or "",
                 "signature": run.signature,
             }
-            for run in find(results)
+            for run in find_runs(results)
         ],
         columns=["dataset", "metric", "items", "of", "finished", "device", "signature"],
     )

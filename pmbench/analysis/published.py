@@ -1,90 +1,61 @@
-"""What papers report, as rows below the measured ones that they are the same as."""
+"""Runs beside what papers report: rows of a leaderboard, and the check that they are reproduced.
+
+A dataset's manifest holds rows of papers' tables (``Published``), each with scores by place. Where
+a row has a counterpart here, a metric or a row about people, ``deviations`` says how far the
+measured scores are from it, and whether the manifest allows that. A leaderboard shows the row below
+its counterpart, with these differences; ``check_published`` says which rows are reproduced.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from pmbench.analysis.board import Cell, Row
-from pmbench.analysis.regression import Findings, Reproduction
+from pmbench.analysis.findings import Findings, Reproduction, Verdict
 from pmbench.datasets import manifest
 from pmbench.datasets.manifest import ROUNDING, Manifest, Published
 from pmbench.results.run import USUAL_PRECISION, Run
-from pmbench.results.signature import in_latest_way, precision
-from pmbench.scoring.protocols import PROTOCOLS
-from pmbench.scoring.statistics import ones
+from pmbench.results.signature import in_latest_protocol, precision
+from pmbench.results.store import by_dataset, no_runs
+from pmbench.scoring.scores import score_at
 from pmbench.utils.errors import PmbenchError
+
+Entries = tuple[Published, ...]
 
 _NAMED = 6  # metrics that were not run, by name; of more, how many there are
 
-Score = Callable[[str], float]  # place -> percent, NaN where there is none
+
+@dataclass(frozen=True)
+class Deviation:
+    """A measured score beside the published one of a place, both on the statistic's own scale."""
+
+    measured: float  # NaN where there is none
+    published: float
+    difference: float  # measured minus published
+    allowed: bool  # as far as the manifest says; never where nothing was measured
 
 
-def reproduce(
-    entries: Sequence[Manifest], runs: Sequence[Run], metrics: Collection[str], results: Path
-) -> Findings:
-    """Compare the runs of datasets with what papers report on these.
-
-    ``metrics`` are those to check; all, if empty. Raises PmbenchError where there is nothing to
-    compare: no published scores, no runs, or only runs of a part or in another form.
-    """
-    reported = [entry for entry in entries if entry.published]
-    if not reported:
-        names = ", ".join(entry.name for entry in entries)
-        raise PmbenchError(
-            f"nobody has published scores on {names}, as far as known here; name a dataset such as "
-            "bapps-2afc-val with --dataset"
-        )
-    whole, left_out = _sorted_out(reported, runs, results)
-    numbers: dict[str, int] = {}  # of sources, in the order of their appearance
-    found = []
-    for entry in reported:
-        its_runs = {run.metric: run for run in whole if run.dataset == entry.name}
-        if its_runs:
-            for row in entry.published:
-                number = numbers.setdefault(row.source, len(numbers) + 1)
-                found.append(_compare(entry.name, row, number, its_runs))
-    chosen = [one for one in found if not metrics or one.name in metrics]
-    sources = {one.number: one.source for one in chosen if one.measured is not None}
-    return Findings(
-        against="what papers report",
-        found=tuple(sorted(chosen, key=lambda one: (one.dataset, one.name))),
-        told=(
-            *_told(chosen),
-            *left_out,
-            *(f"[{n}] {source}" for n, source in sorted(sources.items())),
-        ),
-        failed=not any(one.verdict == "reproduced" for one in chosen)
-        or any(one.fails for one in chosen),
-    )
+def deviations(entry: Published, measured: Mapping[str, float]) -> dict[str, Deviation]:
+    """Return how far measured scores, by place, are from a published row in each of its places."""
+    result = {}
+    for place, percent in entry.scores.items():
+        score, published = measured.get(place, math.nan), percent / 100
+        difference = score - published
+        allowed = entry.allows(100 * difference)
+        result[place] = Deviation(score, published, difference, allowed)
+    return result
 
 
-def _sorted_out(
-    entries: Sequence[Manifest], runs: Sequence[Run], results: Path
-) -> tuple[list[Run], list[str]]:
-    """Return the runs that may be compared, and why others may not."""
-    names = [entry.name for entry in entries]
-    ours = [run for run in runs if run.dataset.partition("@")[0] in names]
-    if not ours:
-        raise PmbenchError(
-            f"no runs on {' or '.join(names)} in {results}; make some with `pmbench eval`, or name "
-            "another folder with --results"
-        )
-    reasons = {run.folder: _why_not(run, names) for run in ours}
-    whole = [run for run in ours if not reasons[run.folder]]
-    refused = list(dict.fromkeys(why for why in reasons.values() if why))
-    if not whole:
-        raise PmbenchError("; ".join(refused))
-    return whole, refused
+def counterpart(entry: Published) -> str:
+    """Return the name of the metric, or of the row about people, that is the same; "" for none."""
+    return entry.metric or entry.human or ""
 
 
-def _why_not(run: Run, names: Sequence[str]) -> str:
+def why_not_comparable(run: Run) -> str:
     """Return why a run cannot be compared with published scores, "" where it can."""
-    facts = run.info["dataset"]
     dataset, _, variant = run.dataset.partition("@")
     if (rough := precision(run)) != USUAL_PRECISION:
         return (
@@ -93,137 +64,38 @@ def _why_not(run: Run, names: Sequence[str]) -> str:
         )
     if variant and not variant.startswith("first"):
         return (
-            f"{run.dataset}: measured with another resize mode ({facts['resize']}) than the papers "
-            f"used, so published scores do not apply; measure {dataset} without --resize"
+            f"{run.dataset}: measured with another resize mode ({run.info.dataset.resize}) than "
+            f"the papers used, so published scores do not apply; measure {dataset} without --resize"
         )
-    if facts["partial"]:
+    if (info := run.info.dataset).partial:
         return (
-            f"{run.dataset}: partial, {facts['items']:,} of {facts['of']:,} items, and published "
+            f"{run.dataset}: partial, {info.items:,} of {info.of:,} items, and published "
             f"scores are of all; get the whole with `pmbench download {dataset}` and measure it "
             "without --limit"
         )
     return ""
 
 
-def _compare(dataset: str, row: Published, number: int, runs: dict[str, Run]) -> Reproduction:
-    """Return how one row of a paper compares with the run that computes the same, if there is."""
-    name = row.metric or row.human or row.label
-    plain = Reproduction(
-        dataset, name, row.label, row.source, number, "not checked", False, published=row.scores
-    )
-    if row.metric is None and row.human is None:
-        return replace(plain, told="pmbench has no counterpart of it")
-    run = next(iter(runs.values())) if row.human else runs.get(str(row.metric))
-    if run is None:
-        return replace(plain, verdict="not run", told="there is no run of it")
-    score = _of_people(run, name) if row.human else _of_metric(run)
-    measured = {place: score(place) for place in row.scores}
-    known = {place: value for place, value in measured.items() if not math.isnan(value)}
-    if len(known) < len(measured):
-        missing = ", ".join(place for place in measured if place not in known)
-        return replace(plain, told=f"the run has no score over all items in {missing}")
-    off = {place: value - row.scores[place] for place, value in known.items()}
-    worst = max(off, key=lambda place: abs(off[place]))
-    beyond = [place for place in off if not row.allows(off[place])]
-    return replace(
-        plain,
-        verdict="differs" if beyond else "reproduced",
-        fails=bool(beyond),
-        told=_how_it_differs(row, known, beyond) if beyond else "",
-        measured=known,
-        tolerance=row.tolerance,
-        worst=worst,
-        difference=off[worst],
-    )
+def _source_numbers(entries: Iterable[Published]) -> dict[str, int]:
+    """Return a number for each source, in the order of their appearance, from 1."""
+    return {name: i for i, name in enumerate(dict.fromkeys(e.source for e in entries), start=1)}
 
 
-def _how_it_differs(row: Published, measured: dict[str, float], beyond: list[str]) -> str:
-    places = [
-        f"{measured[place] - row.scores[place]:+.2f} points in {place} "
-        f"({measured[place]:.2f}, published {row.scores[place]:g})"
-        for place in beyond
-    ]
-    allowed = f"±{row.tolerance:g} is allowed, and {ROUNDING} for rounding"
-    return "; ".join(filter(None, [", ".join(places), allowed, row.note]))
+# --- rows of a leaderboard ------------------------------------------------------------------------
 
 
-def _of_metric(run: Run) -> Score:
-    """Return a run's main score in percent, in a place; NaN where it is not one of all items."""
-    items, distances = run.distances()
-    protocol = PROTOCOLS[str(run.info["dataset"]["protocol"])]
-    statistic = protocol.statistics[0]
-
-    def of(subs: Collection[str]) -> float:
-        chosen = np.isin(items.sub, [items.sub_names.index(sub) for sub in subs])
-        d, p = distances[chosen], items.p[chosen]
-        if np.isnan(d).any():
-            return math.nan
-        return 100 * float(statistic.value(d, p, ones(len(p)))[0])
-
-    def at(place: str) -> float:
-        if place == "macro":
-            return float(np.mean([of([sub]) for sub in items.sub_names]))
-        return of(items.sub_names if place == "pooled" else place.split("+"))
-
-    return at
-
-
-def _of_people(run: Run, name: str) -> Score:
-    """Return the score in percent of a row about people, in a place."""
-    table = run.scores()
-    rows = table[(table["kind"] == "human") & (table["name"] == name)]
-    by_place = dict(zip(rows["sub_dataset"], rows["value"], strict=True))
-    return lambda place: 100 * float(by_place.get(place, math.nan))
-
-
-def _told(found: Sequence[Reproduction]) -> list[str]:
-    """Return what it all comes to, and what to do."""
-    reproduced, differing = (_those(found, verdict) for verdict in ("reproduced", "differs"))
-    checked = len(reproduced) + len(differing)
-    if not checked:
-        lines = ["failed: nothing could be compared"]
-    elif differing:
-        lines = [
-            f"failed: {len(differing):,} of {checked:,} published rows not reproduced; "
-            "`pmbench verify` says whether the distances are the authors'"
-        ]
-    else:
-        lines = [f"passed: {checked:,} published row{'s' * (checked > 1)} reproduced"]
-    for dataset, some in _by_dataset(_those(found, "not run")):
-        names = list(dict.fromkeys(one.name for one in some))
-        few = ",".join(names[:_NAMED]) + ",…" * (len(names) > _NAMED)
-        lines.append(f"not run, {len(names):,} of {dataset}: `pmbench eval -m {few} -d {dataset}`")
-    unchecked = _those(found, "not checked")
-    for told in dict.fromkeys(one.told for one in unchecked):
-        labels = ", ".join(one.paper for one in unchecked if one.told == told)
-        lines.append(f"not checked, {told}: {labels}")
-    return lines
-
-
-def _those(found: Sequence[Reproduction], verdict: str) -> list[Reproduction]:
-    return [one for one in found if one.verdict == verdict]
-
-
-def _by_dataset(found: Sequence[Reproduction]) -> list[tuple[str, list[Reproduction]]]:
-    names = dict.fromkeys(one.dataset for one in found)
-    return [(name, [one for one in found if one.dataset == name]) for name in names]
-
-
-Entries = tuple[Published, ...]
-
-
-def reported(runs: Sequence[Run], main: bool) -> tuple[Entries, str]:
+def published_entries(runs: Sequence[Run], main: bool) -> tuple[Entries, str]:
     """Return what papers report on the runs' dataset, or why that is not shown.
 
     ``main``: the statistic is the protocol's main one.
     """
-    latest = in_latest_way(runs)  # others have no published row beside them
-    entry = manifest.datasets().get(str(latest[0].info["dataset"]["name"]))
+    latest = in_latest_protocol(runs)  # others have no published row beside them
+    entry = manifest.datasets().get(latest[0].info.dataset.name)
     if entry is None or not entry.published:
         return (), "published: nobody has published scores on this dataset, as far as known here"
     if not main:
         return (), "published: not shown, since papers report no other statistic than the main one"
-    if runs[0].dataset != entry.name or any(run.info["dataset"]["partial"] for run in latest):
+    if runs[0].dataset != entry.name or any(map(why_not_comparable, latest)):
         return (
             (),
             "published: not shown beside a partial dataset, or in another resize mode or precision",
@@ -242,45 +114,51 @@ def published_rows(entries: Entries, measured: Sequence[Row], columns: Sequence[
     Where its counterpart is among the ``measured`` rows it belongs to that, and each of its numbers
     says how far the measured one is above it.
     """
-    usual = {row.name: row for row in measured if not row.other_protocol}
-    number = {source: i for i, source in enumerate(sources(entries), start=1)}
+    by_name = {row.name: row for row in measured if not row.other_protocol}
+    labels = _labels(entries)
     rows = []
-    for entry in entries:
-        ours = usual.get(entry.metric or entry.human or "")
+    for entry, label in zip(entries, labels, strict=True):
+        row = by_name.get(counterpart(entry))
+        scores = {place: cell.value for place, cell in row.cells.items()} if row else {}
         cells = {
-            place: _cell(entry, score / 100, ours.cells.get(place) if ours else None)
-            for place, score in entry.scores.items()
+            place: _cell(entry, deviation)
+            for place, deviation in deviations(entry, scores).items()
             if place in columns
         }
         if cells:
             rows.append(
                 Row(
-                    name=f"{entry.label} [{number[entry.source]}]",
+                    name=label,
                     kind="published",
                     cells=cells,
-                    family=ours.family if ours else "published",
-                    beside=ours.name if ours else "",
+                    family=row.family if row else "published",
+                    beside=row.name if row else "",
                 )
             )
     return rows
 
 
-def _cell(entry: Published, score: float, ours: Cell | None) -> Cell:
+def _labels(entries: Entries) -> list[str]:
+    """Return what the entries' rows are called: "Alex-lin [1]"."""
+    numbers = _source_numbers(entries)
+    return [f"{entry.label} [{numbers[entry.source]}]" for entry in entries]
+
+
+def _cell(entry: Published, deviation: Deviation) -> Cell:
     note = "; ".join(filter(None, [entry.source, entry.note]))
-    if ours is None or math.isnan(ours.value):
-        return Cell(score, note=note)
-    difference = ours.value - score
-    return Cell(score, note=note, difference=difference, off=not entry.allows(100 * difference))
-
-
-def sources(entries: Entries) -> list[str]:
-    """Return where the entries are from, each once."""
-    return list(dict.fromkeys(entry.source for entry in entries))
+    if math.isnan(deviation.measured):
+        return Cell(deviation.published, note=note)
+    return Cell(
+        deviation.published,
+        note=note,
+        difference=deviation.difference,
+        off=not deviation.allowed,
+    )
 
 
 def published_legend(entries: Entries, rows: Sequence[Row]) -> list[str]:
     """Return what the rows' marks mean, and why those that are off may be so."""
-    lines = [f"[{i}] published: {source}" for i, source in enumerate(sources(entries), start=1)]
+    lines = [f"[{i}] published: {source}" for source, i in _source_numbers(entries).items()]
     if any(row.beside for row in rows):
         lines.append(
             "↳ published for the row above, and how far the number measured here is above it"
@@ -288,10 +166,152 @@ def published_legend(entries: Entries, rows: Sequence[Row]) -> list[str]:
     off = {row.name for row in rows for cell in row.cells.values() if cell.off}
     if off:
         lines[-1] += "; ! farther apart than expected"
-    number = {source: i for i, source in enumerate(sources(entries), start=1)}
     by_note: dict[str, list[str]] = {}
-    for entry in entries:
-        name = f"{entry.label} [{number[entry.source]}]"
-        if entry.note and name in off:
-            by_note.setdefault(entry.note, []).append(name)
-    return lines + [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
+    for entry, label in zip(entries, _labels(entries), strict=True):
+        if entry.note and label in off:
+            by_note.setdefault(entry.note, []).append(label)
+    return lines + [f"{', '.join(labels)}: {note}" for note, labels in by_note.items()]
+
+
+# --- the check ------------------------------------------------------------------------------------
+
+
+def check_published(
+    entries: Sequence[Manifest], runs: Sequence[Run], metrics: Collection[str], results: Path
+) -> Findings:
+    """Compare the runs of datasets with what papers report on these.
+
+    ``metrics`` are those to check; all, if empty. Raises PmbenchError where there is nothing to
+    compare: no published scores, no runs, or only runs of a part or in another form.
+    """
+    with_scores = [entry for entry in entries if entry.published]
+    if not with_scores:
+        names = ", ".join(entry.name for entry in entries)
+        raise PmbenchError(
+            f"nobody has published scores on {names}, as far as known here; name a dataset such as "
+            "bapps-2afc-val with --dataset"
+        )
+    comparable, reasons = _comparable([entry.name for entry in with_scores], runs, results)
+    rows = [
+        (entry.name, row)
+        for entry in with_scores
+        if entry.name in comparable
+        for row in entry.published
+    ]
+    numbers = _source_numbers(row for _, row in rows)
+    findings = [
+        _reproduction(dataset, row, numbers[row.source], comparable[dataset])
+        for dataset, row in rows
+        if not metrics or (counterpart(row) or row.label) in metrics
+    ]
+    cited = {one.number: one.source for one in findings if one.measured is not None}
+    return Findings(
+        against="what papers report",
+        findings=tuple(sorted(findings, key=lambda one: (one.dataset, one.name))),
+        messages=(
+            *_summary(findings),
+            *reasons,
+            *(f"[{number}] {source}" for number, source in sorted(cited.items())),
+        ),
+        failed=not _with_verdict(findings, "reproduced") or any(one.fails for one in findings),
+    )
+
+
+def _comparable(
+    names: Sequence[str], runs: Sequence[Run], results: Path
+) -> tuple[dict[str, list[Run]], list[str]]:
+    """Return the runs on datasets that may be compared, by dataset, and why others may not."""
+    on_these = [run for run in runs if run.dataset.partition("@")[0] in names]
+    if not on_these:
+        raise no_runs(f"on {' or '.join(names)} in {results}")
+    reasons = [why_not_comparable(run) for run in on_these]
+    refused = list(dict.fromkeys(filter(None, reasons)))
+    if all(reasons):
+        raise PmbenchError("; ".join(refused))
+    kept = [run for run, reason in zip(on_these, reasons, strict=True) if not reason]
+    return by_dataset(kept), refused
+
+
+def _reproduction(dataset: str, entry: Published, number: int, runs: Sequence[Run]) -> Reproduction:
+    """Return how a row of a paper compares with the run that computes the same, if there is one."""
+    name = counterpart(entry)
+    plain = Reproduction(
+        dataset, name or entry.label, entry.label, entry.source, number, "not checked", False,
+        published=entry.scores,
+    )  # fmt: skip
+    if not name:
+        return replace(plain, message="pmbench has no counterpart of it")
+    # people are the same in all runs
+    run = next((run for run in runs if entry.human or run.metric == name), None)
+    if run is None:
+        return replace(plain, verdict="not run", message="there is no run of it")
+    scores = _scores_of_people(run, name) if entry.human else _scores_of_all(run, entry.scores)
+    by_place = deviations(entry, scores)
+    if missing := [place for place, one in by_place.items() if math.isnan(one.measured)]:
+        return replace(
+            plain, message=f"the run has no score over all items in {', '.join(missing)}"
+        )
+    beyond = {place: one for place, one in by_place.items() if not one.allowed}
+    worst = max(by_place, key=lambda place: abs(by_place[place].difference))
+    return replace(
+        plain,
+        verdict="differs" if beyond else "reproduced",
+        fails=bool(beyond),
+        message=_in_words(entry, beyond) if beyond else "",
+        measured={place: 100 * one.measured for place, one in by_place.items()},
+        tolerance=entry.tolerance,
+        worst=worst,
+        difference=100 * by_place[worst].difference,
+    )
+
+
+def _scores_of_all(run: Run, places: Iterable[str]) -> dict[str, float]:
+    """Return a run's main score by place; NaN where it is not one of all items."""
+    items, distances = run.distances()
+    main = run.protocol.main
+    return {place: score_at(items, distances, main, place, whole=True) for place in places}
+
+
+def _scores_of_people(run: Run, name: str) -> dict[str, float]:
+    """Return the scores of a row about people by place."""
+    table = run.scores()
+    rows = table[(table["kind"] == "human") & (table["name"] == name)]
+    return dict(zip(rows["sub_dataset"], rows["value"].astype(float), strict=True))
+
+
+def _in_words(entry: Published, beyond: Mapping[str, Deviation]) -> str:
+    """Return where a row is not reproduced, by how much, and what would be allowed."""
+    places = [
+        f"{100 * one.difference:+.2f} points in {place} "
+        f"({100 * one.measured:.2f}, published {entry.scores[place]:g})"
+        for place, one in beyond.items()
+    ]
+    allowed = f"±{entry.tolerance:g} is allowed, and {ROUNDING} for rounding"
+    return "; ".join(filter(None, [", ".join(places), allowed, entry.note]))
+
+
+def _summary(findings: Sequence[Reproduction]) -> list[str]:
+    """Return what it all comes to, and what to do."""
+    reproduced, differing = (_with_verdict(findings, v) for v in ("reproduced", "differs"))
+    checked = len(reproduced) + len(differing)
+    if not checked:
+        lines = ["failed: nothing could be compared"]
+    elif differing:
+        lines = [
+            f"failed: {len(differing):,} of {checked:,} published rows not reproduced; "
+            "`pmbench verify` says whether the distances are the authors'"
+        ]
+    else:
+        lines = [f"passed: {checked:,} published row{'s' * (checked > 1)} reproduced"]
+    for dataset, some in by_dataset(_with_verdict(findings, "not run")).items():
+        names = list(dict.fromkeys(one.name for one in some))
+        few = ",".join(names[:_NAMED]) + ",…" * (len(names) > _NAMED)
+        lines.append(f"not run, {len(names):,} of {dataset}: `pmbench eval -m {few} -d {dataset}`")
+    by_reason: dict[str, list[str]] = {}
+    for one in _with_verdict(findings, "not checked"):
+        by_reason.setdefault(one.message, []).append(one.paper)
+    return lines + [f"not checked, {why}: {', '.join(them)}" for why, them in by_reason.items()]
+
+
+def _with_verdict(findings: Sequence[Reproduction], verdict: Verdict) -> list[Reproduction]:
+    return [one for one in findings if one.verdict == verdict]

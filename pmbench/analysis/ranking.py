@@ -15,7 +15,7 @@ from string import ascii_lowercase
 import numpy as np
 from numpy.typing import NDArray
 
-from pmbench.analysis.alignment import macro_scores
+from pmbench.analysis.alignment import overall_scores
 from pmbench.analysis.paired import ALPHA, z_test
 from pmbench.results.run import Run
 from pmbench.scoring.protocols import Statistic
@@ -25,7 +25,7 @@ Pairs = NDArray[np.bool_]  # (k, k), symmetric
 
 
 @dataclass(frozen=True)
-class Standing:
+class RankRange:
     """What can be said of one metric's place among others, at 5 % over all pairs (Holm)."""
 
     low: int  # the best rank it may have, from 1
@@ -38,8 +38,8 @@ class Standing:
         return self.low == 1
 
 
-def standings(runs: list[Run], statistic: Statistic) -> dict[str, Standing]:
-    """Return the standing of each metric by its macro score, by name; {} where fewer than two.
+def rank_ranges(runs: list[Run], statistic: Statistic) -> dict[str, RankRange]:
+    """Return the standing of each metric by its overall score, by name; {} where fewer than two.
 
     Left out are metrics that have no score on all items, or in a sub-dataset where others have one.
     {} too where nothing is known of how scores vary.
@@ -47,15 +47,15 @@ def standings(runs: list[Run], statistic: Statistic) -> dict[str, Standing]:
     """
     if len(runs) < 2:
         return {}
-    found = macro_scores(runs, statistic)
-    if len(found.names) < 2:
+    result = overall_scores(runs, statistic)
+    if len(result.names) < 2:
         return {}
-    return ranked(found.names, found.values[:, 0], found.covariance[0], found.freedom[0])
+    return ranked(result.names, result.values[:, 0], result.covariance[0], result.freedom[0])
 
 
 def ranked(
     names: Sequence[str], scores: Array, covariance: Array, freedom: float
-) -> dict[str, Standing]:
+) -> dict[str, RankRange]:
     """Return the standings of metrics from their scores (k,) and these' covariance (k, k).
 
     {} where the covariance is NaN or without a degree of freedom: nobody can be told apart then,
@@ -69,7 +69,7 @@ def ranked(
     order = np.argsort(-scores, kind="stable")
     letters = dict(zip(order.tolist(), letter_display(apart[np.ix_(order, order)]), strict=True))
     return {
-        name: Standing(
+        name: RankRange(
             low=1 + int(better[:, i].sum()),
             high=len(names) - int(better[i].sum()),
             letters=letters[i],
@@ -123,7 +123,7 @@ def letter_display(apart: Pairs) -> list[str]:
 
 def _cliques(together: Pairs) -> list[list[int]]:
     """Return groups without anyone apart in them, which cover all pairs that are together."""
-    found: list[list[int]] = []
+    results: list[list[int]] = []
     covered = np.zeros_like(together)
     for i, j in np.argwhere(np.triu(together)).tolist():
         if covered[i, j] or (i == j and together[i].sum() > 1):
@@ -133,8 +133,8 @@ def _cliques(together: Pairs) -> list[list[int]]:
             if k not in group and together[k, group].all():
                 group.append(k)
         covered[np.ix_(group, group)] = True
-        found.append(group)
-    return found
+        results.append(group)
+    return results
 
 
 def _swept(groups: list[list[int]]) -> list[list[int]]:

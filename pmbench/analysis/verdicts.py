@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pmbench.analysis.correlation import Relation
+from pmbench.analysis.correlation import ProtocolCorrelation
 from pmbench.analysis.paired import ALPHA, Difference
 from pmbench.scoring.intervals import RELIABLE
 from pmbench.scoring.protocols import Statistic
@@ -12,34 +12,34 @@ from pmbench.scoring.protocols import Statistic
 _MILLIONS = 10_000_000  # more items than anybody will judge
 
 
-def verdict(found: Difference, statistic: Statistic, unit: str) -> str:
+def verdict(result: Difference, statistic: Statistic, unit: str) -> str:
     """Return what a difference says. ``unit`` is what items are called: "triplets" or "pairs"."""
-    if math.isnan(found.value):
-        return f"{found.a} and {found.b} cannot be compared: one of them has no score"
-    told = _told(found, statistic, unit)
-    if found.independent < RELIABLE:
-        its = _only(found.independent, unit, found.place)
-        told += f"; unreliable: {its}, fewer than {RELIABLE}"
-    return told
+    if math.isnan(result.value):
+        return f"{result.a} and {result.b} cannot be compared: one of them has no score"
+    message = _sentence(result, statistic, unit)
+    if result.independent < RELIABLE:
+        reason = _only(result.independent, unit, result.place)
+        message += f"; unreliable: {reason}, fewer than {RELIABLE}"
+    return message
 
 
-def _told(found: Difference, statistic: Statistic, unit: str) -> str:
-    both = f"{found.a} and {found.b}"
-    if found.p < ALPHA:
-        better, worse = (found.a, found.b) if found.value > 0 else (found.b, found.a)
-        sign = 1 if found.value > 0 else -1
-        low, high = sorted((sign * found.low, sign * found.high))
+def _sentence(result: Difference, statistic: Statistic, unit: str) -> str:
+    both = f"{result.a} and {result.b}"
+    if result.p < ALPHA:
+        better, worse = (result.a, result.b) if result.value > 0 else (result.b, result.a)
+        sign = 1 if result.value > 0 else -1
+        low, high = sorted((sign * result.low, sign * result.high))
         ends = f", 95 % interval {_span(low, high, statistic)}" if not math.isnan(low) else ""
-        by = size(abs(found.value), statistic)
-        return f"{better} is better than {worse} by {by}{ends} ({p_text(found.p)})"
-    spread = found.low < found.high  # neither NaN nor all the same
-    ends = f", {_span(found.low, found.high, statistic)}" if spread else ""
-    if found.value == 0:
+        by = size(abs(result.value), statistic)
+        return f"{better} is better than {worse} by {by}{ends} ({p_text(result.p)})"
+    spread = result.low < result.high  # neither NaN nor all the same
+    ends = f", {_span(result.low, result.high, statistic)}" if spread else ""
+    if result.value == 0:
         return f"{both} cannot be told apart: no difference at all{ends}"
-    difference = f"difference {size(found.value, statistic)}{ends}"
-    if math.isnan(found.p):
+    difference = f"difference {size(result.value, statistic)}{ends}"
+    if math.isnan(result.p):
         return f"{both} cannot be told apart: {difference}, and nothing to judge it by"
-    needed = "" if found.more is None else f"; {more(found.more, unit)}"
+    needed = "" if result.more is None else f"; {more(result.more, unit)}"
     return f"{both} cannot be told apart: {difference}{needed}"
 
 
@@ -109,12 +109,12 @@ def _span(low: float, high: float, statistic: Statistic) -> str:
     return f"{number(low, statistic)} to {number(high, statistic)}"
 
 
-def relation_in_words(found: Relation | str) -> str:
+def relation_in_words(result: ProtocolCorrelation | str) -> str:
     """Return how 2AFC and JND go together over metrics, or why that is not known."""
-    if isinstance(found, str):
-        return found
+    if isinstance(result, str):
+        return result
     return (
-        f"2AFC against JND over {found.n} metrics: Pearson {found.pearson:.3f} "
-        f"(95 % interval {found.low:.3f} to {found.high:.3f}, approximate: Fisher's z), "
-        f"Spearman {found.spearman:.3f}"
+        f"2AFC against JND over {result.n} metrics: Pearson {result.pearson:.3f} "
+        f"(95 % interval {result.low:.3f} to {result.high:.3f}, approximate: Fisher's z), "
+        f"Spearman {result.spearman:.3f}"
     )

@@ -23,7 +23,7 @@ from pmbench.cli import (  # noqa: F401
     verify,
 )
 from pmbench.cli.common import app
-from pmbench.cli.signals import leave
+from pmbench.cli.signals import exit_process
 
 __all__ = ["app", "main"]
 
@@ -33,4 +33,4 @@ def main() -> None:
     try:
         app()
     except SystemExit as error:
-        leave(error.code if isinstance(error.code, int) else 0)
+        exit_process(error.code if isinstance(error.code, int) else 0)

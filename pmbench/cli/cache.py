@@ -1,4 +1,4 @@
-"""``pmbench cache``: what lies in the cache, whole or broken, and what can go."""
+"""``pmbench cache``: what lies in the cache, complete or corrupt, and what can go."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pmbench.cli.common import CHECK_FAILED, AsJson, Manifests, app, console, let_speak
+from pmbench.cli.common import CHECK_FAILED, AsJson, Manifests, app, console, set_env_default
 
 if TYPE_CHECKING:
-    from pmbench.datasets.cache import Thing
+    from pmbench.datasets.cache import CacheEntry
 
 cache = typer.Typer(
     no_args_is_help=True,
@@ -25,10 +25,10 @@ Verify = Annotated[
 
 @cache.command()
 def info(verify: Verify = False, as_json: AsJson = False, manifests: Manifests = None) -> None:
-    """Show every file of the cache: what it is, whether it is whole, and what uses it.
+    """Show every file of the cache: what it is, whether it is complete, and what uses it.
 
     A file is opened; --verify computes its checksum, or a pack's digest, too. With --verify the
-    exit code is 1 where something is broken.
+    exit code is 1 where something is corrupt.
 
     Examples:
 
@@ -38,10 +38,10 @@ def info(verify: Verify = False, as_json: AsJson = False, manifests: Manifests =
 
     `pmbench cache info --json`
     """
-    from pmbench.datasets.cache import Wish, to_go
+    from pmbench.datasets.cache import CleanOptions, entries_to_remove
     from pmbench.utils import paths
 
-    let_speak("PMBENCH_MANIFESTS", manifests)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
     things = _things(verify)
     if as_json:
         _print_json({"home": str(paths.home()), "things": [*map(_record, things)]})
@@ -50,17 +50,17 @@ def info(verify: Verify = False, as_json: AsJson = False, manifests: Manifests =
     else:
         console().print(_table(things))
         _print_totals(things)
-        if can_go := to_go(things, Wish()):
+        if can_go := entries_to_remove(things, CleanOptions()):
             total = sum(thing.bytes for thing in can_go)
             typer.echo(f"`pmbench cache clean` removes {_counted(can_go)}, {total:,} bytes")
-    if verify and any(thing.state == "broken" for thing in things):
+    if verify and any(thing.state == "corrupt" for thing in things):
         raise typer.Exit(CHECK_FAILED)
 
 
 @cache.command()
 def clean(
     downloads: Annotated[
-        bool, typer.Option("--downloads", help="Also archives whose pack is whole.")
+        bool, typer.Option("--downloads", help="Also archives whose pack is complete.")
     ] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Everything that pmbench put there.")
@@ -72,7 +72,7 @@ def clean(
     as_json: AsJson = False,
     manifests: Manifests = None,
 ) -> None:
-    """Remove what is broken or left over: parts of downloads, spools, drafts, locks.
+    """Remove what is corrupt or stale: parts of downloads, spools, drafts, locks.
 
     What another process works on stays, and so does every file that pmbench does not know; links
     are not followed.
@@ -85,12 +85,12 @@ def clean(
 
     `pmbench cache clean --all`
     """
-    from pmbench.datasets.cache import Wish, remove, to_go
+    from pmbench.datasets.cache import CleanOptions, entries_to_remove, remove
     from pmbench.utils import paths
 
-    let_speak("PMBENCH_MANIFESTS", manifests)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
     things = _things(verify)
-    chosen = to_go(things, Wish(downloads, everything))
+    chosen = entries_to_remove(things, CleanOptions(downloads, everything))
 
     def warn(sentence: str) -> None:
         typer.secho(sentence, fg="yellow", err=True)
@@ -99,8 +99,8 @@ def clean(
     left = [thing for thing in things if thing.state in ("in use", "unknown")]
     total = sum(thing.bytes for thing in gone)
     if as_json:
-        told = {"would_remove" if dry_run else "removed": [*map(_record, gone)]}
-        _print_json({"home": str(paths.home()), **told, "left": [*map(_record, left)]})
+        messages = {"would_remove" if dry_run else "removed": [*map(_record, gone)]}
+        _print_json({"home": str(paths.home()), **messages, "left": [*map(_record, left)]})
         return
     for thing in gone:
         verb = "would remove" if dry_run else "removed"
@@ -112,7 +112,7 @@ def clean(
     typer.echo(f"{_counted(gone)}, {total:,} bytes {verb} in {paths.home()}")
 
 
-def _things(verify: bool) -> list[Thing]:
+def _things(verify: bool) -> list[CacheEntry]:
     from pmbench.datasets.cache import survey
 
     return survey(_metrics_by_file(), verify)
@@ -130,26 +130,31 @@ def _metrics_by_file() -> dict[str, str]:
     from pmbench.metrics.selection import catalogue
     from pmbench.networks.manifest import weight_files
 
-    found: dict[str, list[str]] = {}
+    results: dict[str, list[str]] = {}
     for metric in catalogue().values():
         for name in metric.weights:
             entry = weight_files().get(name)
             if entry is not None and entry.url is not None:
-                found.setdefault(PurePosixPath(entry.url).name, []).append(metric.name)
-    return {file: ", ".join(names) for file, names in found.items()}
+                results.setdefault(PurePosixPath(entry.url).name, []).append(metric.name)
+    return {file: ", ".join(names) for file, names in results.items()}
 
 
-def _place(thing: Thing) -> str:
+def _place(thing: CacheEntry) -> str:
     from pmbench.utils import paths
 
     return thing.path.relative_to(paths.home()).as_posix()
 
 
-def _record(thing: Thing) -> dict[str, Any]:
+def _record(thing: CacheEntry) -> dict[str, Any]:
     return {
-        "path": _place(thing), "kind": thing.kind, "bytes": thing.bytes, "state": thing.state,
+        "path": _place(thing), "kind": thing.kind, "bytes": thing.bytes, "status": thing.state,
         "why": thing.why, "used_by": thing.used_by,
+        "state": _FORMER_WORDS.get(thing.state, thing.state),
     }  # fmt: skip
+
+
+# what 0.1 called a status, under the key "state"; kept for one version
+_FORMER_WORDS = {"complete": "whole", "corrupt": "broken", "stale": "left over"}
 
 
 def _print_json(content: dict[str, Any]) -> None:
@@ -158,7 +163,7 @@ def _print_json(content: dict[str, Any]) -> None:
     typer.echo(json.dumps(content, indent=1))
 
 
-def _table(things: list[Thing]) -> Any:
+def _table(things: list[CacheEntry]) -> Any:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -167,16 +172,16 @@ def _table(things: list[Thing]) -> Any:
     table.add_column("bytes", justify="right")
     table.add_column("state")
     table.add_column("used by, or why", overflow="fold")
-    colours = {"broken": "red", "left over": "yellow", "in use": "cyan"}
+    colours = {"corrupt": "red", "stale": "yellow", "in use": "cyan"}
     for thing in things:
         names = thing.used_by.split(", ")
         more = f"{names[0]} and {len(names) - 1} other metrics"
         users = thing.used_by if len(names) < 4 else more
-        told = "; ".join(filter(None, [users, thing.why]))
+        message = "; ".join(filter(None, [users, thing.why]))
         colour = colours.get(thing.state, "")
         state = f"[{colour}]{thing.state}[/]" if colour else thing.state
         table.add_row(
-            _escaped(_place(thing)), thing.kind, f"{thing.bytes:,}", state, _escaped(told)
+            _escaped(_place(thing)), thing.kind, f"{thing.bytes:,}", state, _escaped(message)
         )
     return table
 
@@ -187,17 +192,17 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-def _print_totals(things: list[Thing]) -> None:
+def _print_totals(things: list[CacheEntry]) -> None:
     from pmbench.utils import paths
 
     total = sum(thing.bytes for thing in things)
     states = {
         state: [thing for thing in things if thing.state == state]
-        for state in ("whole", "broken", "left over", "in use", "unknown")
+        for state in ("complete", "corrupt", "stale", "in use", "unknown")
     }
     parts = ", ".join(f"{len(some):,} {state}" for state, some in states.items() if some)
     typer.echo(f"{_counted(things)}, {total:,} bytes in {paths.home()}: {parts}")
 
 
-def _counted(things: list[Thing]) -> str:
+def _counted(things: list[CacheEntry]) -> str:
     return f"{len(things):,} file{'s' * (len(things) != 1)}"

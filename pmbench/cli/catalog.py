@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pmbench.cli.common import AsJson, Manifests, Results, Weights, app, console, let_speak
+from pmbench.cli.common import AsJson, Manifests, Results, Weights, app, console, set_env_default
 from pmbench.cli.leaderboard import tell_damaged
 from pmbench.utils.errors import PmbenchError, unknown
 
@@ -50,8 +50,8 @@ def list_(
 
     `pmbench list runs --json`
     """
-    let_speak("PMBENCH_MANIFESTS", manifests)
-    let_speak("PMBENCH_WEIGHTS", weights)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
+    set_env_default("PMBENCH_WEIGHTS", weights)
     if what is What.metrics:
         _list_metrics(text, as_json)
         return
@@ -80,12 +80,12 @@ def _list_metrics(text: str, as_json: bool) -> None:
     from pmbench.metrics.cards import cards
     from pmbench.reporting.metric_cards import catalogue_to_rich
 
-    found = cards(text)
+    result = cards(text)
     if as_json:
-        typer.echo(_json(found))
+        typer.echo(_json(result))
     else:
         terminal = console()
-        terminal.print(catalogue_to_rich(found, terminal.width))
+        terminal.print(catalogue_to_rich(result, terminal.width))
 
 
 @app.command()
@@ -116,20 +116,20 @@ def show(
 
     `pmbench show bapps-2afc-val/lpips-vgg` (a run; or: `show lpips-vgg -d bapps-2afc-val`)
     """
-    from pmbench.results.store import find, pick
+    from pmbench.results.store import find_run, find_runs
 
-    let_speak("PMBENCH_MANIFESTS", manifests)
-    let_speak("PMBENCH_WEIGHTS", weights)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
+    set_env_default("PMBENCH_WEIGHTS", weights)
     if name == "all":
         raise PmbenchError("'all' is every metric; name one, or see `pmbench list metrics`")
-    runs = find(results)
+    runs = find_runs(results)
     if dataset is not None or _begins_with_a_dataset(name, runs):
         tell_damaged(results)
-        _show_run(pick(results, name, dataset), as_json)
+        _show_run(find_run(results, name, dataset), as_json)
         return
     metrics = _metrics(name, runs)
     if not metrics:
-        _show_run(pick(results, name, None), as_json)
+        _show_run(find_run(results, name, None), as_json)
         return
     _show_cards(metrics, runs, as_json)
 
@@ -148,14 +148,14 @@ def _metrics(name: str, runs: list[Run]) -> list[Metric]:
     Raises PmbenchError where nothing is called so.
     """
     from pmbench.metrics import registered
-    from pmbench.metrics.selection import catalogue, choose, is_address
+    from pmbench.metrics.selection import catalogue, is_address, select_metrics
 
     measured = {run.metric for run in runs}
     if name in registered() or is_address(name) or name in (known := catalogue()):
-        found = choose([name]).metrics
+        result = select_metrics([name]).metrics
         # what a run is called may look like an address that leads nowhere from here
-        gone = name in measured and all(metric.family == "broken" for metric in found)
-        return [] if gone else found
+        gone = name in measured and all(metric.family == "broken" for metric in result)
+        return [] if gone else result
     if name in measured:
         return []
     places = {f"{run.dataset}/{run.metric}" for run in runs}
@@ -163,18 +163,18 @@ def _metrics(name: str, runs: list[Run]) -> list[Metric]:
 
 
 def _show_cards(metrics: list[Metric], runs: list[Run], as_json: bool) -> None:
-    from pmbench.metrics.cards import whole_card
+    from pmbench.metrics.cards import full_card
     from pmbench.reporting.metric_cards import card_to_rich
 
     places: dict[str, list[str]] = {}
     for run in runs:
         places.setdefault(run.metric, []).append(f"{run.dataset}/{run.metric}")
-    found = [whole_card(metric, places.get(metric.name, ())) for metric in metrics]
+    results = [full_card(metric, places.get(metric.name, ())) for metric in metrics]
     if as_json:
-        typer.echo(_json(found[0] if len(found) == 1 else found))
+        typer.echo(_json(results[0] if len(results) == 1 else results))
         return
     terminal = console()
-    for i, card in enumerate(found):  # a file may register several
+    for i, card in enumerate(results):  # a file may register several
         if i:
             terminal.print()
         terminal.print(card_to_rich(card), soft_wrap=True)
@@ -185,7 +185,7 @@ def _show_run(run: Run, as_json: bool) -> None:
     from pmbench.results.reproduce import recipe
 
     if as_json:
-        typer.echo(_json(run.info))
+        typer.echo(_json(run.info.to_dict()))
     else:
         console().print(run_to_rich(run.info, recipe(run)), soft_wrap=True)
 

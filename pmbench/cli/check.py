@@ -18,14 +18,15 @@ from pmbench.cli.common import (
     Results,
     app,
     console,
-    let_speak,
+    set_env_default,
     split,
 )  # fmt: skip
 from pmbench.cli.leaderboard import tell_damaged
 from pmbench.utils.errors import PmbenchError, unknown
 
 if TYPE_CHECKING:
-    from pmbench.analysis.regression import Findings, Rules
+    from pmbench.analysis.findings import Findings
+    from pmbench.analysis.regression import Rules
     from pmbench.results.run import Run
 
 Metrics = Annotated[
@@ -74,14 +75,11 @@ def _chosen(
 
 def _runs(results: Path) -> list[Run]:
     """Return all runs. Raises PmbenchError where there are none."""
-    from pmbench.results.store import find
+    from pmbench.results.store import find_runs, no_runs
 
     tell_damaged(results)
-    if not (runs := find(results)):
-        raise PmbenchError(
-            f"no runs in {results}; make some with `pmbench eval`, or name another folder with "
-            "--results"
-        )
+    if not (runs := find_runs(results)):
+        raise no_runs(f"in {results}")
     return runs
 
 
@@ -182,7 +180,7 @@ def check(
     from pmbench.reporting.checks import to_json, to_junit, to_markdown, to_rich
     from pmbench.utils.files import write_text
 
-    let_speak("PMBENCH_MANIFESTS", manifests)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
     if (against is None) == (not published):
         raise PmbenchError(
             "pmbench check needs one thing to compare with: --baseline FILE, or --published"
@@ -193,20 +191,20 @@ def check(
             "of their own, in the dataset's manifest"
         )
     if against is None:
-        found = _against_papers(metric, dataset, results)
+        result = _against_papers(metric, dataset, results)
     else:
         rules = Rules(TOLERANCE if tolerance is None else tolerance, allow_changed)
-        found = _against_baseline(against, metric, dataset, results, rules)
+        result = _against_baseline(against, metric, dataset, results, rules)
     if as_json:  # before the files, which may fail: the result must not be lost with them
-        typer.echo(to_json(found))
+        typer.echo(to_json(result))
     else:
-        console().print(to_rich(found))
+        console().print(to_rich(result))
     if junit is not None:
-        write_text(_file("--junit", junit), to_junit(found))
+        write_text(_file("--junit", junit), to_junit(result))
     if summary is not None:
         with _file("--summary", summary).open("a", encoding="utf-8") as file:
-            file.write(to_markdown(found) + "\n")
-    if found.failed:
+            file.write(to_markdown(result) + "\n")
+    if result.failed:
         raise typer.Exit(CHECK_FAILED)
 
 
@@ -223,7 +221,7 @@ def _file(option: str, path: Path) -> Path:
 def _against_baseline(
     path: Path, metric: list[str] | None, dataset: list[str] | None, results: Path, rules: Rules
 ) -> Findings:
-    from pmbench.analysis.baseline import measured, read
+    from pmbench.analysis.baseline import read, run_scores
     from pmbench.analysis.regression import check as compare
 
     known, runs = read(path).runs, _runs(results)
@@ -242,11 +240,11 @@ def _against_baseline(
         )
     where = "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
     accept = f"pmbench baseline -o {shlex.quote(str(path))}{where}"
-    return compare(str(path), entries, [measured(run) for run in current], rules, accept)
+    return compare(str(path), entries, [run_scores(run) for run in current], rules, accept)
 
 
 def _against_papers(metric: list[str] | None, dataset: list[str] | None, results: Path) -> Findings:
-    from pmbench.analysis.published import reproduce
+    from pmbench.analysis.published import check_published
     from pmbench.datasets import manifest
 
     entries, runs = list(manifest.datasets().values()), _runs(results)
@@ -258,4 +256,4 @@ def _against_papers(metric: list[str] | None, dataset: list[str] | None, results
         [entry.name for entry in entries],
     )
     asked = [entry for entry in entries if entry.name in (chosen.datasets or [entry.name])]
-    return reproduce(asked, runs, chosen.metrics, results)
+    return check_published(asked, runs, chosen.metrics, results)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pmbench.cli.common import Datasets, Manifests, Results, app, let_speak, split
+from pmbench.cli.common import Datasets, Manifests, Results, app, set_env_default, split
 from pmbench.cli.leaderboard import tell_damaged
-from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
     from pmbench.analysis.citations import Used
@@ -41,34 +40,31 @@ def cite(
 
     `pmbench cite lpips-alex mmdpp`
     """
-    from pmbench.analysis.citations import cited, not_known, to_bibtex, used_in, used_of
+    from pmbench.analysis.citations import cite, not_known, to_bibtex, used_in, used_of
     from pmbench.datasets.manifest import resolve
-    from pmbench.results.store import find
+    from pmbench.results.store import find_runs, no_runs
     from pmbench.utils.files import write_text
 
-    let_speak("PMBENCH_MANIFESTS", manifests)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
     asked, datasets = split(metrics), resolve(split(dataset))
     names = {entry.name for entry in datasets}
     tell_damaged(results)
-    runs = find(results)
+    runs = find_runs(results)
     if asked:
         runs = [run for run in runs if run.metric in asked]
         used = used_of(datasets) + _metrics(asked, runs)
     else:
-        runs = [run for run in runs if not names or run.info["dataset"]["name"] in names]
+        runs = [run for run in runs if not names or run.info.dataset.name in names]
         used = used_of(datasets) + used_in(runs)
     if not used:
-        raise PmbenchError(
-            f"no runs in {results}; make some with `pmbench eval`, name another folder with "
-            "--results, or name metrics: pmbench cite lpips-alex"
-        )
-    found = cited(used, [str(run.info["pmbench"]) for run in runs])
+        raise no_runs(f"in {results}", "name metrics: pmbench cite lpips-alex")
+    result = cite(used, [run.info.pmbench for run in runs])
     if output is None:
-        typer.echo(to_bibtex(found), nl=False)
+        typer.echo(to_bibtex(result), nl=False)
         return
-    write_text(output, to_bibtex(found))
-    typer.echo(f"{output}: {', '.join(['pmbench', *found.entries])}")
-    for sentence in not_known(found):
+    write_text(output, to_bibtex(result))
+    typer.echo(f"{output}: {', '.join(['pmbench', *result.entries])}")
+    for sentence in not_known(result):
         typer.echo(sentence)
 
 
@@ -76,12 +72,12 @@ def _metrics(names: list[str], runs: list[Run]) -> list[Used]:
     """Return the metrics of those names, of which no run need be there."""
     from pmbench.analysis.citations import Used
 
-    measured = {run.metric: str(run.info["metric"]["paper"]) for run in runs}
+    measured = {run.metric: run.info.metric.paper for run in runs}
     used = [Used(name, measured[name]) for name in names if name in measured]
     if others := [name for name in names if name not in measured]:
-        from pmbench.metrics.selection import catalogue, choose
+        from pmbench.metrics.selection import catalogue, select_metrics
 
-        chosen = choose([name for name in others if name != "all"]).metrics
+        chosen = select_metrics([name for name in others if name != "all"]).metrics
         every = list(catalogue().values()) if "all" in others else []  # also what is not installed
         used += [Used(metric.name, metric.paper) for metric in [*chosen, *every]]
     return used

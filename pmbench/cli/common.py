@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pmbench.cli.signals import came, farewell, heard, raise_forgotten
-from pmbench.utils.errors import PmbenchError, told
+from pmbench.cli.signals import (
+    closing_message,
+    handle_signals,
+    raise_if_interrupted,
+    received_signal,
+)
+from pmbench.utils.errors import PmbenchError, describe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +34,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with heard():
+            with handle_signals():
                 return super().invoke(ctx)
         except PmbenchError as error:
             typer.secho(str(error), fg="red", err=True)
@@ -41,8 +46,12 @@ class _Commands(TyperGroup):
             raise typer.Exit(USERS_MISTAKE) from error
         except KeyboardInterrupt as error:
             with suppress(OSError):  # the terminal may be gone
-                typer.secho(farewell() if came() else _unasked(error), fg="red", err=True)
-            raise typer.Exit(SIGNAL + came() if came() else CHECK_FAILED) from error
+                typer.secho(
+                    closing_message() if received_signal() else _unasked(error), fg="red", err=True
+                )
+            raise typer.Exit(
+                SIGNAL + received_signal() if received_signal() else CHECK_FAILED
+            ) from error
 
 
 def _refused(error: OSError) -> str | None:
@@ -58,8 +67,8 @@ def _refused(error: OSError) -> str | None:
 
 def _unasked(error: KeyboardInterrupt) -> str:
     return (
-        f"{told(error)}, but nobody asked for it; a metric must not raise that: mend it, or leave "
-        "it out"
+        f"{describe(error)}, but nobody asked for it; a metric must not raise that: mend it, or "
+        "leave it out"
     )
 
 
@@ -140,7 +149,7 @@ def resampling(count: int, seed: int) -> Resampling:
     return Resampling(count, seed)
 
 
-def let_speak(variable: str, value: object) -> None:
+def set_env_default(variable: str, value: object) -> None:
     """Let an option speak for the environment variable of the same meaning."""
     if value is not None:
         os.environ[variable] = str(value)
@@ -154,9 +163,9 @@ def console(stderr: bool = False) -> Console:
 
 
 @contextmanager
-def reporting() -> Iterator[RichReporter]:
+def progress_reporter() -> Iterator[RichReporter]:
     """Yield a Reporter that draws on stderr; bars only on a terminal."""
     from pmbench.cli.progress import RichReporter
 
-    with RichReporter(console(stderr=True), raise_forgotten) as reporter:
+    with RichReporter(console(stderr=True), raise_if_interrupted) as reporter:
         yield reporter

@@ -17,14 +17,14 @@ from pmbench.cli.common import (
     Seed,
     app,
     console,
-    let_speak,
     resampling,
+    set_env_default,
 )
 from pmbench.cli.leaderboard import Dataset, tell_damaged
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.analysis.correlation import Relation
+    from pmbench.analysis.correlation import ProtocolCorrelation
     from pmbench.reporting.comparisons import Comparison
 
 
@@ -82,43 +82,44 @@ def compare(
     `pmbench compare lpips-vgg --precision bf16`
     """
     from pmbench.analysis.board import View
-    from pmbench.analysis.comparison import compared_everywhere, opponents, related, with_statistic
+    from pmbench.analysis.comparison import compare_datasets, select_runs, with_statistic
+    from pmbench.analysis.correlation import correlate_runs
     from pmbench.analysis.drift import compared_with, in_folder, in_usual_precision, measured_in
-    from pmbench.analysis.leaderboard import chosen
+    from pmbench.analysis.leaderboard import runs_in_view
+    from pmbench.results.store import no_runs
 
-    let_speak("PMBENCH_MANIFESTS", manifests)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
     how = resampling(resamples, seed)
     tell_damaged(results)
-    runs = chosen(results, View(dataset))
+    runs = runs_in_view(results, View(dataset))
     if not runs:
-        raise PmbenchError(
-            f"no runs{f' on {dataset}' if dataset else ''} in {results}; make some with "
-            "`pmbench eval`, or name another folder with --results"
-        )
+        raise no_runs(f"on {dataset} in {results}" if dataset else f"in {results}")
     if precision is not None:
         if other is not None:
             raise PmbenchError("--precision and --against are two comparisons; ask for one of them")
         runs = measured_in(runs, precision)
-    alone = other is not None or precision is not None  # each metric with itself
-    fewest = 1 if alone else 2
-    meant = with_statistic(opponents(runs, names or [], fewest), statistic)
-    found: Sequence[Comparison]
+    paired = other is not None or precision is not None  # each metric with itself
+    fewest = 1 if paired else 2
+    meant = with_statistic(select_runs(runs, names or [], fewest), statistic)
+    result: Sequence[Comparison]
     if other is not None:
         tell_damaged(other)
         others = in_folder(other, meant.by_dataset)
-        found, left_out = compared_with(others, meant.by_dataset, statistic, how)
+        result, left_out = compared_with(others, meant.by_dataset, statistic, how)
     elif precision is not None:
         others = in_usual_precision(results, meant.by_dataset)
-        found, left_out = compared_with(others, meant.by_dataset, statistic, how)
+        result, left_out = compared_with(others, meant.by_dataset, statistic, how)
     else:
-        found, left_out = compared_everywhere(meant.by_dataset, statistic, how)
-    for sentence in [*meant.told, *left_out]:
+        result, left_out = compare_datasets(meant.by_dataset, statistic, how)
+    for sentence in [*meant.messages, *left_out]:
         typer.secho(sentence, fg="yellow", err=True)
-    every = not names and not alone and statistic is None
-    _show(found, related(runs) if every else {}, Form.json if as_json else form)
+    every = not names and not paired and statistic is None
+    _show(result, correlate_runs(runs) if every else {}, Form.json if as_json else form)
 
 
-def _show(found: Sequence[Comparison], related: dict[str, Relation | str], form: Form) -> None:
+def _show(
+    results: Sequence[Comparison], related: dict[str, ProtocolCorrelation | str], form: Form
+) -> None:
     import json
 
     import pandas as pd
@@ -128,15 +129,15 @@ def _show(found: Sequence[Comparison], related: dict[str, Relation | str], form:
 
     words = [f"{group}: {relation_in_words(one)}" for group, one in related.items()]
     if form is Form.csv:
-        table = pd.DataFrame([row for one in found for row in records(one)])
+        table = pd.DataFrame([row for one in results for row in records(one)])
         typer.echo(table.to_csv(index=False), nl=False)
     elif form is Form.json:
-        typer.echo(json.dumps(documents(found, related), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(documents(results, related), indent=1, ensure_ascii=False))
     elif form is Form.md:
-        typer.echo("\n".join([*map(to_markdown, found), *words]))
+        typer.echo("\n".join([*map(to_markdown, results), *words]))
     else:
         terminal = console()
-        for one in found:
+        for one in results:
             terminal.print(to_rich(one, terminal.width))
             terminal.print()
         for line in words:

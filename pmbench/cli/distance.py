@@ -15,14 +15,14 @@ from pmbench.cli.common import (
     Weights,
     app,
     console,
-    let_speak,
-    reporting,
+    progress_reporter,
+    set_env_default,
     split,
 )  # fmt: skip
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.evaluation.pairs import Compared
+    from pmbench.evaluation.pairs import PairDistances
 
 
 @app.command()
@@ -60,30 +60,30 @@ def distance(
     """
     from pmbench.datasets import pairs as pairing
     from pmbench.datasets.pairs import resizing
-    from pmbench.evaluation.pairs import compare
+    from pmbench.evaluation.pairs import measure_pairs
     from pmbench.metrics.loading import load_metrics
-    from pmbench.metrics.selection import choose
-    from pmbench.utils.devices import be_exact, choose_device
+    from pmbench.metrics.selection import select_metrics
+    from pmbench.utils.devices import choose_device, use_exact_arithmetic
 
-    let_speak("PMBENCH_WEIGHTS", weights)
+    set_env_default("PMBENCH_WEIGHTS", weights)
     if as_csv and as_json:
         raise PmbenchError("--csv and --json exclude each other")
-    choice = choose(split(metric))
+    choice = select_metrics(split(metric))
     if not choice.metrics:
         raise PmbenchError("--metric names no metric; `pmbench list metrics` says what there is")
     how = None if resize is None else resizing(resize)
     where = choose_device(device)
-    be_exact()
-    with reporting() as reporter:
-        found = pairing.find(ref, dist)
-        for sentence in found.left_out:
+    use_exact_arithmetic()
+    with progress_reporter() as reporter:
+        result = pairing.find_pairs(ref, dist)
+        for sentence in result.left_out:
             reporter.note(f"left out: {sentence}")
         loaded, not_run = load_metrics(choice.metrics, where, reporter)
-        compared = compare(found.pairs, how, loaded, where, reporter)
+        compared = measure_pairs(result.pairs, how, loaded, where, reporter)
     higher = [one.metric.name for one in loaded if one.metric.higher_is_better]
     signatures = {one.metric.name: one.signature for one in loaded}
     if as_json:
-        typer.echo(_json(compared, higher, signatures, not_run, found.left_out))
+        typer.echo(_json(compared, higher, signatures, not_run, result.left_out))
     elif as_csv:
         typer.echo(_csv(compared), nl=False)
     elif loaded:
@@ -96,17 +96,19 @@ def distance(
         raise typer.Exit(CHECK_FAILED)
 
 
-def _print_table(compared: Compared, higher: Sequence[str], signatures: Mapping[str, str]) -> None:
-    from pmbench.reporting.tables import distances_to_rich
+def _print_table(
+    compared: PairDistances, higher: Sequence[str], signatures: Mapping[str, str]
+) -> None:
+    from pmbench.reporting.distances import to_rich
 
     terminal = console()
     columns = {name: column.values.tolist() for name, column in compared.columns.items()}
     names = [pair.name for pair in compared.pairs]
-    terminal.print(distances_to_rich(names, columns, higher, terminal.width))
+    terminal.print(to_rich(names, columns, higher, terminal.width))
     terminal.print(f"signatures: {', '.join(signatures.values())}", style="dim", markup=False)
 
 
-def _csv(compared: Compared) -> str:
+def _csv(compared: PairDistances) -> str:
     import csv
     import io
 
@@ -121,7 +123,7 @@ def _csv(compared: Compared) -> str:
 
 
 def _json(
-    compared: Compared,
+    compared: PairDistances,
     higher: Sequence[str],
     signatures: Mapping[str, str],
     not_run: Mapping[str, str],
@@ -146,7 +148,7 @@ def _json(
     return json.dumps(whole, indent=1, ensure_ascii=False)
 
 
-def _reasons(compared: Compared) -> list[str]:
+def _reasons(compared: PairDistances) -> list[str]:
     """Return a line for each reason why a metric says nothing of some pairs."""
     by_reason: dict[str, dict[str, list[str]]] = {}
     for name, column in compared.columns.items():

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pmbench.cli.catalog import What, list_
-from pmbench.cli.common import Manifests, app, let_speak, reporting, split
-from pmbench.cli.signals import promise_to_go_on
+from pmbench.cli.common import Manifests, app, progress_reporter, set_env_default, split
+from pmbench.cli.signals import promise_resume
 from pmbench.utils.errors import PmbenchError, unknown
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ def download(
     `pmbench download lpips-vgg` (weights)
     """
     from pmbench.datasets import manifest
-    from pmbench.datasets.download import Choices
+    from pmbench.datasets.download import DownloadOptions
     from pmbench.datasets.download import download as fetch_and_pack
     from pmbench.datasets.resize import resize_for
 
-    let_speak("PMBENCH_MANIFESTS", manifests)
-    let_speak("PMBENCH_MIRROR", mirror)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
+    set_env_default("PMBENCH_MIRROR", mirror)
     if listing:
         list_(What.datasets)
         return
@@ -71,9 +71,9 @@ def download(
             f"--sha256 {sha256}: expected 64 hexadecimal digits, for one dataset; "
             "`sha256sum FILE` prints them"
         )
-    choices = Choices(source, sha256.lower() if sha256 else None, accept_checksum, partial)
-    promise_to_go_on()
-    with reporting() as reporter:
+    choices = DownloadOptions(source, sha256.lower() if sha256 else None, accept_checksum, partial)
+    promise_resume()
+    with progress_reporter() as reporter:
         _download_weights([name for name in wanted if name not in known], known, reporter)
         for entry in datasets:
             pack = fetch_and_pack(entry, resize_for(entry, resize), choices, reporter)
@@ -84,14 +84,14 @@ def download(
 def _download_weights(names: list[str], others: set[str], reporter: Reporter) -> None:
     if not names:
         return
-    from pmbench.metrics.selection import catalogue, choose
+    from pmbench.metrics.selection import catalogue, select_metrics
     from pmbench.networks import weights
 
     known = {"all", *others, *catalogue()}
     for name in names:
         if name not in known and not set(name) & set(":/="):  # which an address has
             raise unknown("dataset, group or metric", name, known)
-    choice = choose(names)
+    choice = select_metrics(names)
     for entry in choice.metrics:
         weights.ensure(entry.weights, reporter)
         places = ", ".join(str(weights.find(file)) for file in entry.weights)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,21 +18,23 @@ from pmbench.cli.common import (
     Weights,
     app,
     console,
-    let_speak,
-    reporting,
+    progress_reporter,
     resampling,
+    set_env_default,
     split,
 )  # fmt: skip
-from pmbench.cli.leaderboard import Format, print_boards, written
-from pmbench.cli.signals import promise_to_go_on
+from pmbench.cli.leaderboard import print_boards
+from pmbench.cli.signals import promise_resume
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.datasets.manifest import Manifest
-    from pmbench.datasets.pack import Pack
-    from pmbench.evaluation.evaluator import Job, Outcome
+    import torch
+
+    from pmbench.evaluation.batching import BatchLimits
+    from pmbench.evaluation.config import EvalConfig
+    from pmbench.evaluation.runner import EvalResult
     from pmbench.metrics import Metric
-    from pmbench.results.run import Selection
+    from pmbench.metrics.loading import LoadedMetric
     from pmbench.utils.progress import Reporter
 
 
@@ -62,9 +63,10 @@ def evaluate(
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Keep what is done, or measure anew.")
     ] = True,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Say what it would take, and run nothing.")
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take, and run nothing.")
     ] = False,
+    plan: Annotated[bool, typer.Option("--plan", hidden=True)] = False,  # the name of 0.1
     resamples: Resamples = 1000,
     seed: Seed = 0,
     weights: Weights = None,
@@ -83,7 +85,7 @@ def evaluate(
 
     `pmbench eval -m lpips-alex,lpips-vgg -d bapps-2afc-val --device cuda`
 
-    `pmbench eval -m all --plan`
+    `pmbench eval -m all --dry-run`
 
     `pmbench eval -m lpips-vgg --precision bf16` (then `pmbench compare --precision bf16`)
 
@@ -93,53 +95,64 @@ def evaluate(
 
     `pmbench eval -m "mine=cmd?timeout=5:./my_metric {ref} {dist}"`
     """
-    from pmbench.evaluation.batching import Bounds
-    from pmbench.evaluation.estimate import forecast
+    from pmbench.evaluation.batching import BatchLimits
+    from pmbench.evaluation.config import load_configs
     from pmbench.evaluation.evaluator import evaluate as run
     from pmbench.metrics.loading import load_metrics
-    from pmbench.metrics.selection import choose
-    from pmbench.reporting import forecast_to_rich
-    from pmbench.results.run import Selection
-    from pmbench.utils.devices import be_exact, check_precision, choose_device, computing
+    from pmbench.metrics.selection import select_metrics
+    from pmbench.results.run import Subset
+    from pmbench.utils.devices import check_precision, choose_device, use_exact_arithmetic
 
-    let_speak("PMBENCH_WEIGHTS", weights)
-    let_speak("PMBENCH_MANIFESTS", manifests)
-    choice = choose(split(metric))
-    chosen = choice.metrics
-    if not chosen:
+    dry_run = dry_run or plan
+    set_env_default("PMBENCH_WEIGHTS", weights)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
+    choice = select_metrics(split(metric))
+    if not choice.metrics:
         raise PmbenchError("--metric names no metric; `pmbench list metrics` says what there is")
-    bounds = Bounds(items=_items_in_a_batch(batch_size))
+    limits = BatchLimits(items=_items_in_a_batch(batch_size))
     how = resampling(resamples, seed)
     where = choose_device(device)
     check_precision(precision, where)
-    be_exact()
-    if not plan and resume:  # --fresh begins anew each time
-        promise_to_go_on()
-    with reporting() as reporter:
+    use_exact_arithmetic()
+    if not dry_run and resume:  # --fresh begins anew each time
+        promise_resume()
+    with progress_reporter() as reporter:
         for why, names in _by_reason(choice.left_out):
             reporter.note(f"left out: {names}: {why}")
-        jobs = jobs_for(split(dataset), resize, Selection(limit), results, reporter)
-        jobs = [replace(job, how=how, precision=precision) for job in jobs]
-        if plan:
-            chosen = _with_weights(chosen)
-        loaded, failures = load_metrics(chosen, where, reporter)
-        for job in jobs if loaded else []:
-            if plan:
-                with computing(precision):
-                    told = forecast(job, loaded, where, bounds)
-                console().print(forecast_to_rich(job.manifest.name, told))
-                failures |= told.failures
+        configs = load_configs(
+            split(dataset), resize, Subset(limit), results, reporter,
+            how=how, precision=precision,
+        )  # fmt: skip
+        ready = _with_weights(choice.metrics) if dry_run else choice.metrics
+        loaded, failures = load_metrics(ready, where, reporter)
+        for config in configs if loaded else []:
+            if dry_run:
+                failures |= _print_estimate(config, loaded, where, limits)
                 continue
-            outcome = run(job, loaded, where, bounds, not resume, reporter)
-            failures |= outcome.failures
-            _tell(job, outcome, reporter)
-    if not plan:
+            result = run(config, loaded, where, limits, not resume, reporter)
+            failures |= result.failures
+            _note_reuse(config, result, reporter)
+    if not dry_run:
         try:
-            show_results(results, jobs)
+            show_results(results, configs)
         except PmbenchError:
             _say_failures(failures)
             raise
     _tell_failures(failures)
+
+
+def _print_estimate(
+    config: EvalConfig, metrics: list[LoadedMetric], device: torch.device, limits: BatchLimits
+) -> dict[str, str]:
+    """Print what an evaluation would take; return the metrics that failed, and why."""
+    from pmbench.evaluation.estimate import estimate_cost
+    from pmbench.reporting import forecast_to_rich
+    from pmbench.utils.devices import network_precision
+
+    with network_precision(config.precision):
+        estimate = estimate_cost(config, metrics, device, limits)
+    console().print(forecast_to_rich(config.manifest.name, estimate))
+    return estimate.failures
 
 
 def _with_weights(metrics: list[Metric]) -> list[Metric]:
@@ -168,64 +181,32 @@ def _items_in_a_batch(text: str) -> int | None:
     return int(text)
 
 
-def jobs_for(
-    names: list[str], resize: str | None, selection: Selection, results: Path, reporter: Reporter
-) -> list[Job]:
-    """Return what is to be measured; by default BAPPS where it is there, else the ladder."""
-    from pmbench.datasets import manifest
-    from pmbench.datasets.download import pack_for
-    from pmbench.datasets.resize import resize_for
-    from pmbench.evaluation.evaluator import Job
-
-    def packed(entries: list[Manifest], mode: str | None) -> list[tuple[Manifest, Pack | None]]:
-        return [(entry, pack_for(entry, resize_for(entry, mode), reporter)) for entry in entries]
-
-    found = packed(manifest.resolve(names or ["bapps"]), resize)
-    missing = [entry.name for entry, pack in found if pack is None]
-    way = f"pmbench download {' '.join(missing)}" + f" --resize {resize}" * (resize is not None)
-    if missing and names:
-        raise PmbenchError(f"{', '.join(missing)}: not on this machine; get it with `{way}`")
-    if len(missing) == len(found):
-        if resize is not None:
-            raise PmbenchError(
-                f"BAPPS is not on this machine, and only it has resize modes; get it with `{way}`"
-            )
-        reporter.note(
-            "BAPPS is not on this machine; using the built-in ladder (synthetic, no human votes). "
-            "Get BAPPS (1.3 GB) with `pmbench download`"
-        )
-        found = packed(manifest.resolve(["ladder"]), None)
-    elif missing:
-        reporter.note(f"{', '.join(missing)} left out: not on this machine; get it with `{way}`")
-    return [Job(entry, pack, selection, results) for entry, pack in found if pack is not None]
-
-
-def _tell(job: Job, outcome: Outcome, reporter: Reporter) -> None:
-    name = job.manifest.name
-    if outcome.reused:
-        kept = ", ".join(outcome.reused)
+def _note_reuse(config: EvalConfig, result: EvalResult, reporter: Reporter) -> None:
+    """Say which metrics were measured before, wholly or in part."""
+    name = config.manifest.name
+    if result.reused:
+        kept = ", ".join(result.reused)
         reporter.note(f"{name}: kept as measured before: {kept} (--fresh measures anew)")
-    if outcome.resumed:
-        done = ", ".join(f"{metric} after batch {n}" for metric, n in outcome.resumed.items())
+    if result.upgraded:
+        reporter.note(
+            f"{name}: of these, measured by an earlier pmbench: {', '.join(result.upgraded)}; "
+            "from now on a change of code, but not of a comment, has them measured anew"
+        )
+    if result.resumed:
+        done = ", ".join(f"{metric} after batch {n}" for metric, n in result.resumed.items())
         reporter.note(f"{name}: went on where it was left: {done}")
 
 
-def show_results(results: Path, jobs: list[Job]) -> None:
-    """Bring ``leaderboard.csv`` and ``.md`` up to date, and print the boards of this evaluation."""
+def show_results(results: Path, configs: list[EvalConfig]) -> None:
+    """Bring the leaderboard's files up to date, and print the boards of these datasets."""
     from pmbench.analysis.board import View
-    from pmbench.evaluation.config import LOCK
-    from pmbench.results.store import find
-    from pmbench.utils.files import write_text
-    from pmbench.utils.locks import alone
+    from pmbench.reporting.leaderboard import write_leaderboards
+    from pmbench.results.store import find_runs
 
-    if not find(results):
-        return
-    with alone(results / LOCK, -1):  # of two that end at once, the last one shows both
-        write_text(results / "leaderboard.csv", written(results, View(), Format.csv))
-        write_text(results / "leaderboard.md", written(results, View(), Format.md))
-    for job in jobs:
-        if find(results, job.folder_name, variants=False):
-            print_boards(results, View(dataset=job.folder_name, variants=False))
+    write_leaderboards(results)
+    for config in configs:
+        if find_runs(results, config.folder_name, variants=False):
+            print_boards(results, View(dataset=config.folder_name, variants=False))
 
 
 def _tell_failures(failures: dict[str, str]) -> None:
@@ -252,7 +233,7 @@ def _is_about(why: str, name: str) -> bool:
 
 def _by_reason(reasons: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return each reason once, with the names it is of."""
-    found: dict[str, list[str]] = {}
+    results: dict[str, list[str]] = {}
     for name, why in reasons.items():
-        found.setdefault(why, []).append(name)
-    return [(why, ", ".join(names)) for why, names in found.items()]
+        results.setdefault(why, []).append(name)
+    return [(why, ", ".join(names)) for why, names in results.items()]

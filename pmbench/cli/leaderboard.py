@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pmbench.cli.common import Manifests, app, console, let_speak
+from pmbench.cli.common import Manifests, app, console, set_env_default
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
@@ -49,8 +49,11 @@ def leaderboard(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.")] = None,
     sort: Annotated[
-        str, typer.Option(help="macro, pooled, a sub-dataset, name or speed.")
-    ] = "macro",
+        str,
+        typer.Option(
+            help="macro, pooled, a sub-dataset, name or speed; by default the overall score."
+        ),
+    ] = "",
     statistic: Annotated[
         str | None, typer.Option(help="2afc, hard_majority, map, srcc, krcc or plcc.")
     ] = None,
@@ -88,9 +91,10 @@ def leaderboard(
     `pmbench leaderboard --merge laptop/results --merge server/results --strict`
     """
     from pmbench.analysis.board import View
+    from pmbench.reporting.leaderboard import render_leaderboard
     from pmbench.utils.files import write_text
 
-    let_speak("PMBENCH_MANIFESTS", manifests)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
     folders = results or [Path("results")]
     view = View(
         dataset, statistic, pooled, published, sort, grouped,
@@ -100,7 +104,7 @@ def leaderboard(
     if output is None and form is Format.table:
         print_boards(folders, view)
         return
-    text = written(folders, view, form)
+    text = render_leaderboard(folders, view, form.value)
     _tell(folders, view)
     if output is None:
         typer.echo(text, nl=False)
@@ -140,44 +144,17 @@ def print_boards(results: Path | Sequence[Path], view: View) -> None:
 
 def _tell(results: Path | Sequence[Path], view: View) -> None:
     """Say which runs are left out, since they cannot be read or are there twice."""
-    from pmbench.results.merging import folders, gather
+    from pmbench.results.merging import folders, merge_runs
 
     for folder in folders(results):
         tell_damaged(folder)
-    for sentence in gather(results, view.dataset, view.variants).told:
+    for sentence in merge_runs(results, view.dataset, view.variants).messages:
         typer.secho(sentence, fg="yellow", err=True)
 
 
 def tell_damaged(results: Path) -> None:
     """Say which runs are left out because they cannot be read, and what else is wrong with some."""
-    from pmbench.results.store import damaged, flawed
+    from pmbench.results.store import damaged_runs, flawed_runs
 
-    for sentence in [*(f"left out: {why}" for why in damaged(results)), *flawed(results)]:
+    for sentence in [*(f"left out: {why}" for why in damaged_runs(results)), *flawed_runs(results)]:
         typer.secho(sentence, fg="yellow", err=True)
-
-
-def written(results: Path | Sequence[Path], view: View, form: Format) -> str:
-    """Return the leaderboard as text for a file or a pipe."""
-    from pmbench import reporting
-    from pmbench.analysis.export import tidy
-    from pmbench.analysis.leaderboard import boards, relations
-
-    if form in (Format.csv, Format.json):
-        table = tidy(results, view)
-        if table.empty:
-            boards(results, view)  # says what is missing
-        return (
-            str(table.to_csv(index=False))
-            if form is Format.csv
-            else reporting.to_json(table) + "\n"
-        )
-    made, notes = boards(results, view), relations(results, view)
-    if form is Format.html:
-        return reporting.to_html(made, notes)
-    draw = {
-        Format.md: reporting.to_markdown,
-        Format.table: reporting.to_plain,
-        Format.latex: reporting.to_latex,
-    }[form]
-    comment = {Format.md: "{}\n", Format.table: "{}\n", Format.latex: "% {}\n"}[form]
-    return "\n".join([*map(draw, made), *map(comment.format, notes)])

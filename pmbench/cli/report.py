@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from pmbench.cli.common import Datasets, Manifests, Results, app, let_speak, reporting, split
+from pmbench.cli.common import (
+    Datasets,
+    Manifests,
+    Results,
+    app,
+    progress_reporter,
+    set_env_default,
+    split,
+)
 from pmbench.cli.leaderboard import tell_damaged
 
 
@@ -42,12 +50,12 @@ def report(
     from pmbench.reporting.site.build import Options, check_place, write
     from pmbench.reporting.site.sections import sections
 
-    let_speak("PMBENCH_MANIFESTS", manifests)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
     check_place(output)  # before any work is done
     tell_damaged(results)
-    found = sections(results, split(dataset))
-    with reporting() as reporter:
-        made = write(output, found, Options(title, examples, gallery), reporter)
+    result = sections(results, split(dataset))
+    with progress_reporter() as reporter:
+        made = write(output, result, Options(title, examples, gallery), reporter)
     counts = {"dataset": made.datasets, "metric": made.metrics, "picture": made.pictures}
-    told = ", ".join(f"{n:,} {noun}" + "s" * (n != 1) for noun, n in counts.items())
-    typer.echo(f"{made.index}: {told}; the first page has {made.megabytes:.2f} MB")
+    message = ", ".join(f"{n:,} {noun}" + "s" * (n != 1) for noun, n in counts.items())
+    typer.echo(f"{made.index}: {message}; the first page has {made.megabytes:.2f} MB")

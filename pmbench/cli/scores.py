@@ -15,11 +15,11 @@ from pmbench.cli.common import (
     Seed,
     app,
     console,
-    let_speak,
-    reporting,
+    progress_reporter,
     resampling,
+    set_env_default,
 )  # fmt: skip
-from pmbench.cli.evaluate import jobs_for, show_results
+from pmbench.cli.evaluate import show_results
 from pmbench.cli.leaderboard import Dataset
 from pmbench.utils.errors import PmbenchError, unknown
 
@@ -46,11 +46,11 @@ def export(
     `pmbench export bapps-2afc-val/lpips-alex -o distances.csv.gz`
     """
     from pmbench.results import csv_io
-    from pmbench.results.store import pick
+    from pmbench.results.store import find_run
 
-    meant = pick(results, run, dataset)
+    meant = find_run(results, run, dataset)
     items, distances = meant.distances()
-    csv_io.write_csv(output, str(meant.info["dataset"]["protocol"]), items, distances)
+    csv_io.write_csv(output, meant.info.dataset.protocol, items, distances)
     typer.echo(f"{output}: {len(items):,} items of {meant.dataset}/{meant.metric}")
 
 
@@ -81,20 +81,21 @@ def import_(
 
     `pmbench import distances.csv.gz -d ladder-jnd --name mine`
     """
+    from pmbench.evaluation.config import load_configs
     from pmbench.evaluation.import_distances import import_distances
     from pmbench.metrics.selection import catalogue, check_name
-    from pmbench.results.run import Selection
+    from pmbench.results.run import Subset
 
-    let_speak("PMBENCH_MANIFESTS", manifests)
+    set_env_default("PMBENCH_MANIFESTS", manifests)
     check_name(name, catalogue())
-    with reporting() as reporter:
-        jobs = jobs_for([dataset], resize, Selection(), results, reporter)
-    if len(jobs) > 1:
-        members = " or ".join(job.manifest.name for job in jobs)
+    with progress_reporter() as reporter:
+        configs = load_configs([dataset], resize, Subset(), results, reporter)
+    if len(configs) > 1:
+        members = " or ".join(config.manifest.name for config in configs)
         raise PmbenchError(f"--dataset {dataset} is a group; name one of it: {members}")
-    run = import_distances(jobs[0], name, file, higher_is_better, replace)
-    show_results(results, jobs)
-    typer.echo(f"{name}: {run.info['dataset']['items']:,} items of {run.dataset}, {run.folder}")
+    run = import_distances(configs[0], name, file, higher_is_better, replace)
+    show_results(results, configs)
+    typer.echo(f"{name}: {run.info.dataset.items:,} items of {run.dataset}, {run.folder}")
 
 
 @app.command()

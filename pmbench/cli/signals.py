@@ -2,7 +2,8 @@
 
 Python forgets a Ctrl-C that falls into a destructor or into somebody's bare except, knows nothing
 of SIGTERM and SIGHUP, and hears none of them while C code computes. Here the first is remembered,
-and a thread listens for the second.
+and a thread listens for the second. What a metric left running does not hold up the end of the
+process.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from types import FrameType
 _PATIENCE = 1.0  # seconds for threads that are about to end
 
 
-def leave(code: int) -> None:
+def exit_process(code: int) -> None:
     """Exit with ``code``; threads and processes of other people's code are said and left behind.
 
     Python would wait for them for ever.
@@ -36,8 +37,8 @@ def leave(code: int) -> None:
     left = [t.name for t in threads if t.is_alive()] + [child.name for child in children]
     if not left:
         sys.exit(code)
-    told = f"not waiting for what a metric left running: {', '.join(left)}"
-    print(told, file=sys.stderr)  # noqa: T201
+    message = f"not waiting for what a metric left running: {', '.join(left)}"
+    print(message, file=sys.stderr)  # noqa: T201
     for child in children:
         child.kill()
     atexit._run_exitfuncs()
@@ -61,34 +62,34 @@ _STOP = b"\0"  # no signal has this number
 class _State:
     """What came, and what an interrupted command may promise."""
 
-    came = 0  # the number of the first signal; 0: none
+    number = 0  # the number of the first signal; 0: none
     then = ""  # what the same command does, run again
     hearing: tuple[int, ...] = ()  # the signals that are ours meanwhile
 
 
 @contextmanager
-def heard() -> Iterator[None]:
+def handle_signals() -> Iterator[None]:
     """Raise KeyboardInterrupt at the first signal that ends; at one that comes later, exit at once.
 
     A signal that the process is to ignore (``nohup``, a job in the background) stays ignored.
     """
     in_main = threading.current_thread() is threading.main_thread()  # no other may set handlers
-    ours = tuple(n for n, usual in _USUAL.items() if in_main and signal.getsignal(n) == usual)
-    if not ours:
+    handled = tuple(n for n, usual in _USUAL.items() if in_main and signal.getsignal(n) == usual)
+    if not handled:
         yield
         return
-    _State.came, _State.then, _State.hearing = 0, "begin anew", ours
+    _State.number, _State.then, _State.hearing = 0, "begin anew", handled
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     watcher = threading.Thread(target=_watch, args=(reading,), name="signals", daemon=True)
     watcher.start()
-    for number in ours:
+    for number in handled:
         signal.signal(number, _first)
     try:
         yield
     finally:
-        _let_be(ours)
+        _let_be(handled)
         signal.set_wakeup_fd(before)
         os.write(writing, _STOP)
         watcher.join()
@@ -96,32 +97,32 @@ def heard() -> Iterator[None]:
         os.close(writing)
 
 
-def raise_forgotten() -> None:
+def raise_if_interrupted() -> None:
     """Raise KeyboardInterrupt where a signal came, and the work goes on nevertheless."""
-    if _State.came:
+    if _State.number:
         raise KeyboardInterrupt
 
 
-def promise_to_go_on() -> None:
+def promise_resume() -> None:
     """Say that from now on the same command, run again, goes on where it is interrupted."""
     _State.then = "go on where it stopped"
 
 
-def came() -> int:
+def received_signal() -> int:
     """Return the number of the signal that ends the command, 0 where none came."""
-    return _State.came
+    return _State.number
 
 
-def farewell() -> str:
+def closing_message() -> str:
     """Return the line about what ended the command, and how to go on."""
-    name = signal.Signals(_State.came).name
+    name = signal.Signals(_State.number).name
     what = "interrupted" if name == "SIGINT" else f"ended by {name}"
     return f"{what}; run the same command again to {_State.then or 'begin anew'}"
 
 
 def _first(number: int, frame: FrameType | None) -> None:
-    if not _State.came:
-        _State.came = number
+    if not _State.number:
+        _State.number = number
         raise KeyboardInterrupt
 
 
@@ -149,9 +150,9 @@ def _exit_at_once(number: int) -> None:
     processes = sys.modules.get("pmbench.metrics.external.command")  # loaded where programs may run
     if processes is not None:
         processes.kill_all()
-    _State.came = _State.came or number  # C code may not have let it be handled
+    _State.number = _State.number or number  # C code may not have let it be handled
     with suppress(OSError):  # the terminal may be gone
-        os.write(2, f"{farewell()}\n".encode())
+        os.write(2, f"{closing_message()}\n".encode())
     os._exit(128 + number)
 
 

@@ -14,8 +14,8 @@ from pmbench.cli.common import (
     Weights,
     app,
     console,
-    let_speak,
-    reporting,
+    progress_reporter,
+    set_env_default,
     split,
 )  # fmt: skip
 from pmbench.utils.errors import PmbenchError
@@ -72,29 +72,29 @@ def speed(
 
     from pmbench.evaluation.speed import machine
     from pmbench.evaluation.speed_worker import Cell, Trial
-    from pmbench.metrics.selection import choose
+    from pmbench.metrics.selection import select_metrics
     from pmbench.reporting import speeds_to_rich
     from pmbench.results.timings import BACKWARD, FORWARD, as_records
     from pmbench.utils.devices import check_precision, choose_device
 
-    let_speak("PMBENCH_WEIGHTS", weights)
+    set_env_default("PMBENCH_WEIGHTS", weights)
     sides = _sides(split(size))
-    choice = choose(split(metric) or ["all"])
+    choice = select_metrics(split(metric) or ["all"])
     where = choose_device(device)
     check_precision(precision, where)
     here = machine(where, precision)
     cells = tuple(Cell(side, way) for way in (FORWARD, BACKWARD) for side in sides)
     blank = Trial("", cells, str(where), precision, batch_size, seconds)
-    with reporting() as reporter:
+    with progress_reporter() as reporter:
         for name, why in choice.left_out.items():
             reporter.note(f"left out: {name}: {why}")
-        found = _measured(choice.metrics, blank, here, results, reporter)
+        result = _measured(choice.metrics, blank, here, results, reporter)
     if as_json:
-        typer.echo(json.dumps(as_records(here, found), indent=1))
+        typer.echo(json.dumps(as_records(here, result), indent=1))
     else:
         terminal = console()
-        terminal.print(speeds_to_rich(here, found, terminal.width))
-    if any(one.status == "failed" for one in found):
+        terminal.print(speeds_to_rich(here, result, terminal.width))
+    if any(one.status == "failed" for one in result):
         raise typer.Exit(CHECK_FAILED)
 
 
@@ -115,22 +115,22 @@ def _measured(
     from pmbench.results import timings
     from pmbench.results.timings import Timing
 
-    found: list[Timing] = []
+    result: list[Timing] = []
     with reporter.task("measuring", float(len(metrics) * len(blank.cells)), "cells") as task:
         for metric in metrics:
             task.describe(metric.name)
-            its: list[Timing] = []
+            measured: list[Timing] = []
             try:
                 weights.ensure(metric.weights, reporter)
             except PmbenchError as error:
                 empty = Timing(metric.name, "", 0, "", "failed", note=str(error))
-                its = [replace(empty, **asdict(cell)) for cell in blank.cells]
-                task.advance(len(its))
+                measured = [replace(empty, **asdict(cell)) for cell in blank.cells]
+                task.advance(len(measured))
             else:
                 trial = replace(blank, metric=metric.address or metric.name)
                 for timing in in_a_process(trial, metric.name):
-                    its.append(timing)
+                    measured.append(timing)
                     task.advance()
-            timings.add(results, here, its)
-            found += its
-    return found
+            timings.add(results, here, measured)
+            result += measured
+    return result

@@ -15,8 +15,8 @@ from pmbench.cli.common import (
     Weights,
     app,
     console,
-    let_speak,
-    reporting,
+    progress_reporter,
+    set_env_default,
     split,
 )  # fmt: skip
 
@@ -61,37 +61,37 @@ def verify(
     """
     from pmbench.evaluation.verify import has_referee
     from pmbench.evaluation.verify import verify as compare
-    from pmbench.metrics.selection import catalogue, choose
-    from pmbench.reporting.tables import parity_to_markdown, parity_to_rich
-    from pmbench.utils.devices import be_exact, choose_device
+    from pmbench.metrics.selection import catalogue, select_metrics
+    from pmbench.reporting.verification import to_markdown, to_rich
+    from pmbench.utils.devices import choose_device, use_exact_arithmetic
 
-    let_speak("PMBENCH_WEIGHTS", weights)
+    set_env_default("PMBENCH_WEIGHTS", weights)
     names = split(metrics)
-    chosen = choose(names).metrics if names else list(catalogue().values())
+    chosen = select_metrics(names).metrics if names else list(catalogue().values())
     where = choose_device(device)
-    be_exact()
-    with reporting() as reporter:
-        found = list(compare(chosen, triplets, where, reporter))
-        alone = [metric.name for metric in chosen if not has_referee(metric)]
-        if alone:
-            reporter.note(f"no referee is known for {', '.join(alone)}")
+    use_exact_arithmetic()
+    with progress_reporter() as reporter:
+        result = list(compare(chosen, triplets, where, reporter))
+        unknown = [metric.name for metric in chosen if not has_referee(metric)]
+        if unknown:
+            reporter.note(f"no referee is known for {', '.join(unknown)}")
     if as_json:
-        typer.echo(_json(found))
+        typer.echo(_json(result))
     elif form is Form.md:
-        typer.echo(parity_to_markdown(found), nl=False)
+        typer.echo(to_markdown(result), nl=False)
     else:
-        console().print(parity_to_rich(found))
-    verdicts = {one.verdict for one in found}
+        console().print(to_rich(result))
+    verdicts = {one.verdict for one in result}
     if "agrees" not in verdicts or verdicts & {"differs", "failed"}:
         raise typer.Exit(CHECK_FAILED)
 
 
-def _json(found: Sequence[Comparison]) -> str:
+def _json(results: Sequence[Comparison]) -> str:
     import json
     from dataclasses import asdict
 
     records = []
-    for one in found:
+    for one in results:
         record = asdict(one)
         tolerance = record.pop("tolerance")
         records.append(

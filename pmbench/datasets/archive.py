@@ -1,7 +1,9 @@
 """The files of a dataset: a folder, or a tar archive read once from front to back.
 
 Neither is trusted. Nothing is ever written to a place that an archive names, and whatever it
-declares, no more is held in memory than one member of a decent size.
+declares, no more is held in memory than one member of a decent size. A compressed archive is
+unpacked in blocks, so that a small file that holds billions of zeros takes no memory, and not more
+time than a genuine one of its size.
 """
 
 from __future__ import annotations
@@ -242,8 +244,8 @@ def _below(folder: Path) -> Iterator[File]:
         raise PmbenchError(refusal(error, error.filename or folder)) from error
 
     walk = os.walk(folder, onerror=refused)
-    found = [Path(above, name) for above, _, names in walk for name in names]
-    for path in sorted(path for path in found if path.is_file()):
+    results = [Path(above, name) for above, _, names in walk for name in names]
+    for path in sorted(path for path in results if path.is_file()):
         yield File(PurePosixPath(path.relative_to(folder).as_posix()), partial(_read_file, path))
 
 

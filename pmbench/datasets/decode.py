@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pmbench.datasets.archive import files
-from pmbench.datasets.image_store import Spool, digest_of
+from pmbench.datasets.image_store import ImageStore, digest_of
 from pmbench.datasets.layouts import Layout
-from pmbench.datasets.resize import Picture, Pixels, Resize, unwarned
+from pmbench.datasets.resize import Picture, Pixels, Resize, without_warnings
 from pmbench.utils.progress import Reporter
 from pmbench.utils.system import cores
 
@@ -28,8 +28,8 @@ Task = deque[tuple[str, Picture]]
 Decoded = list[tuple[str, Pixels, bytes]]
 
 
-def spooled(
-    layout: Layout, source: Path, resize: Resize, spool: Spool, reporter: Reporter
+def store_images(
+    layout: Layout, source: Path, resize: Resize, store: ImageStore, reporter: Reporter
 ) -> dict[str, int]:
     """Put the images that a layout wants into a spool; return their numbers by name.
 
@@ -38,10 +38,10 @@ def spooled(
     total = None if source.is_dir() else float(source.stat().st_size)
     unit = "B" if total else "files"
     numbers: dict[str, int] = {}
-    with unwarned(), reporter.task(f"packing {source.name}", total, unit) as task:
+    with without_warnings(), reporter.task(f"packing {source.name}", total, unit) as task:
         wanted = _wanted(layout, source, task.advance)
         for name, pixels, digest in _decoded(wanted, resize):
-            numbers[name] = spool.add(pixels, digest)
+            numbers[name] = store.add(pixels, digest)
     return numbers
 
 

@@ -12,18 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pmbench.datasets.decode import spooled
-from pmbench.datasets.image_store import Spool
-from pmbench.datasets.layouts import Row, layout_for
+from pmbench.datasets.decode import store_images
+from pmbench.datasets.image_store import ImageStore
+from pmbench.datasets.layouts import Item, layout_for
 from pmbench.datasets.manifest import Manifest
-from pmbench.datasets.pack import Origin, Pack, write_pack
+from pmbench.datasets.pack import Pack, PackInfo, write_pack
 from pmbench.datasets.resize import Resize
-from pmbench.datasets.sources import Choices as Choices  # which ``download`` is given
+from pmbench.datasets.sources import (
+    DownloadOptions as DownloadOptions,
+)  # which ``download`` is given
 from pmbench.datasets.sources import files_of, known_checksum, must_exist
 from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.utils import paths
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.locks import alone
+from pmbench.utils.locks import exclusive
 from pmbench.utils.progress import Reporter
 
 
@@ -46,7 +48,7 @@ def pack_for(manifest: Manifest, resize: Resize, reporter: Reporter) -> Pack | N
     if not path.exists():
         return None
     pack = Pack.open(path)
-    if manifest.built_in is None and pack.attributes["fingerprint"] != _meaning(manifest):
+    if manifest.built_in is None and pack.attributes["fingerprint"] != _manifest_digest(manifest):
         raise PmbenchError(
             f"{path} was packed under another manifest than {manifest.file} is now; "
             f"pack it again with `pmbench download {manifest.name}`"
@@ -54,40 +56,42 @@ def pack_for(manifest: Manifest, resize: Resize, reporter: Reporter) -> Pack | N
     return pack
 
 
-def download(manifest: Manifest, resize: Resize, choices: Choices, reporter: Reporter) -> Pack:
+def download(
+    manifest: Manifest, resize: Resize, options: DownloadOptions, reporter: Reporter
+) -> Pack:
     """Return the whole, checked pack of a dataset, fetching and packing what is missing.
 
     Raises PmbenchError where the files cannot be had, differ from what the manifest says, or hold
-    fewer items than it says (unless ``choices`` allows it).
+    fewer items than it says (unless ``options`` allows it).
     """
     if manifest.built_in is not None:
         return Pack.open(pack_path(manifest, resize))
-    if manifest.local_source is not None and choices == Choices():
+    if manifest.local_source is not None and options == DownloadOptions():
         return _local_pack(manifest, manifest.local_source, resize, reporter)
     path = pack_path(manifest, resize)
-    if (pack := _complete(path, manifest, choices)) is not None:  # in a cache that is read-only too
+    if (pack := _complete(path, manifest, options)) is not None:  # in a cache that is read-only too
         return pack
     with _packing(path, reporter):
-        if (pack := _complete(path, manifest, choices)) is not None:
+        if (pack := _complete(path, manifest, options)) is not None:
             return pack
-        source, digest = files_of(manifest, choices, reporter)
-        return _pack(manifest, resize, source, digest, choices, reporter)
+        source, digest = files_of(manifest, options, reporter)
+        return _pack(manifest, resize, source, digest, options, reporter)
 
 
-def _complete(path: Path, manifest: Manifest, choices: Choices) -> Pack | None:
+def _complete(path: Path, manifest: Manifest, options: DownloadOptions) -> Pack | None:
     """Return the pack at ``path`` where it is what a download would give, else None."""
-    if not path.exists() or choices != Choices(partial=choices.partial):
+    if not path.exists() or options != DownloadOptions(partial=options.partial):
         return None
     pack = Pack.open(path)
-    same = pack.attributes["fingerprint"] == _meaning(manifest)
-    return pack if same and (choices.partial or not pack.partial) else None
+    same = pack.attributes["fingerprint"] == _manifest_digest(manifest)
+    return pack if same and (options.partial or not pack.partial) else None
 
 
 @contextmanager
 def _packing(path: Path, reporter: Reporter) -> Iterator[None]:
     """Keep a second process from making the same pack at the same time; it waits."""
     what = f"{path.name}: waiting, since it is made by"
-    with alone(lock_of(path), -1, lambda holder: reporter.note(f"{what} {holder}")):
+    with exclusive(lock_of(path), -1, lambda holder: reporter.note(f"{what} {holder}")):
         yield
 
 
@@ -108,11 +112,11 @@ def _local_pack(manifest: Manifest, source: Path, resize: Resize, reporter: Repo
             if pack.attributes["fingerprint"] == fingerprint:
                 return pack
             reporter.note(f"{manifest.name}: its files or its manifest changed; packing them anew")
-        _, digest = files_of(manifest, Choices(), reporter)
-        return _pack(manifest, resize, source, digest, Choices(), reporter)
+        _, digest = files_of(manifest, DownloadOptions(), reporter)
+        return _pack(manifest, resize, source, digest, DownloadOptions(), reporter)
 
 
-def _meaning(manifest: Manifest) -> str:
+def _manifest_digest(manifest: Manifest) -> str:
     """Return a digest of what a manifest says about which items there are and what they mean."""
     said = {
         "protocol", "folders", "table", "votes_per_item", "enlarged", "size", "human_votes",
@@ -124,8 +128,8 @@ def _meaning(manifest: Manifest) -> str:
 def _fingerprint(manifest: Manifest, source: Path) -> str:
     """Return a digest of a manifest and of the names, sizes and times of its local files."""
     digest = hashlib.sha256(manifest.model_dump_json(exclude={"published"}).encode())
-    found = sorted(source.rglob("*")) if source.is_dir() else [source]
-    for path in filter(Path.is_file, found):
+    result = sorted(source.rglob("*")) if source.is_dir() else [source]
+    for path in filter(Path.is_file, result):
         facts = path.stat()
         digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
     return digest.hexdigest()
@@ -139,38 +143,40 @@ def _pack(
     resize: Resize,
     source: Path,
     digest: str,
-    choices: Choices,
+    options: DownloadOptions,
     reporter: Reporter,
 ) -> Pack:
     path = pack_path(manifest, resize)
     protocol = PROTOCOLS[manifest.protocol]
     # first, so that files which change while they are read are noticed the next time
     local = manifest.local_source == source
-    fingerprint = _fingerprint(manifest, source) if local else _meaning(manifest)
+    fingerprint = _fingerprint(manifest, source) if local else _manifest_digest(manifest)
     layout = layout_for(manifest, source, protocol)
-    with Spool(path.with_suffix(".spool")) as spool:
-        numbers = spooled(layout, source, resize, spool, reporter)
+    with ImageStore(path.with_suffix(".spool")) as store:
+        numbers = store_images(layout, source, resize, store, reporter)
         rows = layout.rows()
-        whole = _whole(manifest, rows, source, choices)
-        official = not digest or digest == (choices.sha256 or known_checksum(manifest) or digest)
-        origin = Origin(
+        whole = _check_counts(manifest, rows, source, options)
+        official = not digest or digest == (options.sha256 or known_checksum(manifest) or digest)
+        origin = PackInfo(
             dataset=manifest.name,
             protocol=manifest.protocol,
             roles=protocol.roles,
             resize=resize.label,
             human_votes=manifest.human_votes,
             expected=manifest.expected,
-            partial=choices.partial and not (whole and official),
+            partial=options.partial and not (whole and official),
             # names of files may be bytes that are no text
             source=os.fsencode(source).decode("utf-8", "backslashreplace"),
             sha256=digest,
             fingerprint=fingerprint,
         )
-        write_pack(path, origin, rows, numbers, spool)
+        write_pack(path, origin, rows, numbers, store)
     return Pack.open(path)
 
 
-def _whole(manifest: Manifest, rows: list[Row], source: Path, choices: Choices) -> bool:
+def _check_counts(
+    manifest: Manifest, rows: list[Item], source: Path, options: DownloadOptions
+) -> bool:
     """Return whether the items are known to be all that the manifest says.
 
     Raises PmbenchError where they are not and that was not allowed, where there are more, and for
@@ -184,20 +190,20 @@ def _whole(manifest: Manifest, rows: list[Row], source: Path, choices: Choices) 
         )
     if manifest.expected is None:
         return False
-    found = Counter(row.sub_dataset for row in rows)
-    if strange := sorted(set(found) - set(manifest.sub_datasets)):
+    result = Counter(row.sub_dataset for row in rows)
+    if strange := sorted(set(result) - set(manifest.sub_datasets)):
         raise PmbenchError(
             f"{source}: found the sub-dataset {strange[0]}; {manifest.name} has "
             f"{', '.join(manifest.sub_datasets)}; is it another dataset?"
         )
     if len(rows) > manifest.expected or (
-        dict(found) != manifest.sub_datasets and not choices.partial
+        dict(result) != manifest.sub_datasets and not options.partial
     ):
-        told = "; ".join(
-            f"{name} {found[name]:,} of {count:,}" for name, count in manifest.sub_datasets.items()
+        message = "; ".join(
+            f"{name} {result[name]:,} of {count:,}" for name, count in manifest.sub_datasets.items()
         )
         raise PmbenchError(
-            f"{source}: expected {manifest.expected:,} {noun}, found {len(rows):,} ({told}); "
+            f"{source}: expected {manifest.expected:,} {noun}, found {len(rows):,} ({message}); "
             + (
                 "is it another dataset?"
                 if len(rows) > manifest.expected
@@ -205,4 +211,4 @@ def _whole(manifest: Manifest, rows: list[Row], source: Path, choices: Choices) 
                 f"`pmbench download {manifest.name} --partial`"
             )
         )
-    return dict(found) == manifest.sub_datasets
+    return dict(result) == manifest.sub_datasets

@@ -23,7 +23,7 @@ def digest_of(pixels: Pixels) -> bytes:
     return hashlib.blake2b(data, digest_size=16, person=shape).digest()
 
 
-class Spool:
+class ImageStore:
     """Images by number, in the order in which they came, and their digests.
 
     Its file has no name while it is open, and is gone with the process.
@@ -75,7 +75,7 @@ class Spool:
             assert count == image.nbytes  # nobody else can reach the file
         return images
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> ImageStore:
         return self
 
     def __exit__(self, *exc: object) -> None:

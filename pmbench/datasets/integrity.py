@@ -24,14 +24,14 @@ _DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth")  # as torchvision names 
 _BLOCK = 256  # images that are read together
 
 
-def of_checksum(path: Path, expected: str) -> str:
+def check_checksum(path: Path, expected: str) -> str:
     """Return what is wrong with a file whose SHA-256 must begin with ``expected``."""
     if (digest := sha256_of(path)).startswith(expected):
         return ""
     return f"its checksum differs: expected sha256 {expected[:8]}…, got {digest[:8]}…"
 
 
-def of_archive(path: Path) -> str:
+def check_archive(path: Path) -> str:
     """Return what is wrong with a tar archive, as far as its first file tells."""
     try:
         next(archive.files(path), None)
@@ -40,7 +40,7 @@ def of_archive(path: Path) -> str:
     return ""
 
 
-def of_json(path: Path) -> str:
+def check_json(path: Path) -> str:
     """Return what is wrong with a file of texts by name."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -51,7 +51,7 @@ def of_json(path: Path) -> str:
     return "no JSON of checksums"
 
 
-def of_weights(path: Path, megabytes: float | None) -> str:
+def check_weights(path: Path, megabytes: float | None) -> str:
     """Return what is wrong with a file of weights, as far as its size and outer form tell."""
     if megabytes is not None and path.stat().st_size < 0.5e6 * megabytes:
         return f"it is cut off: it should have {megabytes:g} MB"
@@ -67,11 +67,11 @@ def of_weights(path: Path, megabytes: float | None) -> str:
 
 def digest_in(name: str) -> str:
     """Return what a weight file's own name says its SHA-256 begins with, "" where nothing."""
-    found = _DIGEST_IN_NAME.search(name)
-    return found[1] if found else ""
+    result = _DIGEST_IN_NAME.search(name)
+    return result[1] if result else ""
 
 
-def of_pack(path: Path, verify: bool) -> str:
+def check_pack(path: Path, verify: bool) -> str:
     """Return what is wrong with a pack; ``verify`` reads all of its pixels, too."""
     try:
         pack = Pack.open(path)

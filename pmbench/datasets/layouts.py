@@ -28,7 +28,7 @@ from pmbench.utils.errors import PmbenchError
 
 
 @dataclass(frozen=True)
-class Row:
+class Item:
     """One item: the image of each role, by the name its file has, and what people said."""
 
     item: str
@@ -45,7 +45,7 @@ class Layout(Interface):
     def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
         """Look at one file; return the name by which rows call it if it is an image, else None."""
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[Item]:
         """Return the items, after the last file. Raises PmbenchError where one is incomplete."""
 
 
@@ -57,7 +57,7 @@ def layout_for(manifest: Manifest, source: Path, protocol: Protocol) -> Layout:
     return _FoldersLayout(manifest, manifest.folders, protocol)
 
 
-def plain(name: str, where: str) -> str:
+def check_printable(name: str, where: str) -> str:
     """Return a name that can be stored, shown and typed.
 
     Raises PmbenchError for one with control characters, with marks that turn the direction of
@@ -105,7 +105,7 @@ class _FoldersLayout:
         # a user may point at the root's own folder, or at any folder above it
         if above and tuple(above[-len(self._root) :] if self._root else ()) != self._root:
             return None
-        plain(str(path), self._manifest.name)
+        check_printable(str(path), self._manifest.name)
         key = (sub_dataset, path.stem)
         if is_vote:
             if key in self._votes:
@@ -138,10 +138,10 @@ class _FoldersLayout:
             ) from error
         return judgement.parse(value, self._manifest.votes_per_item, str(path))
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[Item]:
         order = list(self._manifest.sub_datasets)
         rank = {name: i for i, name in enumerate(order)}
-        found: list[Row] = []
+        results: list[Item] = []
         keys = {*self._images, *self._votes}
         for key in sorted(keys, key=lambda k: (rank.get(k[0], len(rank)), k)):
             sub_dataset, item = key
@@ -158,8 +158,8 @@ class _FoldersLayout:
                 )
             p, votes = self._votes[key]
             paths = tuple(images[role] for role in self._protocol.roles)
-            found.append(Row(f"{sub_dataset}/{item}", sub_dataset, paths, p, votes))
-        return found
+            results.append(Item(f"{sub_dataset}/{item}", sub_dataset, paths, p, votes))
+        return results
 
 
 @lru_cache(maxsize=256)  # there are as many different ones as people can disagree in ways
@@ -227,7 +227,7 @@ class _TableLayout:
                 raise ValueError(f"row {number} has {len(row)} fields, the header {len(header)}")
         return [dict(zip(header, row, strict=True)) for row in rows]
 
-    def _row(self, number: int, record: dict[str, str]) -> Row:
+    def _row(self, number: int, record: dict[str, str]) -> Item:
         table, where = self._table, f"{self._where}: row {number}"
 
         def column(name: str) -> str:
@@ -269,16 +269,16 @@ class _TableLayout:
                 people = int(asked)
             p, votes = judgement.parse(number_in(table.vote), people, where)
         sub_dataset = column(table.sub_dataset) if table.sub_dataset else WHOLE
-        return Row(
-            item=plain(fill(table.item), where),
-            sub_dataset=check_sub_dataset(plain(sub_dataset, where), where),
+        return Item(
+            item=check_printable(fill(table.item), where),
+            sub_dataset=check_sub_dataset(check_printable(sub_dataset, where), where),
             images=tuple(
-                str(PurePosixPath(plain(fill(table.roles[role]), where)))
+                str(PurePosixPath(check_printable(fill(table.roles[role]), where)))
                 for role in self._protocol.roles
             ),
             p=p,
             votes=votes,
-            cluster=plain(column(table.cluster), where) if table.cluster else None,
+            cluster=check_printable(column(table.cluster), where) if table.cluster else None,
         )
 
     def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
@@ -295,7 +295,7 @@ class _TableLayout:
         self._seen.add(name)
         return name if name in self._wanted else None
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[Item]:
         for number, row in enumerate(self._rows, start=1):
             for path in row.images:
                 if path not in self._seen:

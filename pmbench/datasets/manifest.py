@@ -28,7 +28,7 @@ from pmbench.utils.fields import (
     Size,
     Url,
 )
-from pmbench.utils.validation import checked, read_toml, shown
+from pmbench.utils.validation import preview, read_toml, validate
 
 ROUNDING = 0.05  # percentage points: papers print one decimal
 _EPSILON = 1e-9  # what adding up floats may cost
@@ -147,7 +147,7 @@ class Manifest(Entry):
     def _known_protocol(cls, name: str) -> str:
         if name not in PROTOCOLS:
             expected = " or ".join(f"'{known}'" for known in PROTOCOLS)
-            raise ValueError("Input should be " + expected + ", got " + shown(name, "'"))
+            raise ValueError("Input should be " + expected + ", got " + preview(name, "'"))
         return name
 
     @model_validator(mode="after")
@@ -209,17 +209,17 @@ class Manifest(Entry):
 
 @cache
 def _all(folders: tuple[Path, ...]) -> dict[str, Manifest]:
-    found: dict[str, Manifest] = {}
+    results: dict[str, Manifest] = {}
     for folder in folders:
         for path in sorted(folder.glob("*.toml")):
             manifest = load(path)
-            if (earlier := found.get(manifest.name)) is not None:
+            if (earlier := results.get(manifest.name)) is not None:
                 raise PmbenchError(
                     f"{path}: key 'name': '{manifest.name}' is already taken by {earlier.file}; "
                     "choose another name"
                 )
-            found[manifest.name] = manifest
-    return found
+            results[manifest.name] = manifest
+    return results
 
 
 def datasets() -> dict[str, Manifest]:
@@ -241,11 +241,11 @@ def datasets() -> dict[str, Manifest]:
 
 def groups() -> dict[str, list[Manifest]]:
     """Return the datasets of each group."""
-    found: dict[str, list[Manifest]] = {}
+    results: dict[str, list[Manifest]] = {}
     for manifest in datasets().values():
         for group in manifest.groups:
-            found.setdefault(group, []).append(manifest)
-    return found
+            results.setdefault(group, []).append(manifest)
+    return results
 
 
 def resolve(names: list[str]) -> list[Manifest]:
@@ -268,4 +268,4 @@ def load(path: Path) -> Manifest:
     content = read_toml(path)
     if "file" in content:
         raise PmbenchError(f"{path}: key 'file': not a key of a manifest; remove it")
-    return checked(Manifest, {**content, "file": path.resolve()}, path)
+    return validate(Manifest, {**content, "file": path.resolve()}, path)

@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmbench import __version__
-from pmbench.datasets.image_store import Spool as Spool  # from which a pack is written
+from pmbench.datasets.image_store import ImageStore as ImageStore  # from which a pack is written
 from pmbench.datasets.items import read_items, within
-from pmbench.datasets.layouts import Row
+from pmbench.datasets.layouts import Item
 from pmbench.datasets.resize import Pixels
 from pmbench.scoring.items import Items as Items  # which a pack is asked for
 from pmbench.scoring.protocols import PROTOCOLS
@@ -45,7 +45,7 @@ _ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
 
 
 @dataclass(frozen=True)
-class Origin:
+class PackInfo:
     """What a pack was made from and for; stands in its attributes."""
 
     dataset: str
@@ -62,15 +62,15 @@ class Origin:
 
 def write_pack(
     path: Path,
-    origin: Origin,
-    rows: list[Row],
+    origin: PackInfo,
+    rows: list[Item],
     numbers: dict[str, int],
-    spool: Spool,
+    store: ImageStore,
     compression: str | None = None,
 ) -> None:
     """Write a pack, whole or not at all.
 
-    ``numbers`` maps the image names of ``rows`` to images in ``spool``. Raises PmbenchError where
+    ``numbers`` maps the image names of ``rows`` to images in ``store``. Raises PmbenchError where
     the images of one item differ in size, since a metric compares images of one size.
     """
     sizes: list[tuple[int, int]] = []
@@ -80,24 +80,24 @@ def write_pack(
     size_of = np.empty(len(rows), np.int64)
     for i, row in enumerate(rows):
         images = [numbers[name] for name in row.images]
-        found = [spool.size(number) for number in images]
-        if len(set(found)) > 1:
-            told = ", ".join(
-                f"{role} {w}×{h}" for role, (h, w) in zip(origin.roles, found, strict=True)
+        results = [store.size(number) for number in images]
+        if len(set(results)) > 1:
+            message = ", ".join(
+                f"{role} {w}×{h}" for role, (h, w) in zip(origin.roles, results, strict=True)
             )
             raise PmbenchError(
-                f"{origin.dataset}: the images of item {row.item} differ in size ({told}); "
+                f"{origin.dataset}: the images of item {row.item} differ in size ({message}); "
                 "expected one size within an item; mend the item or set 'size' in the manifest"
             )
-        if found[0] not in order:
-            sizes.append(found[0])
-            order[found[0]] = []
+        if results[0] not in order:
+            sizes.append(results[0])
+            order[results[0]] = []
         for role, number in enumerate(images):
             if number not in position:
-                position[number] = len(order[found[0]])
-                order[found[0]].append(number)
+                position[number] = len(order[results[0]])
+                order[results[0]].append(number)
             table[i, role] = position[number]
-        size_of[i] = sizes.index(found[0])
+        size_of[i] = sizes.index(results[0])
 
     subs = list(dict.fromkeys(row.sub_dataset for row in rows))
     clusters = {name: k for k, name in enumerate(dict.fromkeys(r.cluster or r.item for r in rows))}
@@ -115,7 +115,7 @@ def write_pack(
                 "source": origin.source,
                 "sha256": origin.sha256,
                 "fingerprint": origin.fingerprint,
-                "digest": _digest(rows, numbers, spool),
+                "digest": _digest(rows, numbers, store),
                 "partial": origin.partial,
             }
         )
@@ -140,18 +140,18 @@ def write_pack(
                 chunks=None if compression is None else (1, height, width, 3),
             )
             for start in range(0, len(members), 512):
-                block = spool.read_all(members[start : start + 512])
+                block = store.read_all(members[start : start + 512])
                 images_set[start : start + len(block)] = block
 
 
-def _digest(rows: list[Row], numbers: dict[str, int], spool: Spool) -> str:
+def _digest(rows: list[Item], numbers: dict[str, int], store: ImageStore) -> str:
     """Return a digest over items, pixels and votes; the order of the rows is of no consequence."""
     digest = hashlib.sha256()
     for row in sorted(rows, key=lambda r: r.item):
         facts = f"{row.item}\0{row.sub_dataset}\0{row.p!r}\0{row.votes}\0{row.cluster}\0"
         digest.update(facts.encode())
         for name in row.images:
-            digest.update(spool.digests[numbers[name]])
+            digest.update(store.digests[numbers[name]])
     return digest.hexdigest()
 
 

@@ -1,4 +1,8 @@
-"""Which pictures are compared: two files, two folders, or a CSV of pairs."""
+"""Pairs of picture files that belong to no dataset: two files, two folders, or a CSV of pairs.
+
+They are read when a batch needs them, as a pack: nothing is copied. Sizes come from the files'
+headers, so that what does not fit together is known at once.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +33,14 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Found:
+class PairList:
     """The pairs that were found, and a sentence for each thing that was left out."""
 
     pairs: list[Pair]
     left_out: list[str] = field(default_factory=list)
 
 
-def find(ref: Path, dist: Path | None) -> Found:
+def find_pairs(ref: Path, dist: Path | None) -> PairList:
     """Return the pairs of two pictures, of two folders, or of a CSV (``dist`` None).
 
     Files of two folders (with their subfolders) belong together if they have the same name, or
@@ -44,7 +48,7 @@ def find(ref: Path, dist: Path | None) -> Found:
     from its own folder. Raises PmbenchError where there is no pair.
     """
     if dist is None:
-        return Found(_of_csv(ref))
+        return PairList(_of_csv(ref))
     for path in (ref, dist):
         if not path.exists():
             raise PmbenchError(f"{path} does not exist; expected a picture or a folder of pictures")
@@ -55,11 +59,11 @@ def find(ref: Path, dist: Path | None) -> Found:
             "expected two pictures or two folders of pictures"
         )
     if not ref.is_dir():
-        return Found([Pair(dist.name, ref, dist)])
+        return PairList([Pair(dist.name, ref, dist)])
     return _of_folders(ref, dist)
 
 
-def _of_folders(ref: Path, dist: Path) -> Found:
+def _of_folders(ref: Path, dist: Path) -> PairList:
     references, distorted = _pictures_in(ref), _pictures_in(dist)
     by_stem = [_by_stem(names) for names in (references, distorted)]
     pairs, matched = [], set()
@@ -77,21 +81,21 @@ def _of_folders(ref: Path, dist: Path) -> Found:
             f"({_few(list(references))} there, {_few(list(distorted))} here); "
             "name them alike, or give a CSV with the columns ref,dist"
         )
-    alone = [sorted(set(references) - {pair.name for pair in pairs})]
-    alone.append(sorted(set(distorted) - matched))
+    unmatched = [sorted(set(references) - {pair.name for pair in pairs})]
+    unmatched.append(sorted(set(distorted) - matched))
     left_out = [
         f"{len(names):,} of {folder} without a partner in {other}: {_few(names)}"
-        for names, folder, other in zip(alone, (ref, dist), (dist, ref), strict=True)
+        for names, folder, other in zip(unmatched, (ref, dist), (dist, ref), strict=True)
         if names
     ]
-    return Found(pairs, left_out)
+    return PairList(pairs, left_out)
 
 
 def _pictures_in(folder: Path) -> dict[str, None]:
     """Return the paths, from the folder, of the files that PIL may read by their ending; sorted."""
     endings = Image.registered_extensions()
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in endings and p.is_file())
-    names = sorted(path.relative_to(folder).as_posix() for path in found)
+    result = (p for p in folder.rglob("*") if p.suffix.lower() in endings and p.is_file())
+    names = sorted(path.relative_to(folder).as_posix() for path in result)
     names = [name for name in names if not Path(name).name.startswith(".")]
     if not names:
         raise PmbenchError(f"{folder}: no pictures in this folder; expected files such as .png")
@@ -99,10 +103,10 @@ def _pictures_in(folder: Path) -> dict[str, None]:
 
 
 def _by_stem(names: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    results: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(_stem(name), []).append(name)
-    return found
+        results.setdefault(_stem(name), []).append(name)
+    return results
 
 
 def _stem(name: str) -> str:
@@ -237,7 +241,7 @@ def resizing(text: str) -> Resizing:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenPairs:
     """Pairs of files as a pack of the roles ``ref`` and ``dist``.
 
     ``places`` says which pair each item of the pack is; ``unreadable`` why others are not in it.
@@ -248,7 +252,7 @@ class Opened:
     unreadable: dict[int, str]
 
 
-def open_pairs(pairs: Sequence[Pair], how: Resizing | None) -> Opened:
+def open_pairs(pairs: Sequence[Pair], how: Resizing | None) -> OpenPairs:
     """Return pairs of picture files as a pack, brought to one size as ``how`` says.
 
     Raises PmbenchError where pictures of a pair differ in size and ``how`` is None, and where no
@@ -276,7 +280,7 @@ def open_pairs(pairs: Sequence[Pair], how: Resizing | None) -> Opened:
     if not images:
         raise PmbenchError(next(iter(unreadable.values())))
     pack = pack_of([pairs[i].name for i in images], list(images.values()), ROLES)
-    return Opened(pack, list(images), unreadable)
+    return OpenPairs(pack, list(images), unreadable)
 
 
 def size_of(path: Path) -> Size:

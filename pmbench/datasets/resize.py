@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pmbench.datasets.manifest import Manifest
-from pmbench.utils.errors import PmbenchError, words_of
+from pmbench.utils.errors import PmbenchError, one_line_of
 
 Pixels = NDArray[np.uint8]
 LARGEST = 1 << 26  # pixels of a picture, 8192×8192; a small file may declare billions
@@ -72,12 +72,12 @@ def resize_for(manifest: Manifest, mode: str | None) -> Resize:
 
 def decode(data: bytes, resize: Resize, name: str) -> Pixels:
     """Return a picture file as uint8 RGB (height, width, 3), resized; see ``Picture``."""
-    with unwarned():
+    with without_warnings():
         return Picture.open(data, name).pixels(resize)
 
 
 @contextmanager
-def unwarned() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Keep PIL from warning of pictures beyond a limit of its own, which is larger than LARGEST."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -133,12 +133,12 @@ class Picture:
         if self.image.mode.startswith("I"):
             numbers = np.asarray(self.image)
             low, high = numbers.min(), numbers.max()
-            told = f"numbers from {low} to {high}" if low < 0 or high > 0xFFFF else ""
+            message = f"numbers from {low} to {high}" if low < 0 or high > 0xFFFF else ""
         else:
-            told = "floating-point numbers" if self.image.mode.startswith("F") else ""
-        if told:
+            message = "floating-point numbers" if self.image.mode.startswith("F") else ""
+        if message:
             raise PmbenchError(
-                f"{self.name}: expected a picture of 8 or 16 bits, got {told}; "
+                f"{self.name}: expected a picture of 8 or 16 bits, got {message}; "
                 "convert or remove the item"
             )
 
@@ -151,16 +151,16 @@ def _formats() -> tuple[str, ...]:
 
 def _unreadable(name: str, length: int, error: Exception) -> PmbenchError:
     # PIL's message for what is no picture at all names an address in memory
-    why = "none that it knows" if isinstance(error, UnidentifiedImageError) else words_of(error)
+    why = "none that it knows" if isinstance(error, UnidentifiedImageError) else one_line_of(error)
     return PmbenchError(
         f"{name}: expected a picture file, got {length:,} bytes that PIL cannot read "
         f"({why}); mend or remove the item"
     )
 
 
-def _too_large(name: str, told: str) -> PmbenchError:
+def _too_large(name: str, size: str) -> PmbenchError:
     return PmbenchError(
-        f"{name}: expected a picture of at most {LARGEST:,} pixels, got one of {told}; "
+        f"{name}: expected a picture of at most {LARGEST:,} pixels, got one of {size}; "
         "reduce or remove the item"
     )
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from pmbench.datasets.manifest import Manifest
 from pmbench.utils import paths
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.fetch import Wanted, fetch
+from pmbench.utils.fetch import RemoteFile, fetch
 from pmbench.utils.files import sha256_of, write_text
-from pmbench.utils.locks import alone
+from pmbench.utils.locks import exclusive
 from pmbench.utils.progress import Reporter
 
 
 @dataclass(frozen=True)
-class Choices:
+class DownloadOptions:
     """What the user decided about a download."""
 
     source: str | None = None  # an archive, a folder or a URL instead of the manifest's
@@ -26,21 +26,21 @@ class Choices:
     partial: bool = False  # fewer items than the manifest says, and any checksum
 
 
-def files_of(manifest: Manifest, choices: Choices, reporter: Reporter) -> tuple[Path, str]:
+def files_of(manifest: Manifest, options: DownloadOptions, reporter: Reporter) -> tuple[Path, str]:
     """Return the archive or folder to read, checked, and its SHA-256 ("" for a folder)."""
     assert manifest.source is not None  # built-in datasets have none, and never come here
-    named = choices.source
+    named = options.source
     if named is None and manifest.source.path is not None:
         named = str(manifest.local_source)
     if named is not None and "://" not in named:
         path = Path(named).expanduser()
-        must_exist(path, "--from" if choices.source else f"{manifest.file}: key 'source.path'")
-        return path, "" if path.is_dir() else _checked(manifest, path, choices, reporter)
-    wanted = Wanted(
+        must_exist(path, "--from" if options.source else f"{manifest.file}: key 'source.path'")
+        return path, "" if path.is_dir() else _checked(manifest, path, options, reporter)
+    wanted = RemoteFile(
         url=named or manifest.source.url or "",
-        sha256=choices.sha256 or manifest.source.sha256,
-        origin="" if choices.sha256 else manifest.source.sha256_origin,
-        accept=choices.accept_checksum or choices.partial,
+        sha256=options.sha256 or manifest.source.sha256,
+        origin="" if options.sha256 else manifest.source.sha256_origin,
+        accept=options.accept_checksum or options.partial,
         size=1e9 * manifest.source.gigabytes if manifest.source.gigabytes else None,
     )
     unpinned = wanted.sha256 is None
@@ -66,22 +66,22 @@ def files_of(manifest: Manifest, choices: Choices, reporter: Reporter) -> tuple[
     return path, digest
 
 
-def _checked(manifest: Manifest, path: Path, choices: Choices, reporter: Reporter) -> str:
+def _checked(manifest: Manifest, path: Path, options: DownloadOptions, reporter: Reporter) -> str:
     """Return the SHA-256 of an archive that the user already has."""
     assert manifest.source is not None
     digest = sha256_of(path)
-    expected = choices.sha256 or manifest.source.sha256
+    expected = options.sha256 or manifest.source.sha256
     if expected is None or digest == expected:
         return digest
-    told = f"{path}: the checksum differs: expected sha256 {expected}, got {digest}"
-    if not (choices.accept_checksum or choices.partial):
+    message = f"{path}: the checksum differs: expected sha256 {expected}, got {digest}"
+    if not (options.accept_checksum or options.partial):
         origin = manifest.source.sha256_origin
-        doubt = f" The expected one comes from {origin}." if origin and not choices.sha256 else ""
+        doubt = f" The expected one comes from {origin}." if origin and not options.sha256 else ""
         raise PmbenchError(
-            f"{told}.{doubt} If you know this file to be right, give --sha256 {digest}; "
+            f"{message}.{doubt} If you know this file to be right, give --sha256 {digest}; "
             "--accept-checksum goes on whatever it is, --partial also with a part of the items"
         )
-    reporter.note(f"{told}; going on, as asked")
+    reporter.note(f"{message}; going on, as asked")
     return digest
 
 
@@ -114,5 +114,5 @@ def _pins() -> dict[str, str]:
 
 
 def _pin(url: str, digest: str) -> None:
-    with alone(paths.home() / "pins.lock", -1):  # what another process adds meanwhile stays
+    with exclusive(paths.home() / "pins.lock", -1):  # what another process adds meanwhile stays
         write_text(paths.home() / "pins.json", json.dumps(_pins() | {url: digest}, indent=1))

@@ -21,7 +21,7 @@ Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Bounds:
+class BatchLimits:
     """How large a batch may be. A batch always holds at least one item."""
 
     pixels: int = 1 << 18  # of all its different images: 64 images of 64×64
@@ -44,26 +44,28 @@ class Batch:
     size: int
     images: Index
     place: Index
+    number: int = 0  # its place in the plan
 
 
-def plan(pack: Pack, chosen: Index, bounds: Bounds) -> list[Batch]:
+def plan(pack: Pack, chosen: Index, limits: BatchLimits) -> list[Batch]:
     """Return batches that cover the items ``chosen`` of the pack, each once."""
-    batches: list[Batch] = []
+    parts: list[tuple[Index, int]] = []
     for size, (height, width) in enumerate(pack.sizes):
         items = chosen[pack.size[chosen] == size]
-        room = bounds.pixels // (height * width)
-        groups = _fill(_components(pack.rows[items]), pack.rows[items], room, bounds.items)
-        batches += [_batch(pack, items[group], size) for group in groups]
-    return batches
+        room = limits.pixels // (height * width)
+        groups = _fill(_components(pack.rows[items]), pack.rows[items], room, limits.items)
+        parts += [(items[group], size) for group in groups]
+    return [_batch(pack, *part, number) for number, part in enumerate(parts)]
 
 
 def halves(pack: Pack, batch: Batch) -> list[Batch]:
     """Return two batches of the items of one, each with the images that it needs."""
     middle = len(batch.items) // 2
-    return [_batch(pack, part, batch.size) for part in (batch.items[:middle], batch.items[middle:])]
+    parts = batch.items[:middle], batch.items[middle:]
+    return [_batch(pack, part, batch.size, batch.number) for part in parts]
 
 
-def _batch(pack: Pack, items: Index, size: int) -> Batch:
+def _batch(pack: Pack, items: Index, size: int, number: int) -> Batch:
     # role by role, so that without shared images each role is one slice of the batch
     by_role = pack.rows[items].T.ravel()
     wanted, first, inverse = np.unique(by_role, return_index=True, return_inverse=True)
@@ -71,7 +73,7 @@ def _batch(pack: Pack, items: Index, size: int) -> Batch:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     place = rank[inverse].reshape(pack.rows.shape[1], len(items)).T
-    return Batch(items, size, wanted[order], place)
+    return Batch(items, size, wanted[order], place, number)
 
 
 def _components(rows: Index) -> list[Index]:
@@ -101,7 +103,7 @@ def _fill(groups: list[Index], rows: Index, room: int, most: int | None) -> list
     for group in groups:
         members = group.tolist()
         wanted = set(rows[group].ravel().tolist())
-        whole = len(wanted) <= Bounds.stretch * room and (most is None or len(members) <= most)
+        whole = len(wanted) <= BatchLimits.stretch * room and (most is None or len(members) <= most)
         for part in [members] if whole else [[member] for member in members]:
             wanted = set(rows[part].ravel().tolist())
             if batch and not fits(part, wanted):

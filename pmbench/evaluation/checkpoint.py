@@ -1,8 +1,8 @@
-"""The record of a run under way: distances batch by batch, as they come.
+"""The checkpoint of a run under way: its distances, batch by batch.
 
 A file that is only ever appended to survives being killed at any moment: what follows the last
-whole record is cut off when the run goes on. The head names everything that must be the same for
-the run to go on with bit-identical distances, and the bounds that its batches were made with.
+whole record is cut off when the run goes on. The header names everything that must be the same for
+the run to go on with bit-identical distances, and the limits that its batches were made with.
 """
 
 from __future__ import annotations
@@ -19,56 +19,56 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pmbench.evaluation.batching import Bounds
+from pmbench.evaluation.batching import BatchLimits
 from pmbench.utils.files import writing
 
-FORMAT = 2
+FORMAT = 3
 _CHECKSUM = struct.Struct("<I")  # of all that follows in the record
 _FACTS = struct.Struct("<Id")  # number of values, seconds
 _BEFORE = _CHECKSUM.size + _FACTS.size  # bytes of a record before its values
 
 
 @dataclass(frozen=True)
-class Head:
+class CheckpointHeader:
     """What a run is, and how its batches were made."""
 
     signature: str
     environment: dict[str, str]  # device, threads, versions: another one may round differently
-    bounds: Bounds
+    limits: BatchLimits
 
     def to_line(self) -> bytes:
         """Return the first line of the file."""
         return json.dumps({"journal": FORMAT, **asdict(self)}).encode() + b"\n"
 
     @classmethod
-    def from_line(cls, line: bytes) -> Head | None:
-        """Return the head, or None where the line is none (a run killed while it began)."""
+    def from_line(cls, line: bytes) -> CheckpointHeader | None:
+        """Return the header, or None where the line is none (a run killed while it began)."""
         try:
             content = json.loads(line)
             if content["journal"] != FORMAT or not line.endswith(b"\n"):
                 return None
             environment = {str(k): str(v) for k, v in content["environment"].items()}
-            bounds = Bounds(**content["bounds"])
-            made = cls(str(content["signature"]), environment, bounds)
+            limits = BatchLimits(**content["limits"])
+            made = cls(str(content["signature"]), environment, limits)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
-        sound = all(type(most) is int and most > 0 for most in (bounds.pixels, bounds.items or 1))
+        sound = all(type(most) is int and most > 0 for most in (limits.pixels, limits.items or 1))
         return made if sound else None
 
 
-def head_of(path: Path) -> Head | None:
-    """Return the head of the journal at ``path``, or None where there is no sound one."""
+def read_header(path: Path) -> CheckpointHeader | None:
+    """Return the header of the checkpoint at ``path``, or None where there is no sound one."""
     if not path.exists():
         return None
     with path.open("rb") as file:
-        return Head.from_line(file.readline(1 << 20))
+        return CheckpointHeader.from_line(file.readline(1 << 20))
 
 
-class Journal:
+class Checkpoint:
     """The distances of one metric's run, a record for each finished batch, in order."""
 
-    def __init__(self, path: Path, head: Head, sizes: Sequence[int]) -> None:
-        """Go on with the journal at ``path`` if it has this very head, else begin a new one.
+    def __init__(self, path: Path, header: CheckpointHeader, sizes: Sequence[int]) -> None:
+        """Go on with the checkpoint at ``path`` if it has this very header, else begin a new one.
 
         ``sizes`` are the numbers of distances in each batch; records that do not fit them, or are
         damaged, are cut off. Raises PmbenchError where the file cannot be written.
@@ -78,8 +78,8 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         with writing(path):
-            if head_of(path) != head:
-                path.write_bytes(head.to_line())
+            if read_header(path) != header:
+                path.write_bytes(header.to_line())
             whole = path.read_bytes()
             self._end = self._take(whole, whole.index(b"\n") + 1, sizes)
             self.lost = len(whole) - self._end  # bytes that were no records of this run

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pmbench.datasets import manifest
+from pmbench.datasets.download import pack_for
 from pmbench.datasets.manifest import Manifest
 from pmbench.datasets.pack import Pack
 from pmbench.datasets.resize import resize_for
 from pmbench.results.run import (
     USUAL_PRECISION,
-    Selection,
+    Subset,
     folder_name,
     metric_folder,
-    protocol_signature,
 )
+from pmbench.results.signature import Signature, build_protocol_signature
 from pmbench.scoring.bootstrap import USUAL, Resampling
 from pmbench.scoring.protocols import PROTOCOLS, Protocol
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.locks import BusyError, alone
+from pmbench.utils.locks import BusyError, exclusive
+from pmbench.utils.progress import Reporter
 
 LOCK = ".lock"
 
 
 @dataclass(frozen=True)
-class Job:
+class EvalConfig:
     """One dataset, as it is to be measured."""
 
     manifest: Manifest
     pack: Pack
-    selection: Selection
+    selection: Subset
     results: Path
     how: Resampling = USUAL  # how its intervals are drawn
     precision: str = USUAL_PRECISION  # of networks: one of devices.PRECISIONS
@@ -65,10 +69,55 @@ class Job:
 
         ``metric`` is the metric's part of it: name#digest.
         """
-        shared = protocol_signature(
+        protocol = build_protocol_signature(
             self.pack, len(self.chosen), self.selection, self.protocol, self.precision
         )
-        return f"{shared} || {metric}"
+        return str(Signature(protocol, metric))
+
+
+def load_configs(
+    names: Sequence[str],
+    resize: str | None,
+    selection: Subset,
+    results: Path,
+    reporter: Reporter,
+    **options: Any,
+) -> list[EvalConfig]:
+    """Return what is to be measured, for each dataset or group named.
+
+    Without a name: BAPPS where it is on this machine, else the built-in ladder. ``options`` are
+    further fields of ``EvalConfig``. Raises PmbenchError for an unknown name, and where a dataset
+    that is named has not been downloaded.
+    """
+
+    def packed(entries: Sequence[Manifest], mode: str | None) -> list[tuple[Manifest, Pack | None]]:
+        return [(entry, pack_for(entry, resize_for(entry, mode), reporter)) for entry in entries]
+
+    chosen = packed(manifest.resolve([*names] or ["bapps"]), resize)
+    missing = [entry.name for entry, pack in chosen if pack is None]
+    command = f"pmbench download {' '.join(missing)}" + f" --resize {resize}" * (resize is not None)
+    if missing and names:
+        raise PmbenchError(f"{', '.join(missing)}: not on this machine; get it with `{command}`")
+    if len(missing) == len(chosen):
+        if resize is not None:
+            raise PmbenchError(
+                "BAPPS is not on this machine, and only it has resize modes; get it with "
+                f"`{command}`"
+            )
+        reporter.note(
+            "BAPPS is not on this machine; using the built-in ladder (synthetic, no human votes). "
+            "Get BAPPS (1.3 GB) with `pmbench download`"
+        )
+        chosen = packed(manifest.resolve(["ladder"]), None)
+    elif missing:
+        reporter.note(
+            f"{', '.join(missing)} left out: not on this machine; get it with `{command}`"
+        )
+    return [
+        EvalConfig(entry, pack, selection, results, **options)
+        for entry, pack in chosen
+        if pack is not None
+    ]
 
 
 @contextmanager
@@ -76,7 +125,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep a second process from measuring the same thing into the same folder."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(alone(folder / LOCK))
+            stack.enter_context(exclusive(folder / LOCK))
         except BusyError as error:
             raise PmbenchError(
                 f"{error} is measuring into {folder}; wait for it, or choose another folder with "

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from pmbench.datasets.pack import Pack
-from pmbench.evaluation.batching import Bounds, plan
-from pmbench.evaluation.loop import Result, measure
-from pmbench.metrics.loading import Loaded
+from pmbench.evaluation.batching import BatchLimits, plan
+from pmbench.evaluation.loop import measure
+from pmbench.metrics.loading import LoadedMetric
 from pmbench.scoring.protocols import Protocol
 from pmbench.utils.devices import network_dtype
 from pmbench.utils.errors import PmbenchError
@@ -23,28 +23,28 @@ _SLACK = {torch.float32: 1e-3}  # of the largest distance: what rounding may do
 _ROUGH = 5e-2  # the same in fewer bits
 
 
-def doubt(
-    loaded: Loaded,
+def check_determinism(
+    loaded: LoadedMetric,
     pack: Pack,
     protocol: Protocol,
     chosen: NDArray[np.int64],
-    bounds: Bounds,
+    limits: BatchLimits,
     device: torch.device,
 ) -> str | None:
     """Return why a metric's distances cannot be trusted, or None where nothing speaks against them.
 
-    ``chosen`` are the items that it will be measured on, in batches within ``bounds``. pmbench's
+    ``chosen`` are the items that it will be measured on, in batches within ``limits``. pmbench's
     own metrics are not tried, since tests do that; one that fails on the trial will fail again and
     be told then.
     """
-    if not loaded.metric.foreign:
+    if not loaded.metric.external:
         return None
     items = chosen[pack.size[chosen] == pack.size[chosen[0]]][:_ITEMS]
-    first, second, alone = (
-        _distances(loaded, pack, protocol, items, its_bounds, device)
-        for its_bounds in (bounds, bounds, Bounds(items=1))
+    first, second, single = (
+        _distances(loaded, pack, protocol, items, batch_limits, device)
+        for batch_limits in (limits, limits, BatchLimits(items=1))
     )
-    if first is None or second is None or alone is None:
+    if first is None or second is None or single is None:
         return None
     slack = _SLACK.get(network_dtype(), _ROUGH) * float(np.abs(first).max())
     if (where := _farthest(first, second, slack)) is not None:
@@ -53,53 +53,34 @@ def doubt(
             f"{first[where]:.6g}, and {second[where]:.6g} the second time; let it draw random "
             "numbers from a generator that is seeded at each call"
         )
-    if (where := _farthest(first, alone, slack)) is not None:
+    if (where := _farthest(first, single, slack)) is not None:
         return (
             f"depends on what else is in the batch: {_named(pack, protocol, items, where)} was "
-            f"{first[where]:.6g} together with others, and {alone[where]:.6g} alone; let it treat "
+            f"{first[where]:.6g} together with others, and {single[where]:.6g} alone; let it treat "
             "each pair by itself"
         )
     return None
 
 
 def _distances(
-    loaded: Loaded,
+    loaded: LoadedMetric,
     pack: Pack,
     protocol: Protocol,
     items: NDArray[np.int64],
-    bounds: Bounds,
+    limits: BatchLimits,
     device: torch.device,
 ) -> NDArray[np.float64] | None:
     """Return the distances (items, pairs), or None where there are none."""
-    batches = plan(pack, items, bounds)
-    caught = _Caught(loaded)
-    measure(pack, protocol, batches, device, caught)
-    if caught.failed:
-        return None
+    batches = plan(pack, items, limits)
+    rows = []
+    for _, results in measure(pack, protocol, batches, lambda batch: [loaded], device):
+        result = results[loaded.metric.name]
+        if isinstance(result, PmbenchError):
+            return None
+        rows.append(result.distances)
     order = np.concatenate([batch.items for batch in batches])
-    values = np.concatenate(caught.values)[np.argsort(order)]
+    values = np.concatenate(rows)[np.argsort(order)]
     return values if np.isfinite(values).all() else None
-
-
-class _Caught:
-    """A Sink for one metric that keeps everything in memory, until something fails."""
-
-    def __init__(self, loaded: Loaded) -> None:
-        self._loaded = loaded
-        self.values: list[NDArray[np.float64]] = []
-        self.failed = False
-
-    def waiting(self, number: int) -> list[Loaded]:
-        """Return the metric."""
-        return [] if self.failed else [self._loaded]
-
-    def put(self, number: int, results: dict[str, Result | PmbenchError]) -> None:
-        """Take the distances of a batch."""
-        (result,) = results.values()
-        if isinstance(result, Result):
-            self.values.append(result.distances)
-        else:
-            self.failed = True
 
 
 def _farthest(

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import torch
 
-from pmbench.evaluation.batching import Bounds, plan
-from pmbench.evaluation.config import Job
-from pmbench.evaluation.loop import Result, measure
+from pmbench.evaluation.batching import Batch, BatchLimits, plan
+from pmbench.evaluation.config import EvalConfig
+from pmbench.evaluation.loop import measure
 from pmbench.evaluation.provenance import peak_memory_mb
-from pmbench.metrics.loading import Loaded
+from pmbench.metrics.loading import LoadedMetric
 from pmbench.utils.errors import PmbenchError
 
 
 @dataclass(frozen=True)
-class Forecast:
+class CostEstimate:
     """What an evaluation would take."""
 
     items: int
@@ -32,54 +32,59 @@ class Forecast:
     failures: dict[str, str]
 
 
-def forecast(job: Job, metrics: list[Loaded], device: torch.device, bounds: Bounds) -> Forecast:
+def estimate_cost(
+    config: EvalConfig, metrics: list[LoadedMetric], device: torch.device, limits: BatchLimits
+) -> CostEstimate:
     """Measure one batch of each image size, write nothing, and say what the whole would take.
 
     Of a dataset with many sizes the ten with most pixels are measured, and stand for the others.
     """
-    batches = plan(job.pack, job.chosen, bounds)
-    pixels = [len(b.images) * math.prod(job.pack.sizes[b.size]) for b in batches]
+    batches = plan(config.pack, config.chosen, limits)
+    pixels = [len(b.images) * math.prod(config.pack.sizes[b.size]) for b in batches]
     largest: dict[int, int] = {}  # size -> its largest batch
     for i in sorted(range(len(batches)), key=lambda i: -pixels[i]):
         largest.setdefault(batches[i].size, i)
     probes = list(largest.values())[:10]
-    sink = _Probe(metrics)
-    measure(job.pack, job.protocol, [batches[i] for i in probes], device, sink)  # warms up
-    sink.seconds.clear()
+    probe = [batches[i] for i in probes]
+    failures: dict[str, str] = {}
+    _seconds(config, metrics, probe, device, failures)  # warms up
     start = time.perf_counter()
-    measure(job.pack, job.protocol, [batches[i] for i in probes], device, sink)
+    seconds = _seconds(config, metrics, probe, device, failures)
     share = sum(pixels) / sum(pixels[i] for i in probes)
     together = (time.perf_counter() - start) * share
     used = {(b.size, int(image)) for b in batches for image in b.images}
-    return Forecast(
-        items=len(job.chosen),
+    return CostEstimate(
+        items=len(config.chosen),
         images=len(used),
         computed=sum(len(batch.images) for batch in batches),
         batches=len(batches),
-        pair_evaluations=len(job.chosen) * len(job.protocol.pairs) * len(metrics),
+        pair_evaluations=len(config.chosen) * len(config.protocol.pairs) * len(metrics),
         probe_items=sum(len(batches[i].items) for i in probes),
-        seconds={name: seconds * share for name, seconds in sink.seconds.items()},
+        seconds={name: value * share for name, value in seconds.items()},
         together=together,
         peak_memory_mb=peak_memory_mb(device),
-        failures=sink.failures,
+        failures=failures,
     )
 
 
-class _Probe:
-    """A sink that keeps the seconds only."""
+def _seconds(
+    config: EvalConfig,
+    metrics: list[LoadedMetric],
+    batches: list[Batch],
+    device: torch.device,
+    failures: dict[str, str],
+) -> dict[str, float]:
+    """Return the seconds that each metric takes alone; ``failures`` gains those that fail."""
+    seconds: dict[str, float] = {}
 
-    def __init__(self, metrics: list[Loaded]) -> None:
-        self._metrics = metrics
-        self.seconds: dict[str, float] = {}
-        self.failures: dict[str, str] = {}
+    def metrics_for(batch: Batch) -> list[LoadedMetric]:
+        return [loaded for loaded in metrics if loaded.metric.name not in failures]
 
-    def waiting(self, number: int) -> list[Loaded]:
-        return [m for m in self._metrics if m.metric.name not in self.failures]
-
-    def put(self, number: int, results: dict[str, Result | PmbenchError]) -> None:
+    for _, results in measure(config.pack, config.protocol, batches, metrics_for, device):
         for name, result in results.items():
             if isinstance(result, PmbenchError):
-                self.failures[name] = str(result)
-                self.seconds.pop(name, None)
+                failures[name] = str(result)
+                seconds.pop(name, None)
             else:
-                self.seconds[name] = self.seconds.get(name, 0.0) + result.seconds
+                seconds[name] = seconds.get(name, 0.0) + result.seconds
+    return seconds

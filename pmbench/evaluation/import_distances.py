@@ -9,13 +9,9 @@ is about other items, or has p0 and p1 the other way round.
 from __future__ import annotations
 
 import hashlib
-import shlex
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,32 +19,34 @@ from numpy.typing import NDArray
 
 from pmbench.datasets.pack import Items
 from pmbench.evaluation import provenance
-from pmbench.evaluation.config import Job, locked
-from pmbench.metrics import Metric
+from pmbench.evaluation.config import EvalConfig, locked
+from pmbench.evaluation.runner import save_run
 from pmbench.results.csv_io import numbers, read_table
-from pmbench.results.run import JOURNAL, Run, open_run, save
+from pmbench.results.run import JOURNAL, Run, open_run
+from pmbench.results.schema import Rate
 from pmbench.scoring.protocols import PROTOCOLS
-from pmbench.scoring.scores import human_rows, score
+from pmbench.scoring.scores import human_rows
 from pmbench.scoring.statistics import Array
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.files import sha256_of
 
 _ROUNDED = 0.01  # shares with two decimals are the same shares
 
 
-def import_distances(job: Job, name: str, path: Path, higher_is_better: bool, replace: bool) -> Run:
+def import_distances(
+    config: EvalConfig, name: str, path: Path, higher_is_better: bool, replace: bool
+) -> Run:
     """Write the distances of a CSV file as the run of a metric called ``name``.
 
-    Raises PmbenchError where the file is not exactly about the items of ``job``, and where there
+    Raises PmbenchError where the file is not exactly about the items of ``config``, and where there
     is another run of that name, unless ``replace``.
     """
-    items = job.pack.items.take(job.chosen)
-    distances = read_for(path, job.manifest.protocol, job.manifest.name, items)
+    items = config.pack.items.take(config.chosen)
+    distances = read_for(path, config.manifest.protocol, config.manifest.name, items)
     if higher_is_better:
         distances = -distances
     digest = _digest(name, items, distances)
-    signature = job.signature(f"{name}#{digest[:8]}")
-    folder = job.folder(name)
+    signature = config.signature(f"{name}#{digest[:8]}")
+    folder = config.folder(name)
     with locked(folder):
         if not replace and (run := open_run(folder)) is not None and run.signature != signature:
             what = "other distances were imported" if run.imported else "a metric was measured"
@@ -56,51 +54,23 @@ def import_distances(job: Job, name: str, path: Path, higher_is_better: bool, re
                 f"{folder}: {what} under this name; choose another --name, or replace that run "
                 "with --replace"
             )
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        info: dict[str, Any] = {
-            "signature": signature,
-            "dataset": provenance.of_dataset(job.manifest, job.pack, job.selection, len(items)),
-            "metric": {
-                "name": name,
-                "title": f"imported from {path.name}",
-                "family": "imported",
-                "paper": "",
-                "code": "",
-                "licence": "",
-                "higher_is_better": higher_is_better,
-                "symmetric": False,
-                "version": 1,
-                "parameters": {},
-                "digest": digest,
-                "source": "",
-                "weights": {},
-                "parameters_count": None,
-                "weights_mb": None,
-                "tolerance": Metric.tolerance,
-                "address": "",
-                "package": "",
-                "undefined_on": {},
-            },
-            "environment": {
-                "device": "imported",
-                "imported": path.name,
-                "sha256": sha256_of(path),
-            },
-            "command": shlex.join(["pmbench", *sys.argv[1:]]),
-            "started": now,
-            "finished": now,
-            "seconds": None,
-            "items_per_second": None,
-            "rate": {},
-            "peak_memory_mb": None,
-            "batches": None,
-            "measured_together": [],
-        }
-        scores = score(job.protocol, name, items, distances, how=job.how)
-        tables = [scores.table, human_rows(job.protocol, items, job.how)]
+        now = provenance.now()
+        info = provenance.run_info(
+            config,
+            f"{name}#{digest[:8]}",
+            provenance.imported_metric_info(name, path, higher_is_better, digest),
+            provenance.imported_environment(path),
+            started=now,
+            finished=now,
+            seconds=None,
+            items_per_second=None,
+            rate=Rate(),
+            peak_memory_mb=None,
+            batches=None,
+            measured_together=(),
+        )
         (folder / JOURNAL).unlink(missing_ok=True)  # of a run that this one takes the place of
-        table = pd.concat(tables, ignore_index=True)
-        return save(folder, info, items, distances, table, scores.draws)
+        return save_run(config, info, distances, human_rows(config.protocol, items, config.how))
 
 
 def read_for(path: Path, protocol: str, dataset: str, items: Items) -> Array:
@@ -168,16 +138,16 @@ def _compare_votes(
     path: Path, dataset: str, table: pd.DataFrame, column: str, items: Items
 ) -> None:
     """Raise PmbenchError where the file has votes that are not those of its items."""
-    for name, ours, tolerance in ((column, items.p, _ROUNDED), ("votes", items.votes, 0)):
+    for name, expected, tolerance in ((column, items.p, _ROUNDED), ("votes", items.votes, 0)):
         if name not in table:
             continue
-        theirs = numbers(path, table, name)
-        if len(bad := np.flatnonzero(np.abs(theirs - ours) > tolerance)):
+        given = numbers(path, table, name)
+        if len(bad := np.flatnonzero(np.abs(given - expected) > tolerance)):
             row = bad[0]
             raise PmbenchError(
-                f"{path}: line {row + 2}: column '{name}' is {theirs[row]:g} for item "
-                f"{items.id[row]}, but {ours[row]:g} in {dataset}; is it about other items, or are "
-                "p0 and p1 swapped? if neither, leave the column out"
+                f"{path}: line {row + 2}: column '{name}' is {given[row]:g} for item "
+                f"{items.id[row]}, but {expected[row]:g} in {dataset}; is it about other items, or "
+                "are p0 and p1 swapped? if neither, leave the column out"
             )
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from typing import Protocol as Interface
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -19,24 +19,14 @@ from numpy.typing import NDArray
 
 from pmbench.datasets.pack import Pack
 from pmbench.evaluation.batching import Batch, halves
-from pmbench.evaluation.prefetch import Feed
+from pmbench.evaluation.prefetch import Prefetcher
 from pmbench.metrics import Metric
 from pmbench.metrics.images import Images
-from pmbench.metrics.isolation import put_back
-from pmbench.metrics.loading import Loaded, by_trunk, numbers_of
+from pmbench.metrics.isolation import preserve_global_state
+from pmbench.metrics.loading import LoadedMetric, group_by_backbone, to_float64
 from pmbench.scoring.protocols import Protocol
-from pmbench.utils.errors import PmbenchError, told
-from pmbench.utils.memory import keep_freed, make_room, ran_out
-
-
-class Sink(Interface):
-    """Where distances go, batch by batch."""
-
-    def waiting(self, number: int) -> list[Loaded]:
-        """Return the metrics that batch ``number`` has still to be measured with."""
-
-    def put(self, number: int, results: Results) -> None:
-        """Take the results of one batch, by metric name."""
+from pmbench.utils.errors import PmbenchError, describe
+from pmbench.utils.memory import free_memory, is_out_of_memory, keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -55,31 +45,48 @@ Results = dict[str, Result | PmbenchError]
 
 
 def measure(
-    pack: Pack, protocol: Protocol, batches: Iterable[Batch], device: torch.device, sink: Sink
-) -> None:
-    """Measure every batch with every metric that waits for it, and hand the results on.
+    pack: Pack,
+    protocol: Protocol,
+    batches: Sequence[Batch],
+    metrics_for: Callable[[Batch], Sequence[LoadedMetric]],
+    device: torch.device,
+) -> Iterator[tuple[Batch, Results]]:
+    """Yield each batch with what every metric gives on it, by the metric's name.
 
-    Where the batches are a list, the next one is read meanwhile.
+    Which metrics a batch is measured with is asked when its turn comes, so that what the caller
+    learns from one batch counts for the next: a metric that has failed, or has been there before,
+    need not be measured again. Metrics on one backbone share its pass over the images. The next
+    batch is read meanwhile. Raises PmbenchError where the images of a batch cannot be read; what a
+    metric does wrong is a result.
     """
-    keep_freed()
-    following = iter(batches[1:]) if isinstance(batches, Sequence) else iter(())
-    # foreign code may print, and stdout is for results
-    with torch.inference_mode(), redirect_stdout(sys.stderr), Feed(pack, device) as feed:
-        loop = _Loop(pack, protocol, device, feed)
-        for number, batch in enumerate(batches):
-            then = next(following, None)
-            if metrics := by_trunk(sink.waiting(number)):
-                sink.put(number, loop.results(metrics, batch, then))
+    keep_freed_memory()
+    with Prefetcher(pack, device) as prefetcher:
+        loop = _BatchMeasurer(pack, protocol, device, prefetcher)
+        for batch, following in zip_longest(batches, batches[1:]):
+            # foreign code may print, and stdout is for results
+            with torch.inference_mode(), redirect_stdout(sys.stderr):
+                metrics = group_by_backbone(metrics_for(batch))
+                results = loop.results(metrics, batch, following) if metrics else {}
+            yield batch, results
 
 
-class _Loop:
+class _BatchMeasurer:
     """Metrics on one batch after another, and what is known of how much fits into memory."""
 
-    def __init__(self, pack: Pack, protocol: Protocol, device: torch.device, feed: Feed) -> None:
-        self._pack, self._protocol, self._device, self._feed = pack, protocol, device, feed
+    def __init__(
+        self, pack: Pack, protocol: Protocol, device: torch.device, prefetcher: Prefetcher
+    ) -> None:
+        self._pack, self._protocol, self._device, self._prefetcher = (
+            pack,
+            protocol,
+            device,
+            prefetcher,
+        )
         self._fitting: dict[str, int] = {}  # items, by the names of metrics whose batch did not fit
 
-    def results(self, metrics: list[Loaded], batch: Batch, following: Batch | None) -> Results:
+    def results(
+        self, metrics: list[LoadedMetric], batch: Batch, following: Batch | None
+    ) -> Results:
         """Return what the metrics give on a batch; where it does not fit, on its halves.
 
         Those that need halves go through them together, so that they share what is derived.
@@ -90,7 +97,7 @@ class _Loop:
         left = [m for m in metrics if m.metric.name not in results]
         if not left:
             return results
-        make_room(self._device)
+        free_memory(self._device)
         if n == 1:
             return results | {m.metric.name: self._too_large(m, batch) for m in left}
         for metric in trying:
@@ -102,37 +109,39 @@ class _Loop:
             results[name] = result
         return results
 
-    def _in_halves(self, metrics: list[Loaded], batch: Batch) -> Results:
+    def _in_halves(self, metrics: list[LoadedMetric], batch: Batch) -> Results:
         first, second = halves(self._pack, batch)
         one = self.results(metrics, first, None)
         sound = [m for m in metrics if isinstance(one[m.metric.name], Result)]
         other = self.results(sound, second, None) if sound else {}
         return one | {name: _joined(one[name], result) for name, result in other.items()}
 
-    def _at_once(self, metrics: list[Loaded], batch: Batch, following: Batch | None) -> Results:
+    def _at_once(
+        self, metrics: list[LoadedMetric], batch: Batch, following: Batch | None
+    ) -> Results:
         """Return what the metrics give on a whole batch; those for which it is too large lack."""
         results: Results = {}
         try:
-            everything = Images.of_bytes(self._feed.images(batch, following))
+            everything = Images.of_bytes(self._prefetcher.images(batch, following))
             places = torch.from_numpy(batch.place)
             images = {r: everything.pick(places[:, i]) for i, r in enumerate(self._protocol.roles)}
         except Exception as error:
-            if ran_out(error):
+            if is_out_of_memory(error):
                 return results
             raise
         for i, metric in enumerate(metrics):
-            result = _attempt(metric, images, self._protocol, self._pack, batch)
-            if everything.mended(closely=metric.metric.foreign):
-                result = _harmful(metric)
+            result = _measure_metric(metric, images, self._protocol, self._pack, batch)
+            if everything.restore_if_modified(closely=metric.metric.external):
+                result = _input_changed(metric)
             if result is not None:
                 results[metric.metric.name] = result
-            if metric.metric.foreign:
-                everything.let_go_of_what_was_asked()
+            if metric.metric.external:
+                everything.release_requested()
             still_asked = {module for later in metrics[i + 1 :] for module in later.modules}
-            everything.let_go(set(metric.modules) - still_asked)
+            everything.release(set(metric.modules) - still_asked)
         return results
 
-    def _too_large(self, loaded: Loaded, batch: Batch) -> PmbenchError:
+    def _too_large(self, loaded: LoadedMetric, batch: Batch) -> PmbenchError:
         height, width = self._pack.sizes[batch.size]
         return PmbenchError(
             f"{loaded.metric.name}: the {len(batch.images)} images of {width}×{height} of item "
@@ -152,15 +161,15 @@ def _joined(one: Result | PmbenchError, other: Result | PmbenchError) -> Result 
     return Result(distances, one.seconds + other.seconds)
 
 
-def _harmful(loaded: Loaded) -> PmbenchError:
+def _input_changed(loaded: LoadedMetric) -> PmbenchError:
     return PmbenchError(
         f"{loaded.metric.name}: changes its input images, which are other metrics' too; "
         "let it compute on x.pixels.clone()"
     )
 
 
-def _attempt(
-    loaded: Loaded, images: dict[str, Images], protocol: Protocol, pack: Pack, batch: Batch
+def _measure_metric(
+    loaded: LoadedMetric, images: dict[str, Images], protocol: Protocol, pack: Pack, batch: Batch
 ) -> Result | PmbenchError | None:
     """Return one metric's distances, or what is wrong with them: it must not stop the others.
 
@@ -170,25 +179,25 @@ def _attempt(
     if metric.undefined_on(*pack.sizes[batch.size]):
         return Result(np.full((len(batch.items), len(protocol.pairs)), np.nan), 0.0)
     anyone = images[protocol.roles[0]]
-    anyone.open_account()
+    anyone.start_timing()
     start = time.perf_counter()
     rows: list[NDArray[np.float64]] = []
     ids = [str(pack.items.id[item]) for item in batch.items]
     try:
         for portion in _portions(metric, images):
-            theirs = [ids.pop(0) for _ in range(len(portion[protocol.roles[0]]))]
+            item_ids = [ids.pop(0) for _ in range(len(portion[protocol.roles[0]]))]
             rows.append(
-                np.stack([_column(loaded, portion, pair, theirs) for pair in protocol.pairs], 1)
+                np.stack([_column(loaded, portion, pair, item_ids) for pair in protocol.pairs], 1)
             )
     except PmbenchError as error:
         return error
-    except _RanOutError:
+    except _OutOfMemoryError:
         return None
-    alone = time.perf_counter() - start + anyone.seconds_saved
-    return Result(np.concatenate(rows), alone)
+    seconds = time.perf_counter() - start + anyone.seconds_saved
+    return Result(np.concatenate(rows), seconds)
 
 
-class _RanOutError(Exception):
+class _OutOfMemoryError(Exception):
     """Memory was not enough for a metric."""
 
 
@@ -201,25 +210,27 @@ def _portions(metric: Metric, images: dict[str, Images]) -> Iterator[dict[str, I
     size = metric.portion(height, width, n)
     for start in range(0, n, size):
         part = slice(start, start + size)
-        yield {role: Images(its.pixels[part]) for role, its in images.items()}
+        yield {role: Images(whole.pixels[part]) for role, whole in images.items()}
 
 
 def _column(
-    loaded: Loaded, images: dict[str, Images], pair: tuple[str, str], ids: list[str]
+    loaded: LoadedMetric, images: dict[str, Images], pair: tuple[str, str], ids: list[str]
 ) -> NDArray[np.float64]:
     """Return the distances (n,) of one pair of roles. Raises PmbenchError where they are none."""
     name = loaded.metric.name
     try:
-        with put_back():
-            column = numbers_of(loaded.distance(images[pair[0]], images[pair[1]]), len(ids))
+        with preserve_global_state():
+            column = to_float64(loaded.distance(images[pair[0]], images[pair[1]]), len(ids))
     except PmbenchError as error:
         raise PmbenchError(f"{name}: {error}") from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a metric is foreign code and fails alone
-        if ran_out(error):
-            raise _RanOutError from error
-        raise PmbenchError(f"{name} failed on the batch of item {ids[0]}: {told(error)}") from error
+        if is_out_of_memory(error):
+            raise _OutOfMemoryError from error
+        raise PmbenchError(
+            f"{name} failed on the batch of item {ids[0]}: {describe(error)}"
+        ) from error
     if len(bad := np.flatnonzero(~np.isfinite(column))):
         raise PmbenchError(
             f"{name}: the distance of {pair[0]} and {pair[1]} of item {ids[bad[0]]} is "

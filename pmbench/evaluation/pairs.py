@@ -1,13 +1,13 @@
-"""A pack, or a part of it -> the distances of several metrics, in memory.
+"""Pairs of pictures × metrics -> distances, in memory: what ``pmbench distance`` prints.
 
-What ``session`` does for datasets, without journals and scores: a metric that fails on a batch is
-tried again pair by pair, so that one bad pair costs no other its distance.
+A metric that fails on a batch is tried again pair by pair, so that one bad pair costs no other its
+distance.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from pmbench.datasets.pack import Pack
 from pmbench.datasets.pairs import ROLES, Pair, Resizing, Size, open_pairs
-from pmbench.evaluation.batching import Batch, Bounds, plan
-from pmbench.evaluation.loop import Result, measure
-from pmbench.metrics.loading import Loaded
+from pmbench.evaluation.batching import Batch, BatchLimits, plan
+from pmbench.evaluation.loop import Result, Results, measure
+from pmbench.metrics.loading import LoadedMetric
 from pmbench.scoring.protocols import Judgement, Protocol
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.progress import Reporter, Task
@@ -35,11 +35,11 @@ class Distances:
     failed: dict[int, str] = field(default_factory=dict)  # item -> what went wrong
 
 
-def distances_of(
+def measure_items(
     pack: Pack,
     protocol: Protocol,
     items: NDArray[np.int64],
-    metrics: list[Loaded],
+    metrics: list[LoadedMetric],
     device: torch.device,
     reporter: Reporter,
 ) -> dict[str, Distances]:
@@ -50,35 +50,34 @@ def distances_of(
     """
     with reporter.task("measuring", len(items), "items") as task:
         kept = _Kept(pack, protocol, items, metrics, task)
-        kept.measure(plan(pack, items, Bounds()), device)
+        kept.measure(plan(pack, items, BatchLimits()), device)
         if again := set().union(*kept.missing.values()):
             kept.measure(plan(pack, np.array(sorted(again)), _ONE), device)
-    return kept.found
+    return kept.distances
 
 
-_ONE = Bounds(items=1)
+_ONE = BatchLimits(items=1)
 
 
 class _Kept:
-    """A Sink that keeps distances in memory, and what is still missing."""
+    """Distances in memory, and what is still missing."""
 
     def __init__(
         self,
         pack: Pack,
         protocol: Protocol,
         items: NDArray[np.int64],
-        metrics: list[Loaded],
+        metrics: list[LoadedMetric],
         task: Task,
     ) -> None:
         self.pack, self.protocol, self.task = pack, protocol, task
         self.metrics = {loaded.metric.name: loaded for loaded in metrics}
         self.row = {int(item): i for i, item in enumerate(items)}
         shape = (len(items), len(protocol.pairs))
-        self.found = {name: Distances(np.full(shape, np.nan)) for name in self.metrics}
+        self.distances = {name: Distances(np.full(shape, np.nan)) for name in self.metrics}
         self.missing = {name: self._defined_on(name) for name in self.metrics}
-        self.failures_alone = Counter[str]()
+        self.single_failures = Counter[str]()
         self.succeeded: set[str] = set()
-        self.batch: Batch
 
     def _defined_on(self, name: str) -> set[int]:
         """Return the items on which a metric is defined, and say of the others why not."""
@@ -86,46 +85,46 @@ class _Kept:
         why = [metric.undefined_on(*size) for size in self.pack.sizes]
         for item, row in self.row.items():
             if (reason := why[self.pack.size[item]]) is not None:
-                self.found[name].undefined[row] = reason
-        return {item for item, row in self.row.items() if row not in self.found[name].undefined}
+                self.distances[name].undefined[row] = reason
+        return {item for item, row in self.row.items() if row not in self.distances[name].undefined}
 
     def measure(self, batches: Iterable[Batch], device: torch.device) -> None:
         """Measure what is missing in each batch; one that cannot be read, item by item."""
-        to_do = deque(batches)
-        while to_do:
+        queue = deque(batches)
+        while queue:
             try:
-                measure(self.pack, self.protocol, self._each(to_do), device, self)
-            except PmbenchError as error:  # what metrics do wrong comes to put()
-                if len(self.batch.items) > 1:
-                    to_do.extendleft(plan(self.pack, self.batch.items, _ONE))
+                for batch, results in measure(
+                    self.pack, self.protocol, list(queue), self._metrics_for, device
+                ):
+                    queue.popleft()
+                    self._take(batch, results)
+            except PmbenchError as error:  # the first batch in the queue cannot be read
+                batch = queue.popleft()
+                if len(batch.items) > 1:
+                    queue.extendleft(plan(self.pack, batch.items, _ONE))
                     continue
                 for name in self.metrics:
-                    self._fail(name, int(self.batch.items[0]), str(error))
+                    self._fail(name, int(batch.items[0]), str(error))
 
-    def _each(self, to_do: deque[Batch]) -> Iterator[Batch]:
-        while to_do:
-            self.batch = to_do.popleft()
-            yield self.batch
-
-    def waiting(self, number: int) -> list[Loaded]:
+    def _metrics_for(self, batch: Batch) -> list[LoadedMetric]:
         """Return the metrics that lack a distance of the batch."""
-        items = set(self.batch.items.tolist())
+        items = set(batch.items.tolist())
         return [loaded for name, loaded in self.metrics.items() if items & self.missing[name]]
 
-    def put(self, number: int, results: dict[str, Result | PmbenchError]) -> None:
-        """Take what metrics gave for the batch."""
-        items = self.batch.items.tolist()
+    def _take(self, batch: Batch, results: Results) -> None:
+        """Keep what metrics gave for a batch."""
+        items = batch.items.tolist()
         for name, result in results.items():
             if isinstance(result, Result):
                 sign = -1 if self.metrics[name].metric.higher_is_better else 1
                 rows = [self.row[item] for item in items]
-                self.found[name].values[rows] = sign * result.distances
+                self.distances[name].values[rows] = sign * result.distances
                 self.missing[name] -= set(items)
                 self.succeeded.add(name)
             elif len(items) == 1:
                 self._fail(name, items[0], str(result))
-                self.failures_alone[name] += 1
-                if name not in self.succeeded and self.failures_alone[name] >= _TRIALS:
+                self.single_failures[name] += 1
+                if name not in self.succeeded and self.single_failures[name] >= _TRIALS:
                     for item in list(self.missing[name]):
                         self._fail(name, item, str(result))
         self.task.advance(len(items))
@@ -133,7 +132,7 @@ class _Kept:
     def _fail(self, name: str, item: int, why: str) -> None:
         if item in self.missing[name]:
             self.missing[name].remove(item)
-            self.found[name].failed[self.row[item]] = why
+            self.distances[name].failed[self.row[item]] = why
 
 
 _PAIR = Protocol(
@@ -164,7 +163,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Compared:
+class PairDistances:
     """Pairs, the size at which each was measured (None: it could not be read), and distances."""
 
     pairs: list[Pair]
@@ -172,13 +171,13 @@ class Compared:
     columns: dict[str, Column]
 
 
-def compare(
+def measure_pairs(
     pairs: Sequence[Pair],
     how: Resizing | None,
-    metrics: list[Loaded],
+    metrics: list[LoadedMetric],
     device: torch.device,
     reporter: Reporter,
-) -> Compared:
+) -> PairDistances:
     """Return the distance of every pair under every metric; what fails, fails alone.
 
     Raises PmbenchError where pictures of a pair differ in size and ``how`` is None, and where no
@@ -186,9 +185,9 @@ def compare(
     """
     opened = open_pairs(pairs, how)
     pack, places = opened.pack, opened.places
-    found = distances_of(pack, _PAIR, np.arange(len(pack)), metrics, device, reporter)
+    result = measure_items(pack, _PAIR, np.arange(len(pack)), metrics, device, reporter)
     columns = {}
-    for name, distances in found.items():
+    for name, distances in result.items():
         values = np.full(len(pairs), np.nan)
         values[places] = distances.values[:, 0]
         undefined = {places[row]: why for row, why in distances.undefined.items()}
@@ -198,4 +197,4 @@ def compare(
     for place, size in zip(places, pack.size, strict=True):
         height, width = pack.sizes[size]
         sizes[place] = (width, height)
-    return Compared(list(pairs), sizes, columns)
+    return PairDistances(list(pairs), sizes, columns)

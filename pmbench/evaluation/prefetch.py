@@ -16,7 +16,7 @@ from pmbench.datasets.pack import Pack
 from pmbench.evaluation.batching import Batch
 
 
-class Feed:
+class Prefetcher:
     """The images of batches, on the device. To be closed, which waits for the thread."""
 
     def __init__(self, pack: Pack, device: torch.device) -> None:
@@ -43,7 +43,7 @@ class Feed:
         stored = torch.from_numpy(self._pack.images(batch.size, batch.images))
         return _send(stored, self._device, self._stream)
 
-    def __enter__(self) -> Feed:
+    def __enter__(self) -> Prefetcher:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -1,10 +1,12 @@
-"""Where a number comes from: what stands in ``run.json`` beside the signature."""
+"""Where a run's numbers come from: its record, for measured and for imported runs alike."""
 
 from __future__ import annotations
 
 import platform
 import re
+import shlex
 import sys
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,68 +16,115 @@ import numpy as np
 import PIL
 import torch
 
-from pmbench.datasets.manifest import Manifest
+from pmbench import __version__
 from pmbench.datasets.pack import Pack
+from pmbench.evaluation.config import EvalConfig
 from pmbench.metrics import Metric
-from pmbench.metrics.loading import Loaded, held_by, package_of
+from pmbench.metrics.loading import LoadedMetric, model_size, package_version
 from pmbench.networks import weights
-from pmbench.results.run import Selection
+from pmbench.results.schema import FORMAT, DatasetInfo, Environment, MetricInfo, RunInfo
 from pmbench.utils.files import sha256_of
 from pmbench.utils.system import cores
 
 
-def of_dataset(manifest: Manifest, pack: Pack, selection: Selection, items: int) -> dict[str, Any]:
-    """Return what was measured: which items, of which files, in which form."""
-    return {
-        "name": manifest.name,
-        "title": manifest.title,
-        "protocol": manifest.protocol,
-        "human_votes": manifest.human_votes,
-        "resize": pack.attributes["resize"],
-        "selection": selection.label or "every item",
-        "items": items,
-        "of": len(pack) if pack.expected is None else pack.expected,
-        "partial": pack.partial or items < len(pack),
-        "pack_partial": pack.partial,
-        "source": pack.attributes["source"],
-        "source_sha256": pack.attributes["sha256"],
-        "pack_digest": pack.digest,
-        "sub_datasets": list(pack.items.sub_names),
-        "short_names": dict(manifest.short_names),
-        "manifest": "" if manifest.comes_with_pmbench else str(manifest.file),
-        "citation": manifest.citation,
-    }
+def run_info(
+    config: EvalConfig,
+    signature: str,
+    metric: MetricInfo,
+    environment: Environment,
+    **measurement: Any,
+) -> RunInfo:
+    """Return the record of a run, measured or imported; ``measurement`` are its other fields."""
+    return RunInfo(
+        format=FORMAT,
+        pmbench=__version__,
+        signature=config.signature(signature),
+        dataset=dataset_info(config),
+        metric=metric,
+        environment=environment,
+        command=shlex.join(["pmbench", *sys.argv[1:]]),
+        **measurement,
+    )
 
 
-def of_metric(loaded: Loaded, pack: Pack) -> dict[str, Any]:
-    """Return what it was measured with.
+def now() -> str:
+    """Return the time, UTC, as it stands in a run's record."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
-    ``parameters_count`` (numbers in its networks and filters) and ``weights_mb`` (10⁶ bytes in
-    memory) are None where nobody can tell; ``address`` is what it was asked for by where that is
-    no registered name.
-    """
-    metric, held = loaded.metric, held_by(loaded.distance)
-    return {
-        "name": metric.name,
-        "title": metric.title,
-        "family": metric.family,
-        "paper": metric.paper,
-        "code": metric.code,
-        "licence": metric.licence,
-        "higher_is_better": metric.higher_is_better,
-        "symmetric": metric.symmetric,
-        "version": metric.version,
-        "parameters": dict(metric.parameters),
-        "digest": loaded.digest,
-        "source": loaded.source,
-        "weights": {name: _file_digest(name) for name in metric.weights},
-        "parameters_count": None if held is None else held.numbers,
-        "weights_mb": None if held is None else round(held.bytes / 1e6, 3),
-        "tolerance": metric.tolerance,
-        "address": metric.address,
-        "package": metric.package or package_of(metric),
-        "undefined_on": refused_sizes(metric, pack),
-    }
+
+def dataset_info(config: EvalConfig) -> DatasetInfo:
+    """Return what is measured: which items, of which files, in which form."""
+    manifest, pack, n = config.manifest, config.pack, len(config.chosen)
+    return DatasetInfo(
+        name=manifest.name,
+        title=manifest.title,
+        protocol=manifest.protocol,
+        human_votes=manifest.human_votes,
+        resize=str(pack.attributes["resize"]),
+        selection=config.selection.label or "every item",
+        items=n,
+        of=len(pack) if pack.expected is None else pack.expected,
+        partial=pack.partial or n < len(pack),
+        pack_partial=pack.partial,
+        source=str(pack.attributes["source"]),
+        source_sha256=str(pack.attributes["sha256"]),
+        pack_digest=pack.digest,
+        sub_datasets=pack.items.sub_names,
+        short_names=dict(manifest.short_names),
+        manifest="" if manifest.comes_with_pmbench else str(manifest.file),
+        citation=manifest.citation,
+    )
+
+
+def metric_info(loaded: LoadedMetric, pack: Pack) -> MetricInfo:
+    """Return what a pack is measured with."""
+    metric, held = loaded.metric, model_size(loaded.distance)
+    return MetricInfo(
+        name=metric.name,
+        title=metric.title,
+        family=metric.family,
+        paper=metric.paper,
+        code=metric.code,
+        licence=metric.licence,
+        higher_is_better=metric.higher_is_better,
+        symmetric=metric.symmetric,
+        version=metric.version,
+        parameters=dict(metric.parameters),
+        digest=loaded.digest,
+        source=loaded.source,
+        weights={name: _file_digest(name) for name in metric.weights},
+        parameters_count=None if held is None else held.numbers,
+        weights_mb=None if held is None else round(held.bytes / 1e6, 3),
+        tolerance=metric.tolerance,
+        address=metric.address,
+        package=metric.package or package_version(metric),
+        undefined_on=refused_sizes(metric, pack),
+    )
+
+
+def imported_metric_info(name: str, file: Path, higher_is_better: bool, digest: str) -> MetricInfo:
+    """Return what is known of a metric whose distances came in a file."""
+    return MetricInfo(
+        name=name,
+        title=f"imported from {file.name}",
+        family="imported",
+        paper="",
+        code="",
+        licence="",
+        higher_is_better=higher_is_better,
+        symmetric=False,
+        version=1,
+        parameters={},
+        digest=digest,
+        source="",
+        weights={},
+        parameters_count=None,
+        weights_mb=None,
+        tolerance=Metric.tolerance,
+        address="",
+        package="",
+        undefined_on={},
+    )
 
 
 def refused_sizes(metric: Metric, pack: Pack) -> dict[str, str]:
@@ -90,20 +139,25 @@ def _file_digest(name: str) -> str:
     return f"{path.name} sha256:{sha256_of(path)}" if path else ""
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> Environment:
     """Return what may make another machine's distances differ in their last digits."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
-        "platform": platform.platform(),
-        "processor": processor(),
-        "device": gpu or f"{device.type}, {cores()} cores, {platform.machine()}",
-        "threads": torch.get_num_threads(),
-    }
+    return Environment(
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        torchvision=version("torchvision"),
+        numpy=np.__version__,
+        pillow=PIL.__version__,
+        platform=platform.platform(),
+        processor=processor(),
+        device=gpu or f"{device.type}, {cores()} cores, {platform.machine()}",
+        threads=torch.get_num_threads(),
+    )
+
+
+def imported_environment(file: Path) -> Environment:
+    """Return where distances are from that were computed elsewhere."""
+    return Environment(device="imported", imported=file.name, sha256=sha256_of(file))
 
 
 def processor() -> str:
@@ -114,7 +168,7 @@ def processor() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
-def forget_peak(device: torch.device) -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """Let a GPU's peak of memory begin anew; that of a process cannot."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -123,14 +177,14 @@ def forget_peak(device: torch.device) -> None:
 def peak_memory_mb(device: torch.device) -> float | None:
     """Return the largest memory so far, in MB (10⁶ bytes).
 
-    On a GPU it is what torch has allocated there since ``forget_peak``; else the whole process's,
-    with torch itself, all metrics and what was done before. None where the system does not tell
-    (Windows).
+    On a GPU it is what torch has allocated there since ``reset_peak_memory``; else the whole
+    process's, with torch itself, all metrics and what was done before. None where the system does
+    not tell (Windows).
     """
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
-    if (told := re.search(r"^VmHWM:\s+(\d+) kB", _status(), re.MULTILINE)) is not None:
-        return round(int(told[1]) * 1024 / 1e6, 1)
+    if (message := re.search(r"^VmHWM:\s+(\d+) kB", _status(), re.MULTILINE)) is not None:
+        return round(int(message[1]) * 1024 / 1e6, 1)
     try:
         import resource
     except ImportError:

@@ -69,12 +69,12 @@ CANCELLING = Tolerance(
 class Golden:
     """One key of the golden numbers: the metric that must give them.
 
-    ``theirs`` maps what the metric gives to what the authors' code gave.
+    ``expected`` maps what the metric gives to what the authors' code gave.
     """
 
     metric: str
     tolerance: Tolerance
-    theirs: Callable[[Array], Array] = lambda ours: ours
+    expected: Callable[[Array], Array] = lambda distances: distances
 
 
 # key of the golden file -> metric
@@ -131,7 +131,7 @@ GOLDEN: dict[str, Golden] = {
 class Package:
     """An installed package that computes a metric.
 
-    ``function`` is one of ``peers``, called with ``arguments``. ``weights`` are files of
+    ``function`` is one of ``reference_impls``, called with ``arguments``. ``weights`` are files of
     weights.toml that stand in for what the package would download.
     """
 
@@ -149,16 +149,16 @@ _LPIPS_TRUNKS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 
 def _lpips() -> list[Package]:
     """Return the package ``lpips`` for all that it computes, with weights and with none."""
-    found = []
+    results = []
     for net, trunk in _LPIPS_TRUNKS.items():
         for name, version in ((f"lpips-{net}", "0.1"), (f"lpips-{net}-v0.0", "0.0")):
             arguments = (net, version, True, False)
-            found.append(Package(name, "lpips", "lpips", DEEP, arguments, (trunk,)))
+            results.append(Package(name, "lpips", "lpips", DEEP, arguments, (trunk,)))
         for name, drawn in ((f"net-{net}", False), (f"net-{net}-random", True)):
             needed = () if drawn else (trunk,)
             arguments = (net, "0.1", False, drawn)
-            found.append(Package(name, "lpips", "lpips", DEEP, arguments, needed))
-    return found
+            results.append(Package(name, "lpips", "lpips", DEEP, arguments, needed))
+    return results
 
 
 PACKAGES: list[Package] = [

@@ -48,12 +48,12 @@ def timings(trial: Trial, name: str) -> Iterator[Timing]:
         with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
             process = _start(replace(trial, cells=cells), limit, said)
             try:
-                for told in _answers(process):
-                    if "begins" in told:
-                        begun = Cell(**told["begins"])
+                for message in _answers(process):
+                    if "begins" in message:
+                        begun = Cell(**message["begins"])
                     else:
                         done += 1
-                        yield Timing(**told["timing"])
+                        yield Timing(**message["timing"])
             finally:  # nobody waits for it any more, or it has ended
                 process.kill()
                 status = process.wait()

@@ -29,12 +29,12 @@ from torch import Tensor
 
 from pmbench.evaluation.provenance import peak_memory_mb
 from pmbench.metrics.images import Images
-from pmbench.metrics.loading import Loaded, held_by, load_metric, wrong_output
-from pmbench.metrics.selection import choose
+from pmbench.metrics.loading import LoadedMetric, load_metric, model_size, output_error
+from pmbench.metrics.selection import select_metrics
 from pmbench.results.timings import BACKWARD, Timing
-from pmbench.utils.devices import choose_device, computing
-from pmbench.utils.errors import PmbenchError, told
-from pmbench.utils.memory import make_room, ran_out
+from pmbench.utils.devices import choose_device, network_precision
+from pmbench.utils.errors import PmbenchError, describe
+from pmbench.utils.memory import free_memory, is_out_of_memory
 from pmbench.utils.progress import Silent
 
 TURNS = 7
@@ -71,14 +71,14 @@ def run(trial: Trial, begins: Callable[[Cell], None] = lambda cell: None) -> Ite
     device = choose_device(trial.device)
     _forget_peak(device)
     idle = 0.0 if device.type == "cuda" else _peak_mb(device)
-    (metric,) = choose([trial.metric]).metrics
+    (metric,) = select_metrics([trial.metric]).metrics
     empty = Timing(metric.name, "", 0, "", "failed", measured=_now())
     try:
         loaded = load_metric(metric, device, Silent())
     except PmbenchError as error:
         yield from (replace(empty, **asdict(cell), note=str(error)) for cell in trial.cells)
         return
-    held = held_by(loaded.distance)
+    held = model_size(loaded.distance)
     empty = replace(
         empty, signature=loaded.signature, parameters=-1 if held is None else held.numbers
     )
@@ -90,7 +90,7 @@ def run(trial: Trial, begins: Callable[[Cell], None] = lambda cell: None) -> Ite
             continue
         _forget_peak(device)
         try:
-            with computing(trial.precision):
+            with network_precision(trial.precision):
                 timed = _timed(loaded, timing, trial, device)
         except PmbenchError as error:
             yield replace(timing, note=str(error))
@@ -101,7 +101,7 @@ def run(trial: Trial, begins: Callable[[Cell], None] = lambda cell: None) -> Ite
             yield replace(timed, memory_mb=peak)
 
 
-def _not_asked_for(loaded: Loaded, cell: Cell) -> str:
+def _not_asked_for(loaded: LoadedMetric, cell: Cell) -> str:
     """Return why a cell is not measured, "" where it is."""
     if (why := loaded.metric.undefined_on(cell.size, cell.size)) is not None:
         return why
@@ -112,13 +112,13 @@ def _not_asked_for(loaded: Loaded, cell: Cell) -> str:
 
 def _why(error: BaseException, batch: int) -> str:
     """Return why a cell could not be measured."""
-    if ran_out(error):
+    if is_out_of_memory(error):
         pairs = "a pair does" if batch == 1 else f"{batch} pairs in a call do"
         return f"{pairs} not fit into memory"
-    return f"failed: {told(error)}"
+    return f"failed: {describe(error)}"
 
 
-def _timed(loaded: Loaded, cell: Timing, trial: Trial, device: torch.device) -> Timing:
+def _timed(loaded: LoadedMetric, cell: Timing, trial: Trial, device: torch.device) -> Timing:
     """Return a cell with the times of its turns, per pair."""
     x, y = images(cell.batch, cell.size, device)
     call = _backward if cell.direction == BACKWARD else _forward
@@ -133,17 +133,17 @@ def _timed(loaded: Loaded, cell: Timing, trial: Trial, device: torch.device) -> 
     begun = time.perf_counter()
     first = seconds(1)  # warms up
     if first > trial.seconds:
-        return _told(cell, [first], 1, "one call, the first, without a warm-up")
+        return _summarize(cell, [first], 1, "one call, the first, without a warm-up")
     once = seconds(1)
     calls = max(1, math.ceil(_SHORTEST / once))
     turns = [once] if calls == 1 else []
     while len(turns) < TURNS and (not turns or time.perf_counter() - begun < trial.seconds):
         turns.append(seconds(calls))
     short = f"{len(turns)} of {TURNS} turns in {trial.seconds:g} s" * (len(turns) < TURNS)
-    return _told(cell, turns, calls, short)
+    return _summarize(cell, turns, calls, short)
 
 
-def _told(cell: Timing, turns: list[float], calls: int, note: str) -> Timing:
+def _summarize(cell: Timing, turns: list[float], calls: int, note: str) -> Timing:
     ms = [1000 * turn / calls / cell.batch for turn in turns]
     return replace(
         cell, status="measured", ms=statistics.median(ms), low=min(ms), high=max(ms),
@@ -160,29 +160,29 @@ def images(n: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return x.to(device), (x + noise).clamp(0, 1).to(device)
 
 
-def _forward(loaded: Loaded, x: Tensor, y: Tensor) -> None:
+def _forward(loaded: LoadedMetric, x: Tensor, y: Tensor) -> None:
     with torch.inference_mode():
         for part in _parts(loaded, x, y):
             _distance(loaded, *part)
 
 
-def _backward(loaded: Loaded, x: Tensor, y: Tensor) -> None:
+def _backward(loaded: LoadedMetric, x: Tensor, y: Tensor) -> None:
     for a, b in _parts(loaded, x, y):
         b = b.detach().requires_grad_()
         _distance(loaded, a, b).sum().backward()  # type: ignore[no-untyped-call]
 
 
-def _distance(loaded: Loaded, x: Tensor, y: Tensor) -> Tensor:
+def _distance(loaded: LoadedMetric, x: Tensor, y: Tensor) -> Tensor:
     """Return the distances of pairs, of which both roles pass a network together."""
     n = len(x)
     both, place = Images(torch.cat([x, y])), torch.arange(2 * n)
     value = loaded.distance(both.pick(place[:n]), both.pick(place[n:]))
-    if (wrong := wrong_output(value, n)) is not None:
+    if (wrong := output_error(value, n)) is not None:
         raise PmbenchError(wrong)
     return value
 
 
-def _parts(loaded: Loaded, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _parts(loaded: LoadedMetric, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the pairs, as few at a time as the metric asks for."""
     size = loaded.metric.portion(x.shape[2], x.shape[3], len(x))
     yield from zip(torch.split(x, size), torch.split(y, size), strict=True)
@@ -203,7 +203,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 def _forget_peak(device: torch.device) -> None:
     """Let the peak begin anew, where that is possible."""
-    make_room(device)  # what the C library keeps of what was freed would be there already
+    free_memory(device)  # what the C library keeps of what was freed would be there already
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _CLEAR.exists():

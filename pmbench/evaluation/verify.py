@@ -29,7 +29,7 @@ from pmbench.datasets.pack import Pack
 from pmbench.datasets.pairs import Size, pack_of
 from pmbench.datasets.resize import Pixels, decode, resize_for
 from pmbench.evaluation import reference_impls
-from pmbench.evaluation.pairs import Distances, distances_of
+from pmbench.evaluation.pairs import Distances, measure_items
 from pmbench.evaluation.references import (
     GOLDEN,
     PACKAGES,
@@ -39,7 +39,7 @@ from pmbench.evaluation.references import (
     golden_numbers,
 )
 from pmbench.metrics import Metric
-from pmbench.metrics.loading import Loaded, load_metrics
+from pmbench.metrics.loading import LoadedMetric, load_metrics
 from pmbench.networks import weights
 from pmbench.scoring.protocols import TWO_AFC
 from pmbench.utils.errors import PmbenchError
@@ -84,11 +84,11 @@ def verify(
     judged = [metric for metric in metrics if has_referee(metric)]
     loaded, failures = load_metrics(judged, device, reporter)
     signatures = {one.metric.name: one.signature for one in loaded}
-    for found in chain(
+    for result in chain(
         _beside_authors(judged, loaded, failures, given, device, reporter),
         _beside_packages(judged, loaded, failures, device, reporter),
     ):
-        yield replace(found, signature=signatures.get(found.metric, ""))
+        yield replace(result, signature=signatures.get(result.metric, ""))
 
 
 # --- the authors' numbers -------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def verify(
 
 def _beside_authors(
     judged: list[Metric],
-    loaded: list[Loaded],
+    loaded: list[LoadedMetric],
     failures: dict[str, str],
     given: Pack | None,
     device: torch.device,
@@ -109,20 +109,22 @@ def _beside_authors(
     if pack is None and entries:
         pack, lacking = _downloaded(reporter)
     known = golden_numbers()
-    found: dict[str, Distances] = {}
+    results: dict[str, Distances] = {}
     which: NDArray[np.int64] = np.zeros(0, np.int64)
     if pack is not None and entries:
         number = {str(item): i for i, item in enumerate(pack.items.id)}
         which = np.array([i for i, item in enumerate(known.triplets) if item in number])
         items = np.array([number[known.triplets[i]] for i in which])
-        found = distances_of(pack, TWO_AFC, items, ready, device, reporter)
+        results = measure_items(pack, TWO_AFC, items, ready, device, reporter)
     for key, entry in entries.items():
         idle = Comparison(entry.metric, AUTHORS, key, entry.tolerance, "not run")
         if why := failures.get(entry.metric) or lacking:
             yield replace(idle, reason=why)
         else:
-            ours = found[entry.metric]
-            yield _judged(idle, ours, entry.theirs(ours.values), known.values[key][which])
+            distances = results[entry.metric]
+            yield _judged(
+                idle, distances, entry.expected(distances.values), known.values[key][which]
+            )
 
 
 def _downloaded(reporter: Reporter) -> tuple[Pack | None, str]:
@@ -186,7 +188,7 @@ def read_triplets(source: Path) -> Pack:
 
 def _beside_packages(
     judged: list[Metric],
-    loaded: list[Loaded],
+    loaded: list[LoadedMetric],
     failures: dict[str, str],
     device: torch.device,
     reporter: Reporter,
@@ -200,7 +202,7 @@ def _beside_packages(
     assert pack is not None  # it comes with pmbench
     items = np.arange(0, len(pack), _EVERY)
     ready = [one for one in loaded if one.metric.name in {e.metric for e in entries}]
-    found = distances_of(pack, TWO_AFC, items, ready, device, reporter)
+    result = measure_items(pack, TWO_AFC, items, ready, device, reporter)
     with reporter.task("referees", len(entries), "packages") as task:
         for entry in entries:
             task.describe(f"{entry.package}: {entry.metric}")
@@ -209,14 +211,14 @@ def _beside_packages(
                 idle = replace(idle, version=version(entry.package))
                 if entry.metric in failures:
                     raise PmbenchError(failures[entry.metric])
-                theirs = _asked(entry, pack, items, reporter)
+                expected = _asked(entry, pack, items, reporter)
             except PackageNotFoundError:
                 yield replace(idle, reason=f"the package {entry.package} is not installed")
             except PmbenchError as error:
                 yield replace(idle, reason=str(error))
             else:
-                ours = found[entry.metric]
-                yield _judged(idle, ours, ours.values, theirs)
+                distances = result[entry.metric]
+                yield _judged(idle, distances, distances.values, expected)
             task.advance()
 
 
@@ -248,13 +250,13 @@ def _doubles(pack: Pack, rows: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(pack.images(0, rows)).permute(0, 3, 1, 2).double() / 255
 
 
-def _judged(idle: Comparison, ours: Distances, as_theirs: Array, theirs: Array) -> Comparison:
-    """Return the verdict on distances (items, pairs); ``as_theirs`` are ours on their scale."""
-    if ours.failed:
-        return replace(idle, verdict="failed", reason=next(iter(ours.failed.values())))
-    if ours.undefined:
-        return replace(idle, reason=next(iter(ours.undefined.values())))
-    differences = np.abs(as_theirs / theirs - 1).ravel()
+def _judged(idle: Comparison, distances: Distances, values: Array, expected: Array) -> Comparison:
+    """Return the verdict on distances (items, pairs); ``values`` are ours on their scale."""
+    if distances.failed:
+        return replace(idle, verdict="failed", reason=next(iter(distances.failed.values())))
+    if distances.undefined:
+        return replace(idle, reason=next(iter(distances.undefined.values())))
+    differences = np.abs(values / expected - 1).ravel()
     agree = idle.tolerance.holds(differences)
     return replace(
         idle,

@@ -71,7 +71,7 @@ class Metric:
     pixels_at_once: int | None = None
 
     @property
-    def foreign(self) -> bool:
+    def external(self) -> bool:
         """Whether somebody else brought it; tests hold what comes with pmbench to its laws."""
         return bool(self.address or self.package)
 
@@ -137,28 +137,28 @@ def metric(name: str, *, title: str, **card: object) -> Callable[[Distance], Dis
     return add
 
 
-def card_of(function: object) -> Metric | None:
+def metric_of_function(function: object) -> Metric | None:
     """Return the metric that a function was made into by ``@metric``, or None."""
     return _cards.get(id(function))
 
 
 @contextmanager
-def collecting() -> Iterator[dict[str, Metric]]:
+def collect_registrations() -> Iterator[dict[str, Metric]]:
     """Keep what other people's code registers apart: it is in the dict once the block has ended.
 
     The registry is then as it was. A name that is registered here is taken for them too.
     """
     before = registered()
-    theirs: dict[str, Metric] = {}
+    collected: dict[str, Metric] = {}
     try:
-        yield theirs
+        yield collected
     finally:
-        theirs.update({name: entry for name, entry in _registry.items() if name not in before})
+        collected.update({name: entry for name, entry in _registry.items() if name not in before})
         _registry.clear()
         _registry.update(before)
 
 
-def broken(name: str, why: str) -> Metric:
+def failing_metric(name: str, why: str) -> Metric:
     """Return a metric that cannot be loaded, and says why: it fails alone, under its name."""
 
     def load(device: torch.device) -> Distance:
@@ -179,7 +179,11 @@ def registered() -> dict[str, Metric]:
         try:
             importlib.import_module(name)
         except Exception as error:  # noqa: BLE001  a metric is foreign code and fails alone
-            told = f"{type(error).__name__}: {error}"
+            message = f"{type(error).__name__}: {error}"
             where = f"the metric file {module.name}.py in {builtin.__path__[0]}"
-            register(broken(module.name, f"{where} cannot be imported: {told}; mend or remove it"))
+            register(
+                failing_metric(
+                    module.name, f"{where} cannot be imported: {message}; mend or remove it"
+                )
+            )
     return dict(sorted(_registry.items(), key=lambda item: item[1].family.casefold()))

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from pmbench.metrics import Metric
 from pmbench.metrics.images import Images
-from pmbench.metrics.loading import Loaded, load_metric, wrong_output
-from pmbench.metrics.selection import choose
+from pmbench.metrics.loading import LoadedMetric, load_metric, output_error
+from pmbench.metrics.selection import select_metrics
 from pmbench.utils.devices import choose_device
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.progress import Silent
@@ -35,7 +35,7 @@ def metric(name: str | Metric, device: str | torch.device = "cpu") -> Perceptual
     Weights that are not on this machine are fetched. Raises PmbenchError for an unknown name, for
     a device that is not there, and where something cannot be loaded.
     """
-    entries = [name] if isinstance(name, Metric) else choose([name]).metrics
+    entries = [name] if isinstance(name, Metric) else select_metrics([name]).metrics
     if len(entries) != 1:
         names = ", ".join(entry.name for entry in entries[:5])
         more = ", …" * (len(entries) > 5)
@@ -59,10 +59,10 @@ class Perceptual:
     It computes in float32 also under autocast, and outside of what torch.compile compiles: a
     compiled training step runs it as it is, between two compiled parts (``fullgraph=True`` does
     not allow that). On a GPU, TF32 is as the program has set it; the numbers are exactly those of
-    `pmbench eval` after ``pmbench.utils.devices.be_exact()``.
+    `pmbench eval` after ``pmbench.utils.devices.use_exact_arithmetic()``.
     """
 
-    def __init__(self, loaded: Loaded, device: torch.device) -> None:
+    def __init__(self, loaded: LoadedMetric, device: torch.device) -> None:
         self._loaded = loaded
         # "cuda" alone means the current one
         self.device = torch.zeros(0, device=device).device
@@ -126,7 +126,7 @@ class Perceptual:
 
     def _checked(self, x: Images, y: Images) -> Tensor:
         value = self._loaded.distance(x, y)
-        if (wrong := wrong_output(value, len(x))) is not None:
+        if (wrong := output_error(value, len(x))) is not None:
             raise PmbenchError(f"{self.name}: {wrong}")
         return value
 

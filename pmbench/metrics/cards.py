@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pmbench.metrics import Metric
-from pmbench.metrics.loading import held_by, load_metric
+from pmbench.metrics.loading import load_metric, model_size
 from pmbench.metrics.selection import catalogue
 from pmbench.networks import weights
 from pmbench.networks.manifest import weight_files
@@ -28,15 +28,15 @@ def cards(text: str = "") -> list[Card]:
     no metric has it.
     """
     known = catalogue()
-    found = [metric for metric in known.values() if text.casefold() in _words(metric)]
-    if not found:
+    results = [metric for metric in known.values() if text.casefold() in _words(metric)]
+    if not results:
         close = closest(text, known)
         hint = f"did you mean {' or '.join(close)}?" if close else "try fewer letters"
         raise PmbenchError(f"no metric has '{text}' in its name, family, title or paper; {hint}")
-    families = list(dict.fromkeys(metric.family for metric in found))
+    families = list(dict.fromkeys(metric.family for metric in results))
     # within a family, those that lack the same package stand together at its end
-    found.sort(key=lambda metric: (families.index(metric.family), metric.not_installed() or ""))
-    return [card(metric) for metric in found]
+    results.sort(key=lambda metric: (families.index(metric.family), metric.not_installed() or ""))
+    return [card(metric) for metric in results]
 
 
 def _words(metric: Metric) -> str:
@@ -95,7 +95,7 @@ def short_paper(paper: str) -> str:
     return f"{who} {year[0]}"
 
 
-def whole_card(metric: Metric, runs: Sequence[str] = ()) -> Card:
+def full_card(metric: Metric, runs: Sequence[str] = ()) -> Card:
     """Return a metric's card, with what is known only once it is loaded.
 
     Nothing is fetched: ``numbers`` (in its networks and filters) and ``signature`` are None where
@@ -117,7 +117,7 @@ def whole_card(metric: Metric, runs: Sequence[str] = ()) -> Card:
     except PmbenchError as error:
         facts["not_loaded"] = str(error)
     else:
-        held = held_by(loaded.distance)
+        held = model_size(loaded.distance)
         facts["numbers"] = None if held is None else held.numbers
         facts["signature"] = loaded.signature
     return card(metric) | facts

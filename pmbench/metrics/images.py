@@ -29,12 +29,12 @@ class Images:
     def of_bytes(cls, stored: Tensor) -> Images:
         """Return images as a pack has them: uint8 sRGB (N, H, W, 3).
 
-        They can be ``mended``.
+        They can be ``restore_if_modified``.
         """
         # a tensor made in inference mode would not count who writes into it
         with torch.inference_mode(False):
             images = cls(_floats(stored))
-        images._batch.came_as(stored)
+        images._batch.set_stored(stored)
         return images
 
     def pick(self, place: Tensor) -> Images:
@@ -72,37 +72,37 @@ class Images:
             return whole[self._place]
         return tuple(part[self._place] for part in whole)
 
-    def let_go(self, done: Collection[nn.Module]) -> None:
+    def release(self, done: Collection[nn.Module]) -> None:
         """Forget what these networks derived for the whole batch.
 
         Features are many times larger than the images they are of.
         """
-        self._batch.let_go(done)
+        self._batch.release(done)
 
-    def let_go_of_what_was_asked(self) -> None:
-        """Forget the features that somebody was given since ``open_account``.
+    def release_requested(self) -> None:
+        """Forget the features that somebody was given since ``start_timing``.
 
         They may have been written into, and nobody counts who writes into what was made in
         inference mode. Whole numbers stay: they name files that programs read.
         """
-        self._batch.let_go({fn for fn in self._batch.paid if self._batch.has_features(fn)})
+        self._batch.release({fn for fn in self._batch.paid if self._batch.has_features(fn)})
 
-    def mended(self, closely: bool) -> bool:
+    def restore_if_modified(self, closely: bool) -> bool:
         """Return whether somebody wrote into the batch's pixels since it was asked, and mend them.
 
         Torch counts what it writes itself, which costs nothing to know. What is written past it,
         through ``.numpy()`` or a pointer, only a comparison finds: ``closely``.
         """
-        return self._batch.mended(closely)
+        return self._batch.restore_if_modified(closely)
 
-    def open_account(self) -> None:
+    def start_timing(self) -> None:
         """Begin to count what another metric's derivations spare the one that is asked next."""
         self._batch.paid.clear()
         self._batch.spared.clear()
 
     @property
     def seconds_saved(self) -> float:
-        """Seconds that were not spent since ``open_account``: to report a metric's own speed."""
+        """Seconds that were not spent since ``start_timing``: to report a metric's own speed."""
         return sum(took.seconds for took in self._batch.spared)
 
 
@@ -113,16 +113,16 @@ class _Batch:
         self.pixels = pixels
         self.stored: Tensor | None = None
         self._writes = 0
-        self.derived: dict[Callable[[Tensor], Any], tuple[Any, _Took]] = {}
+        self.derived: dict[Callable[[Tensor], Any], tuple[Any, _Timer]] = {}
         self.paid: set[Callable[[Tensor], Any]] = set()
-        self.spared: list[_Took] = []
+        self.spared: list[_Timer] = []
 
-    def came_as(self, stored: Tensor) -> None:
+    def set_stored(self, stored: Tensor) -> None:
         self.stored, self._writes = stored, self.pixels._version
 
     def derive(self, fn: Callable[[Tensor], T]) -> T:
         if fn not in self.derived:
-            took = _Took(self.pixels.device)
+            took = _Timer(self.pixels.device)
             value = fn(self.pixels)
             took.ends()
             self.derived[fn] = (value, took)
@@ -135,7 +135,7 @@ class _Batch:
             self.paid.add(fn)
         return known
 
-    def let_go(self, done: Collection[Callable[[Tensor], Any]]) -> None:
+    def release(self, done: Collection[Callable[[Tensor], Any]]) -> None:
         for fn in list(self.derived):
             if fn in done:
                 del self.derived[fn]
@@ -145,7 +145,7 @@ class _Batch:
         taps = value if isinstance(value, tuple) else (value,)
         return any(tap.is_floating_point() for tap in taps)
 
-    def mended(self, closely: bool) -> bool:
+    def restore_if_modified(self, closely: bool) -> bool:
         assert self.stored is not None
         if self.pixels._version == self._writes and (not closely or self._is_as_stored()):
             return False
@@ -165,7 +165,7 @@ def _floats(stored: Tensor) -> Tensor:
     return stored.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
-class _Took:
+class _Timer:
     """How long something takes from now on; on a GPU only who asks waits for it.
 
     A GPU does later what it is told, so it notes both times itself: to wait for it here would leave

@@ -55,8 +55,8 @@ def _rounding() -> tuple[str | None, list[str]]:
     return older, [kind.fp32_precision for kind in _kinds()]
 
 
-def _put_rounding(found: tuple[str | None, list[str]]) -> None:
-    older, precisions = found
+def _put_rounding(results: tuple[str | None, list[str]]) -> None:
+    older, precisions = results
     if older is not None:
         torch.set_float32_matmul_precision(older)
     for kind, precision in zip(_kinds(), precisions, strict=True):
@@ -109,8 +109,8 @@ def _autocast() -> tuple[bool, bool]:
 
 
 def _put_autocast(enabled: tuple[bool, bool]) -> None:
-    for device, its in zip(("cpu", "cuda"), enabled, strict=True):
-        torch.set_autocast_enabled(device, its)
+    for device, on in zip(("cpu", "cuda"), enabled, strict=True):
+        torch.set_autocast_enabled(device, on)
 
 
 # what a sentence calls it -> how it is read, and how it is set
@@ -134,7 +134,7 @@ _SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
 
 
 @contextmanager
-def put_back() -> Iterator[list[str]]:
+def preserve_global_state() -> Iterator[list[str]]:
     """Put shared settings back at the end; the list then says which were changed meanwhile."""
     before = {what: read() for what, (read, _) in _SHARED.items()}
     changed: list[str] = []

@@ -6,7 +6,7 @@ import ast
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pmbench.metrics import EXTRAS, Distance, Metric, OnPixels
-from pmbench.metrics.isolation import put_back
+from pmbench.metrics.isolation import preserve_global_state
 from pmbench.networks import weights
-from pmbench.networks.backbones import Trunk
-from pmbench.networks.feature_extractor import Hooked
-from pmbench.utils.errors import PmbenchError, told, words_of
+from pmbench.networks.backbones import Backbone
+from pmbench.networks.feature_extractor import FeatureExtractor
+from pmbench.utils.errors import PmbenchError, describe, one_line_of
 from pmbench.utils.paths import PACKAGE
 from pmbench.utils.progress import Reporter
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedMetric:
     """A metric that is ready to be called, and the digest of everything that defines it."""
 
     metric: Metric
@@ -50,7 +50,7 @@ class Loaded:
 
 def load_metrics(
     metrics: list[Metric], device: torch.device, reporter: Reporter
-) -> tuple[list[Loaded], dict[str, str]]:
+) -> tuple[list[LoadedMetric], dict[str, str]]:
     """Return the metrics that could be loaded, and for the others why not, by name."""
     loaded, failures = [], {}
     for metric in metrics:
@@ -61,16 +61,20 @@ def load_metrics(
     return loaded, failures
 
 
-def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loaded:
+def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> LoadedMetric:
     """Fetch what a metric needs, and make it ready. Raises PmbenchError where that fails."""
     if (lacking := metric.not_installed()) is not None:
         raise PmbenchError(lacking)
     weights.ensure(metric.weights, reporter)
     try:
         # foreign code may greet on stdout, where results go
-        with redirect_stdout(sys.stderr), torch.inference_mode(False), put_back() as changed:
+        with (
+            redirect_stdout(sys.stderr),
+            torch.inference_mode(False),
+            preserve_global_state() as changed,
+        ):
             distance = metric.load(device)
-            digest = digest_of(metric, distance)
+            digest = metric_digest(metric, distance)
     except PmbenchError:
         raise
     except ModuleNotFoundError as error:
@@ -81,13 +85,13 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise PmbenchError(f"cannot be loaded: {told(error)}") from error
+        raise PmbenchError(f"cannot be loaded: {describe(error)}") from error
     if changed:
         reporter.note(f"{metric.name} changed what is not its own: {', '.join(changed)}; put back")
-    return Loaded(metric, distance, digest, source_of(metric, distance))
+    return LoadedMetric(metric, distance, digest, source_digest(metric, distance))
 
 
-def wrong_output(value: object, n: int) -> str | None:
+def output_error(value: object, n: int) -> str | None:
     """Return what is wrong with a metric's output, or None."""
     if not isinstance(value, Tensor):
         return f"expected a tensor of shape ({n},), got {type(value).__name__}"
@@ -99,12 +103,12 @@ def wrong_output(value: object, n: int) -> str | None:
     return None
 
 
-def numbers_of(value: object, n: int) -> NDArray[np.float64]:
+def to_float64(value: object, n: int) -> NDArray[np.float64]:
     """Return a metric's output as an array of its own, (n,). Raises PmbenchError where it is none.
 
     A metric may write its next output into the same memory.
     """
-    if (wrong := wrong_output(value, n)) is not None:
+    if (wrong := output_error(value, n)) is not None:
         raise PmbenchError(wrong)
     assert isinstance(value, Tensor)
     try:
@@ -112,39 +116,41 @@ def numbers_of(value: object, n: int) -> NDArray[np.float64]:
     except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse, or without content
         raise PmbenchError(
             f"expected a tensor with a number for each of {n} pairs, got one of layout "
-            f"{value.layout} on {value.device} that cannot be read ({words_of(error)})"
+            f"{value.layout} on {value.device} that cannot be read ({one_line_of(error)})"
         ) from error
 
 
-def by_trunk(metrics: list[Loaded]) -> list[Loaded]:
+def group_by_backbone(metrics: Sequence[LoadedMetric]) -> list[LoadedMetric]:
     """Return the metrics so that those on one trunk follow one another, otherwise in order."""
     first: dict[nn.Module | str, int] = {}
 
-    def place(loaded: Loaded) -> int:
-        trunks = [module for module in loaded.modules if isinstance(module, Trunk | Hooked)]
+    def place(loaded: LoadedMetric) -> int:
+        trunks = [
+            module for module in loaded.modules if isinstance(module, Backbone | FeatureExtractor)
+        ]
         return first.setdefault(trunks[0] if trunks else loaded.metric.name, len(first))
 
     return sorted(metrics, key=place)
 
 
-def digest_of(metric: Metric, distance: Distance) -> str:
+def metric_digest(metric: Metric, distance: Distance) -> str:
     """Return a digest of a metric's name, version, parameters, package and tensors."""
     state, tensors = _state(distance), _tensors(distance)
     facts = f"{metric.name}\0{metric.version}\0{sorted(metric.parameters.items())}\0"
-    facts += package_of(metric)
+    facts += package_version(metric)
     facts += "".join(f"\0{name}={state[name]!r}" for name in sorted(state.keys() - tensors.keys()))
     return weights.digest({facts: torch.zeros(0), **tensors})
 
 
 @dataclass(frozen=True)
-class Held:
+class ModelSize:
     """What a metric holds in its networks and filters: how many numbers, and their bytes."""
 
     numbers: int
     bytes: int
 
 
-def held_by(distance: Distance) -> Held | None:
+def model_size(distance: Distance) -> ModelSize | None:
     """Return what a metric holds, a tensor that has two names once; None where nobody can tell.
 
     Counted are the tensors that its digest is made of. Those of a program, or of an object that is
@@ -157,7 +163,7 @@ def held_by(distance: Distance) -> Held | None:
         (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype): tensor
         for tensor in _tensors(distance).values()
     }.values()
-    return Held(
+    return ModelSize(
         numbers=sum(tensor.numel() for tensor in tensors),
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
     )
@@ -171,10 +177,10 @@ def _tensors(distance: Distance) -> dict[str, Tensor]:
     """Return the tensors that a metric computes with, by name, a trunk's among them."""
     state = _state(distance).items()
     tensors = {name: value for name, value in state if isinstance(value, Tensor)}
-    return tensors | _around(_formula(distance))
+    return tensors | _closure_tensors(_formula(distance))
 
 
-def package_of(metric: Metric) -> str:
+def package_version(metric: Metric) -> str:
     """Return name and version of the optional package that computes it, "" where there is none."""
     if not metric.extra:
         return ""
@@ -186,23 +192,23 @@ def _formula(distance: Distance) -> Callable[..., object]:
     return distance.function if isinstance(distance, OnPixels) else distance
 
 
-def _around(formula: Callable[..., object]) -> dict[str, Tensor]:
+def _closure_tensors(formula: Callable[..., object]) -> dict[str, Tensor]:
     """Return the tensors and the networks' tensors that a function takes from its module.
 
     Those that it names itself, or closes over; not those of functions that it calls.
     """
-    found: dict[str, Tensor] = {}
+    results: dict[str, Tensor] = {}
     if inspect.isfunction(formula):
         around = inspect.getclosurevars(formula)
         for name, value in {**around.globals, **around.nonlocals}.items():
             if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
                 value = torch.from_numpy(value.copy())
             if isinstance(value, Tensor):
-                found[name] = value
+                results[name] = value
             elif isinstance(value, nn.Module):
                 state = value.state_dict().items()
-                found |= {f"{name}.{key}": one for key, one in state if isinstance(one, Tensor)}
-    return found
+                results |= {f"{name}.{key}": one for key, one in state if isinstance(one, Tensor)}
+    return results
 
 
 # Where the modules lie that a number depends on. How weights are searched for is none of that: the
@@ -212,7 +218,7 @@ _WEIGHTS = ("pmbench.networks.weights", "pmbench.networks.manifest")
 SOURCE_KIND = "ast:"  # what earlier versions wrote is a digest of whole files, and has no such mark
 
 
-def source_of(metric: Metric, distance: Distance) -> str:
+def source_digest(metric: Metric, distance: Distance) -> str:
     """Return a digest of what a metric's source files say, "" where there are none.
 
     They are the file of its loader, that of its distance, and those of pmbench that they import;

@@ -28,7 +28,7 @@ _PYTHON = re.compile(r"(.+\.py(?::[\w.+-]+)?|[A-Za-z_][\w.]*:[\w.+-]+)(?:\?(.*))
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """The metrics that were asked for, and those that "all" left out, each with the reason."""
 
     metrics: list[Metric]
@@ -45,7 +45,7 @@ def catalogue() -> dict[str, Metric]:
     return known
 
 
-def choose(names: list[str]) -> Choice:
+def select_metrics(names: list[str]) -> Selection:
     """Return the metrics of those names and addresses, each once.
 
     "all" is every metric of the catalogue whose package is installed. Raises PmbenchError for a
@@ -60,7 +60,7 @@ def choose(names: list[str]) -> Choice:
         if name in known:
             _add(chosen, known[name])
         elif name != "all":
-            for entry in _enter(name, known):
+            for entry in _resolve(name, known):
                 _add(chosen, entry)
         else:
             for entry in known.values():
@@ -68,7 +68,7 @@ def choose(names: list[str]) -> Choice:
                     left_out[entry.name] = lacking
                 else:
                     _add(chosen, entry)
-    return Choice(list(chosen.values()), {k: v for k, v in left_out.items() if k not in chosen})
+    return Selection(list(chosen.values()), {k: v for k, v in left_out.items() if k not in chosen})
 
 
 def is_address(text: str) -> bool:
@@ -100,7 +100,7 @@ def _add(chosen: dict[str, Metric], entry: Metric) -> None:
         )
 
 
-def _enter(text: str, known: Mapping[str, Metric]) -> list[Metric]:
+def _resolve(text: str, known: Mapping[str, Metric]) -> list[Metric]:
     """Return the metrics behind an address."""
     name, address = None, text
     if named := _NAMED.fullmatch(text):
@@ -114,23 +114,23 @@ def _enter(text: str, known: Mapping[str, Metric]) -> list[Metric]:
     if parts := _ADDRESS.fullmatch(address):
         scheme, query, rest = parts.groups()
         door = importlib.import_module(f"pmbench.metrics.external.{_DOORS[scheme]}")
-        found = [door.enter(name or text, rest, _options(query or "", text))]
+        results = [door.resolve(name or text, rest, _options(query or "", text))]
     elif parts := _PYTHON.fullmatch(address):
         from pmbench.metrics.external import python_file
 
         place, query = parts.groups()
-        found = python_file.enter(name, place, _options(query or "", text))
+        results = python_file.resolve(name, place, _options(query or "", text))
     else:
         raise unknown("metric", address, known)
-    several = len(found) > 1  # the metrics of a file, of which each has an address of its own
-    found = [replace(one, address=f"{text}:{one.name}" if several else text) for one in found]
-    for entry in found:
+    several = len(results) > 1  # the metrics of a file, of which each has an address of its own
+    results = [replace(one, address=f"{text}:{one.name}" if several else text) for one in results]
+    for entry in results:
         if known.get(entry.name, entry) != entry:
             raise PmbenchError(
                 f"{text}: its metric is called '{entry.name}', which is the name of a registered "
                 "metric; give it another with NAME=ADDRESS"
             )
-    return found
+    return results
 
 
 def _options(query: str, text: str) -> dict[str, str]:

@@ -56,7 +56,7 @@ IMAGENET = Preprocessing(False, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
-class Filters:
+class Initialization:
     """Where a trunk's filters come from.
 
     "trained": the weight file. "torchvision": torchvision's own initialisation after
@@ -69,7 +69,7 @@ class Filters:
     centred: bool = False
 
 
-TRAINED = Filters("trained")
+TRAINED = Initialization("trained")
 
 # "relu": after the ReLU; "conv": the convolution's output, before the ReLU; "unit": after it, each
 # position's channel vector of length one (as in LPIPS), which other people's networks give
@@ -107,7 +107,7 @@ ARCHITECTURES = {
 }
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """Pixels -> a network's features at each of its taps, in one form.
 
     ``forward`` takes (N, 3, H, W) in [0, 1] and returns one (N, C, h, w) a tap. ``taps`` and
@@ -143,12 +143,12 @@ class Trunk(nn.Module):
 
     def _one_pass(self, pixels: Tensor) -> list[Tensor]:
         x = self.preprocessing(pixels)
-        found = []
+        results = []
         for index, layer in enumerate(self.features):
             x = layer(x)
             if index in self.taps:
-                found.append(x.to(pixels.dtype))
-        return found
+                results.append(x.to(pixels.dtype))
+        return results
 
 
 def in_passes(
@@ -209,9 +209,13 @@ def blur_pool(features: Tensor, padding: int) -> Tensor:
 
 
 @functools.cache
-def trunk(
-    name: str, preprocessing: Preprocessing, filters: Filters, form: Raw, device: torch.device
-) -> Trunk:
+def backbone(
+    name: str,
+    preprocessing: Preprocessing,
+    filters: Initialization,
+    form: Raw,
+    device: torch.device,
+) -> Backbone:
     """Return the frozen network, in eval mode on ``device``; the same object for the same choice.
 
     ``name`` is one of ARCHITECTURES. No argument has a default: a default would make two cache keys
@@ -224,17 +228,17 @@ def trunk(
     # made outside of inference mode, since it may be asked for a gradient later: it is a loss too
     with torch.inference_mode(False):
         features, per_pass = features_of(name, filters), architecture.pixels_per_pass
-        return frozen(Trunk(features, architecture.taps, preprocessing, form, per_pass), device)
+        return frozen(Backbone(features, architecture.taps, preprocessing, form, per_pass), device)
 
 
-def frozen(net: Trunk, device: torch.device) -> Trunk:
+def frozen(net: Backbone, device: torch.device) -> Backbone:
     """Return the network on ``device``, in eval mode, without gradients of its own."""
     net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     prepared(net.features, seen=tuple(net.features[tap] for tap in net.taps))
     return net
 
 
-def features_of(name: str, filters: Filters) -> nn.Sequential:
+def features_of(name: str, filters: Initialization) -> nn.Sequential:
     """Return the layers of one of ARCHITECTURES with these filters, on the CPU.
 
     Raises PmbenchError where the weight file is missing or another network's.

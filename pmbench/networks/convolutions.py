@@ -2,10 +2,10 @@
 
 On a CPU oneDNN rearranges the filters at every call, and a ReLU reads and writes the output once
 more. Here the filters are rearranged once, the ReLU is a part of the convolution, and what computes
-in fewer bits (``devices.computing``) casts them once. In float32 not a bit of the output changes,
-but for a pass of a single image, which differs by rounding.
-On two cores: VGG-16 at 4 images a pass 20 % faster, at 12 10 %, AlexNet at 64 5 %. Where a gradient
-is asked for, or torch comes without oneDNN, this is the ordinary convolution.
+in fewer bits (``devices.network_precision``) casts them once. In float32 not a bit of the output
+changes, but for a pass of a single image, which differs by rounding. On two cores: VGG-16 at 4
+images a pass 20 % faster, at 12 10 %, AlexNet at 64 5 %. Where a gradient is asked for, or torch
+comes without oneDNN, this is the ordinary convolution.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class Convolution(nn.Conv2d):
         if packed:
             after = "relu" if self.relu else "none"
             pointwise = getattr(torch.ops.mkldnn, _POINTWISE)
-            found: Tensor = pointwise(input, weight, bias, *self._how(), after, [], "")
-            return found
-        found = self._conv_forward(input, weight, bias)
-        return F.relu(found, inplace=not derivable) if self.relu else found
+            result: Tensor = pointwise(input, weight, bias, *self._how(), after, [], "")
+            return result
+        result = self._conv_forward(input, weight, bias)
+        return F.relu(result, inplace=not derivable) if self.relu else result
 
     def _filters(self, input: Tensor, packed: bool) -> tuple[Tensor, Tensor | None]:
         """Return weight and bias in the input's dtype, rearranged if so wanted."""
@@ -124,9 +124,9 @@ def _as_usual(dtype: torch.dtype) -> bool:
     bias, how = torch.zeros(4, dtype=dtype), ((1, 1), (1, 1), (1, 1), 1)
     try:
         arranged = getattr(torch.ops.mkldnn, _REORDER)(filters, *how, image.shape)
-        found = getattr(torch.ops.mkldnn, _POINTWISE)(image, arranged, bias, *how, "relu", [], "")
+        result = getattr(torch.ops.mkldnn, _POINTWISE)(image, arranged, bias, *how, "relu", [], "")
     except (RuntimeError, TypeError):
         return False
     usual = F.conv2d(image, filters, bias, padding=1).relu()
     rounding = 8 * torch.finfo(dtype).eps
-    return found.shape == usual.shape and torch.allclose(found, usual, rounding, rounding)
+    return result.shape == usual.shape and torch.allclose(result, usual, rounding, rounding)

@@ -42,7 +42,7 @@ class Tap:
         return tokens[:, :, self.prefix :, None]
 
 
-class Hooked(nn.Module):
+class FeatureExtractor(nn.Module):
     """Pixels -> a network's unit-length features at each tap.
 
     ``forward`` takes (N, 3, H, W) in [0, 1] and returns one (N, C, h, w) a tap, (N, C, L, 1) where
@@ -79,7 +79,7 @@ class Hooked(nn.Module):
 
     def _one_pass(self, pixels: Tensor) -> list[Tensor]:
         x = self.preprocessing(pixels)
-        found: dict[Tap, Tensor] = {}
+        results: dict[Tap, Tensor] = {}
         left = self.calls
 
         def keep(tap: Tap) -> Callable[..., None]:
@@ -89,7 +89,7 @@ class Hooked(nn.Module):
                 # what follows may work in place: without a gradient unit() has copied by then,
                 # with one it has not, since the backward pass reads its input again
                 output = output.clone() if output.requires_grad else output
-                found[tap] = unit(tap.read(output.to(pixels.dtype)))
+                results[tap] = unit(tap.read(output.to(pixels.dtype)))
                 left -= 1
                 if left == 0:
                     raise _EnoughError
@@ -106,12 +106,12 @@ class Hooked(nn.Module):
         except _EnoughError:
             pass
         except AssertionError as error:  # a network's way to refuse a size
-            told = str(error) or "an assertion failed"
-            raise ValueError(f"{pixels.shape[3]}×{pixels.shape[2]}: {told}") from error
+            message = str(error) or "an assertion failed"
+            raise ValueError(f"{pixels.shape[3]}×{pixels.shape[2]}: {message}") from error
         finally:
             for handle in handles:
                 handle.remove()
-        return [found[tap] for tap in self.taps]
+        return [results[tap] for tap in self.taps]
 
 
 def first_of(output: Any) -> Any:

@@ -31,7 +31,7 @@ from pmbench.utils.errors import PmbenchError, unknown
 
 
 @dataclass(frozen=True)
-class Species:
+class NetworkInfo:
     """What is known of a network before it is built."""
 
     preprocessing: Preprocessing
@@ -40,14 +40,14 @@ class Species:
     weights: tuple[str, ...] = ()  # names for pmbench.networks.weights, where they come from there
 
 
-class Zoo(Protocol):
+class ModelLibrary(Protocol):
     """A library of networks."""
 
     run: str  # what its networks are called by
     heads: tuple[str, ...]  # modules behind the features that are run nevertheless
     code: str
 
-    def species(self, name: str) -> Species:
+    def info(self, name: str) -> NetworkInfo:
         """Return what is known of a network. Raises PmbenchError where there is none."""
 
     def build(self, name: str) -> nn.Module:
@@ -67,7 +67,7 @@ class Torchvision:
     heads: tuple[str, ...] = ("classifier", "fc", "head", "heads")
     code = "https://github.com/pytorch/vision"
 
-    def species(self, name: str) -> Species:
+    def info(self, name: str) -> NetworkInfo:
         """Return what is known of a network. Raises PmbenchError where there is none."""
         from torchvision import models
 
@@ -86,7 +86,7 @@ class Torchvision:
             ),
         )
         preprocessing = Preprocessing(False, tuple(seen.mean), tuple(seen.std))
-        return Species(preprocessing, seen.crop_size[0], "BSD-3-Clause", (name,))
+        return NetworkInfo(preprocessing, seen.crop_size[0], "BSD-3-Clause", (name,))
 
     def build(self, name: str) -> nn.Module:
         """Return the network as torchvision draws it at random."""
@@ -105,7 +105,7 @@ class Torchvision:
     def _build(self, name: str, learned: bool) -> nn.Module:
         options: dict[str, Any] = {}
         if name.startswith("vit_"):  # whose weights are for one size
-            options["image_size"] = self.species(name).side
+            options["image_size"] = self.info(name).side
         if name in ("googlenet", "inception_v3"):
             # their weights were learned with another normalisation, into which they turn
             # torchvision's if told to; drawing filters as these two do takes a minute
@@ -127,7 +127,7 @@ class Timm:
     heads: tuple[str, ...] = ()
     code = "https://github.com/huggingface/pytorch-image-models"
 
-    def species(self, name: str) -> Species:
+    def info(self, name: str) -> NetworkInfo:
         """Return what is known of a network. Raises PmbenchError where there is none."""
         timm = _timm()
         known = timm.list_models() + (timm.list_pretrained() if "." in name else [])
@@ -142,7 +142,7 @@ class Timm:
                 f"timm/{name} is for images of {channels} channels; expected a network for 3"
             )
         preprocessing = Preprocessing(False, tuple(given.mean), tuple(given.std))
-        return Species(preprocessing, side, given.license or "")
+        return NetworkInfo(preprocessing, side, given.license or "")
 
     def build(self, name: str) -> nn.Module:
         """Return the network as timm draws it at random."""
@@ -177,9 +177,9 @@ class Timm:
             with _hub(asked=not cached):
                 network = self._build(name, learned=True)
         except Exception as error:
-            told = f"{type(error).__name__}: {error}".splitlines()[0]
+            message = f"{type(error).__name__}: {error}".splitlines()[0]
             raise PmbenchError(
-                f"timm cannot load the weights of {full} ({told}); {ways_out}"
+                f"timm cannot load the weights of {full} ({message}); {ways_out}"
             ) from error
         keep_only(network, needed)
         return network

@@ -9,7 +9,7 @@ from pydantic import StringConstraints, model_validator
 
 from pmbench.utils import paths
 from pmbench.utils.fields import Entry, FileName, Line, Prose, Sha256, Size, Url
-from pmbench.utils.validation import checked, read_toml
+from pmbench.utils.validation import read_toml, validate
 
 
 class WeightFile(Entry):
@@ -34,4 +34,6 @@ class WeightFile(Entry):
 def weight_files() -> dict[str, WeightFile]:
     """Return every known weight file by name, from ``weights.toml``."""
     path = paths.manifests() / "weights.toml"
-    return {name: checked(WeightFile, table, path, name) for name, table in read_toml(path).items()}
+    return {
+        name: validate(WeightFile, table, path, name) for name, table in read_toml(path).items()
+    }

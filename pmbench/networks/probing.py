@@ -1,8 +1,9 @@
-"""Networks run without numbers, to see what they do.
+"""What a network offers as a feature extractor: its taps, the usual ones, and the sizes it takes.
 
-A network on torch's "meta" device computes shapes only, so passes on two image sizes tell, without
-a weight: which outputs have positions, where in their shape these are, at what stride, and which
-tensors have been used by the time that a module is done.
+A network is run without numbers to see what it does: on torch's "meta" device it computes shapes
+only, so passes on two image sizes tell, without a weight, which outputs have positions, where in
+their shape these are, at what stride, and which tensors have been used by the time that a module is
+done.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pmbench.networks.backbones import Preprocessing
-from pmbench.networks.feature_extractor import Hooked, Layout, Tap, first_of
+from pmbench.networks.feature_extractor import FeatureExtractor, Layout, Tap, first_of
 
 IMAGES = 2  # a first dimension of 1 might be anything
 
@@ -135,13 +136,13 @@ def positions(name: str, shapes: list[Shape | None], sides: list[int]) -> Tap | 
     if layout in ("NCHW", "NHWC"):
         if any(shape[grown[0]] != shape[grown[1]] for shape in known):
             return None
-        found = _grid(lengths, sides)
-        return None if found is None else Tap(name, layout, first[channel], found)
-    found = _grid_of_tokens(lengths, sides)
-    if found is None:
+        result = _grid(lengths, sides)
+        return None if result is None else Tap(name, layout, first[channel], result)
+    result = _grid_of_tokens(lengths, sides)
+    if result is None:
         return None
-    prefix = lengths[0] - round(sides[0] / found) ** 2
-    return Tap(name, layout, first[channel], found, prefix)
+    prefix = lengths[0] - round(sides[0] / result) ** 2
+    return Tap(name, layout, first[channel], result, prefix)
 
 
 # (dimensions, those of the positions) -> layout, the dimension of the channels
@@ -197,7 +198,7 @@ _PER_PASS = 2**22  # values of the largest map in one pass: what stays in the ca
 
 
 @dataclass(frozen=True)
-class Offer:
+class TapCatalog:
     """What a network offers. ``taps`` are in the order in which the network computes them."""
 
     network: nn.Module  # on the meta device
@@ -221,7 +222,7 @@ class Offer:
 
     def trunk(
         self, network: nn.Module, preprocessing: Preprocessing, taps: Iterable[Tap]
-    ) -> Hooked:
+    ) -> FeatureExtractor:
         """Return ``network``, one of this kind, as a feature trunk."""
         taps = tuple(taps)
         calls = self.passes[0].calls
@@ -233,10 +234,10 @@ class Offer:
         )
         times = sum(calls[tap.module].times for tap in taps)
         per_pass = _PER_PASS * IMAGES * self.side**2 // largest
-        return Hooked(network, self.run, preprocessing, taps, times, per_pass)
+        return FeatureExtractor(network, self.run, preprocessing, taps, times, per_pass)
 
 
-def examine(network: nn.Module, run: str, side: int, heads: tuple[str, ...] = ()) -> Offer:
+def examine(network: nn.Module, run: str, side: int, heads: tuple[str, ...] = ()) -> TapCatalog:
     """Return what a network on the meta device offers, tried on images of ``side`` and more.
 
     ``heads`` are modules that are no default taps. Raises whatever the network raises on ``side``.
@@ -252,17 +253,17 @@ def examine(network: nn.Module, run: str, side: int, heads: tuple[str, ...] = ()
         sides.append(side + more)
         break
     calls = passes[0].calls
-    found = {name: positions(name, [one.output(name) for one in passes], sides) for name in calls}
-    taps = {name: tap for name, tap in found.items() if tap is not None}
+    results = {name: positions(name, [one.output(name) for one in passes], sides) for name in calls}
+    taps = {name: tap for name, tap in results.items() if tap is not None}
     by_stride = _by_stride(network, passes, sides, taps, heads)
     default = tuple(sorted(by_stride.values(), key=lambda tap: calls[tap.module].ended))
     if len(by_stride) == 1:
         default = _spread(network, calls, [tap for tap in taps.values() if tap.stride in by_stride])
     modules = tuple(name for name, _ in network.named_modules() if name)
-    return Offer(network, run, side, tuple(passes), modules, taps, by_stride, default)
+    return TapCatalog(network, run, side, tuple(passes), modules, taps, by_stride, default)
 
 
-def sizes(offer: Offer, trunk: Hooked) -> tuple[int, int]:
+def sizes(offer: TapCatalog, trunk: FeatureExtractor) -> tuple[int, int]:
     """Return the smallest side that a trunk of ``offer.network`` takes, and what sides divide by.
 
     Both are the side that the network is made for where it takes no other.
@@ -284,7 +285,7 @@ def sizes(offer: Offer, trunk: Hooked) -> tuple[int, int]:
     return taken * multiple, multiple
 
 
-def _takes(trunk: Hooked, height: int, width: int) -> bool:
+def _takes(trunk: FeatureExtractor, height: int, width: int) -> bool:
     pixels = torch.empty(IMAGES, 3, height, width, device="meta")
     try:
         return all(feature.numel() for feature in trunk(pixels))
@@ -311,25 +312,25 @@ def _by_stride(
         return None if tap is None else tap.stride
 
     def outermost(parent: nn.Module, prefix: str) -> list[str]:
-        found = []
+        results = []
         for child, module in parent.named_children():
             name = prefix + child
             if name in heads:
                 continue
             if name in taps and (incoming(name) or taps[name].stride) * 2 >= taps[name].stride:
-                found.append(name)
+                results.append(name)
             else:
                 inner = outermost(module, f"{name}.")
-                found += inner or ([name] if name in taps else [])
-        return found
+                results += inner or ([name] if name in taps else [])
+        return results
 
-    found = sorted(outermost(network, ""), key=lambda name: calls[name].ended)
+    results = sorted(outermost(network, ""), key=lambda name: calls[name].ended)
     learned = {
         taps[name].stride
-        for name in found
+        for name in results
         if any(True for _ in network.get_submodule(name).parameters())
     }
-    last = {taps[name].stride: taps[name] for name in found}
+    last = {taps[name].stride: taps[name] for name in results}
     return {stride: last[stride] for stride in sorted(last) if stride in learned}
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from pmbench.networks.manifest import WeightFile, weight_files
 from pmbench.utils import paths
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.fetch import Wanted, fetch
+from pmbench.utils.fetch import RemoteFile, fetch
 from pmbench.utils.http import is_page
 from pmbench.utils.progress import Reporter
 
@@ -59,7 +59,7 @@ def in_folder(names: Iterable[str]) -> Path | None:
             f"the weights folder {folder} does not exist; "
             "name a folder that holds weight files with --weights or PMBENCH_WEIGHTS"
         )
-    return next((found for name in names for found in sorted(folder.rglob(name))), None)
+    return next((result for name in names for result in sorted(folder.rglob(name))), None)
 
 
 def announce(name: str, entry: WeightFile) -> None:
@@ -85,7 +85,9 @@ def ensure(names: Iterable[str], reporter: Reporter) -> None:
             if entry.url in _failed:
                 raise PmbenchError(_failed[entry.url])
             size = 1e6 * entry.megabytes if entry.megabytes else None
-            wanted = Wanted(entry.url, entry.sha256, entry.sha256_prefix, options=False, size=size)
+            wanted = RemoteFile(
+                entry.url, entry.sha256, entry.sha256_prefix, options=False, size=size
+            )
             fetch(wanted, paths.weights(), reporter)
         except PmbenchError as error:
             _failed[entry.url] = str(error)
@@ -145,14 +147,14 @@ def take(
     ``path`` is where the file is, if not where ``find`` finds it. Raises PmbenchError where the
     tensor is missing, has another shape, or is not ``sound``.
     """
-    found = tensors.get(key)
-    if found is None or tuple(found.shape) != tuple(shape):
-        got = "none of that name" if found is None else f"shape {tuple(found.shape)}"
+    result = tensors.get(key)
+    if result is None or tuple(result.shape) != tuple(shape):
+        got = "none of that name" if result is None else f"shape {tuple(result.shape)}"
         raise PmbenchError(
             f"{path or find(name)}: the weights '{name}' need a tensor '{key}' of shape "
             f"{tuple(shape)}, got {got}; is it another network's file?"
         )
-    return sound(found, key, name, path)
+    return sound(result, key, name, path)
 
 
 def sound(tensor: Tensor, key: str, name: str, path: Path | None = None) -> Tensor:
@@ -235,8 +237,8 @@ def _in_package(entry: WeightFile) -> Path | None:
     """Return the path of a data file in an installed package, without importing the package."""
     assert entry.package is not None
     assert entry.path is not None
-    found = importlib.util.find_spec(entry.package)
-    for place in (found.submodule_search_locations or []) if found else []:
+    result = importlib.util.find_spec(entry.package)
+    for place in (result.submodule_search_locations or []) if result else []:
         path = Path(place) / entry.path
         if path.exists():
             return path

@@ -11,11 +11,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from pmbench.analysis.regression import Change, Finding, Findings, Reproduction
-from pmbench.reporting.tables import bare_table, escaped
+from pmbench.analysis.findings import Change, Finding, Findings, Reproduction
+from pmbench.reporting.tables import Row, StyledCell, Table, escape_markdown
 
 _STYLES = {
     "worse": "bold red", "changed": "yellow", "missing": "bold red", "not comparable": "bold red",
@@ -30,7 +29,7 @@ _HEADS = {
 }
 _MEANINGS = {
     Change: (
-        "before, now: macro score in percent; change: in points, with its paired 95 % interval; "
+        "before, now: overall score in percent; change: in points, with its paired 95 % interval; "
         "moved: largest relative move of a distance"
     ),
     Reproduction: (
@@ -46,57 +45,61 @@ _MEANINGS = {
 def to_rich(findings: Findings) -> RenderableType:
     """Return a table for each dataset, what is to be said of its rows, and what it comes to."""
     parts: list[RenderableType] = []
-    for dataset, found in _by_dataset(_compared(findings)):
-        parts += [Text(dataset, style="bold"), Text(), _table(found)]
-        parts += [_sentence(one) for one in found if one.told]
+    for dataset, some in _by_dataset(_compared(findings)):
+        parts += [Text(dataset, style="bold"), Text(), _table(some).to_rich()]
+        parts += [_sentence(finding) for finding in some if finding.message]
         parts.append(Text())
-    kinds = dict.fromkeys(type(one) for one in findings.found)
-    parts += [Text(_MEANINGS[kind], style="dim") for kind in kinds]
-    first, *others = findings.told
+    parts += [Text(line, style="dim") for line in _legend(findings)]
+    first, *others = findings.messages
     parts.append(Text(first, style="bold red" if findings.failed else "bold green"))
     return Group(*parts, *map(Text, others))
 
 
-def _table(found: Sequence[Finding]) -> Table:
-    table = bare_table()
-    name, *middle, verdict = _HEADS[type(found[0])]
-    table.add_column(name, overflow="fold")
-    for head in middle:
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column(verdict, no_wrap=True)
-    for one in found:
-        cells = [Text(cell, justify="right") for cell in _cells(one, "\n")]
-        table.add_row(Text(one.label), *cells, Text(one.verdict, style=_STYLES[one.verdict]))
-    return table
+def _sentence(finding: Finding) -> Text:
+    start = f"{finding.verdict}: {finding.label}: "
+    return Text.assemble((start, _STYLES[finding.verdict]), finding.message)
 
 
-def _sentence(one: Finding) -> Text:
-    return Text.assemble((f"{one.verdict}: {one.label}: ", _STYLES[one.verdict]), one.told)
+def _legend(findings: Findings) -> list[str]:
+    return [_MEANINGS[kind] for kind in dict.fromkeys(map(type, findings.findings))]
 
 
 def _compared(findings: Findings) -> list[Finding]:
     """Return what belongs into a table; what was not compared stands in a line below it."""
-    return [one for one in findings.found if one.verdict not in _NOT_COMPARED]
+    return [finding for finding in findings.findings if finding.verdict not in _NOT_COMPARED]
 
 
-def _by_dataset(found: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
-    names = dict.fromkeys(one.dataset for one in found)
-    return [(name, [one for one in found if one.dataset == name]) for name in names]
+def _by_dataset(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
+    names = dict.fromkeys(finding.dataset for finding in findings)
+    return [(name, [one for one in findings if one.dataset == name]) for name in names]
 
 
-def _cells(one: Finding, between: str) -> list[str]:
-    """Return the texts between a row's name and its verdict; ``between`` parts number and place."""
-    if isinstance(one, Change):
-        change = "" if one.change is None else f"{one.change:+.2f}" if one.change else "0"
-        if one.change and one.low is not None:
-            change += f"{between}({one.low:+.2f} to {one.high:+.2f})"
-        return [_score(one.before), _score(one.now), change, _moved(one.moved)]
-    published, measured = one.published or {}, one.measured or {}
-    shown = "macro" if "macro" in published else next(iter(published), "")
-    place = f"{between}{shown}" if shown not in ("", "macro") else ""
-    off = "" if one.difference is None else f"{one.difference:+.2f}{between}{one.worst}"
-    allowed = "" if one.tolerance is None else f"{one.tolerance:g}"
-    return [f"{_score(published.get(shown))}{place}", _score(measured.get(shown)), off, allowed]
+def _table(findings: Sequence[Finding]) -> Table:
+    rows: list[Row] = [
+        [
+            StyledCell(finding.label, mark="`"),
+            *_numbers(finding),
+            StyledCell(finding.verdict, _STYLES[finding.verdict], "**" * finding.fails),
+        ]
+        for finding in findings
+    ]
+    return Table(_HEADS[type(findings[0])], rows, "prrrrl")
+
+
+def _numbers(finding: Finding) -> list[str]:
+    """Return the texts between a row's name and its verdict, of one line or two."""
+    if isinstance(finding, Change):
+        change = finding.change
+        text = "" if change is None else f"{change:+.2f}" if change else "0"
+        if change and finding.low is not None:
+            text += f"\n({finding.low:+.2f} to {finding.high:+.2f})"
+        return [_score(finding.before), _score(finding.now), text, _moved(finding.moved)]
+    published, measured = finding.published or {}, finding.measured or {}
+    place = "macro" if "macro" in published else next(iter(published), "")
+    below = f"\n{place}" if place not in ("", "macro") else ""
+    off = "" if finding.difference is None else f"{finding.difference:+.2f}\n{finding.worst}"
+    allowed = "" if finding.tolerance is None else f"{finding.tolerance:g}"
+    return [_score(published.get(place)) + below, _score(measured.get(place)), off, allowed]
 
 
 def _score(value: float | None) -> str:
@@ -114,41 +117,25 @@ def _moved(value: float | None) -> str:
 
 def to_markdown(findings: Findings) -> str:
     """Return GitHub-flavoured Markdown: what is to be seen first, the rest folded away."""
-    first, *others = findings.told
-    lines = [f"### pmbench check: {escaped(first, code=True)}", ""]
-    for dataset, found in _by_dataset(_compared(findings)):
-        eventful = [one for one in found if one.verdict not in _UNEVENTFUL]
-        quiet = [one for one in found if one.verdict in _UNEVENTFUL]
-        lines += [f"**{escaped(dataset, code=True)}**", ""]
-        lines += _markdown_table(eventful)
-        lines += [
-            f"- **{one.verdict}**: `{one.label}`: {escaped(one.told, code=True)}"
-            for one in eventful
-        ]
-        lines += [""] * bool(eventful)
+    first, *others = findings.messages
+    lines = [f"### pmbench check: {escape_markdown(first, code=True)}", ""]
+    for dataset, some in _by_dataset(_compared(findings)):
+        eventful = [finding for finding in some if finding.verdict not in _UNEVENTFUL]
+        quiet = [finding for finding in some if finding.verdict in _UNEVENTFUL]
+        lines += [f"**{escape_markdown(dataset, code=True)}**", ""]
+        if eventful:
+            lines += [_table(eventful).to_markdown(), "", *map(_bullet, eventful), ""]
         if quiet:
-            title = f"{len(quiet):,} {quiet[0].verdict}"
-            lines += ["<details>", f"<summary>{title}</summary>", "", *_markdown_table(quiet)]
-            lines += ["</details>", ""]
-    lines += [f"- {escaped(line, code=True)}" for line in others]
-    kinds = dict.fromkeys(type(one) for one in findings.found)
-    lines += [f"- {_MEANINGS[kind]}" for kind in kinds]
+            lines += ["<details>", f"<summary>{len(quiet):,} {quiet[0].verdict}</summary>", ""]
+            lines += [_table(quiet).to_markdown(), "", "</details>", ""]
+    lines += [f"- {escape_markdown(line, code=True)}" for line in others]
+    lines += [f"- {line}" for line in _legend(findings)]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_table(found: Sequence[Finding]) -> list[str]:
-    if not found:
-        return []
-    head = _HEADS[type(found[0])]
-    rows = [
-        [f"`{one.label.replace('|', '¦')}`", *_cells(one, " "), _emphasised(one)] for one in found
-    ]
-    rule = ["---", *["---:"] * (len(head) - 2), "---"]
-    return ["| " + " | ".join(row) + " |" for row in ([*head], rule, *rows)] + [""]
-
-
-def _emphasised(one: Finding) -> str:
-    return f"**{one.verdict}**" if one.fails else one.verdict
+def _bullet(finding: Finding) -> str:
+    message = escape_markdown(finding.message, code=True)
+    return f"- **{finding.verdict}**: `{finding.label}`: {message}"
 
 
 # --- JUnit and JSON -------------------------------------------------------------------------------
@@ -157,18 +144,18 @@ def _emphasised(one: Finding) -> str:
 def to_junit(findings: Findings) -> str:
     """Return JUnit's XML: a suite for each dataset, a case for each metric."""
     suites = ElementTree.Element("testsuites", name="pmbench check")
-    for dataset, found in _by_dataset(findings.found):
+    for dataset, some in _by_dataset(findings.findings):
         suite = ElementTree.SubElement(
             suites,
             "testsuite",
             name=_printable(dataset),
-            tests=str(len(found)),
-            failures=str(sum(one.fails for one in found)),
+            tests=str(len(some)),
+            failures=str(sum(finding.fails for finding in some)),
             errors="0",
-            skipped=str(sum(one.verdict in _NOT_COMPARED for one in found)),
+            skipped=str(sum(finding.verdict in _NOT_COMPARED for finding in some)),
         )
-        for one in found:
-            _add_case(suite, one)
+        for finding in some:
+            _add_case(suite, finding)
     for count in ("tests", "failures", "errors", "skipped"):
         suites.set(count, str(sum(int(suite.get(count, "0")) for suite in suites)))
     ElementTree.indent(suites)
@@ -176,20 +163,19 @@ def to_junit(findings: Findings) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
 
 
-def _add_case(suite: ElementTree.Element, one: Finding) -> None:
-    facts = {"classname": _printable(one.dataset), "name": _printable(one.label)}
-    case = ElementTree.SubElement(suite, "testcase", facts)
-    said = _printable(one.told)
-    if one.fails:
-        failure = ElementTree.SubElement(
-            case, "failure", type=one.verdict, message=f"{one.verdict}: {said}"
-        )
-        numbers = zip(_HEADS[type(one)][1:-1], _cells(one, " "), strict=True)
-        failure.text = ", ".join(f"{head} {cell}" for head, cell in numbers if cell)
-    elif one.verdict in _NOT_COMPARED:
-        ElementTree.SubElement(case, "skipped", message=f"{one.verdict}: {said}")
-    elif one.verdict not in _UNEVENTFUL or said:
-        ElementTree.SubElement(case, "system-out").text = f"{one.verdict}: {said}"
+def _add_case(suite: ElementTree.Element, finding: Finding) -> None:
+    names = {"classname": _printable(finding.dataset), "name": _printable(finding.label)}
+    case = ElementTree.SubElement(suite, "testcase", names)
+    message = f"{finding.verdict}: {_printable(finding.message)}"
+    if finding.fails:
+        failure = ElementTree.SubElement(case, "failure", type=finding.verdict, message=message)
+        numbers = zip(_HEADS[type(finding)][1:-1], _numbers(finding), strict=True)
+        cells = [f"{head} {cell}".replace("\n", " ") for head, cell in numbers if cell]
+        failure.text = ", ".join(cells)
+    elif finding.verdict in _NOT_COMPARED:
+        ElementTree.SubElement(case, "skipped", message=message)
+    elif finding.verdict not in _UNEVENTFUL or finding.message:
+        ElementTree.SubElement(case, "system-out").text = message
 
 
 def _printable(text: str) -> str:
@@ -199,12 +185,16 @@ def _printable(text: str) -> str:
 
 def to_json(findings: Findings) -> str:
     """Return everything; what is not known, or infinite, is null."""
+    records = [_record(finding) for finding in findings.findings]
     return json.dumps(
         {
             "against": findings.against,
             "failed": findings.failed,
-            "told": findings.told,
-            "found": [_plain(asdict(one)) for one in findings.found],
+            "messages": findings.messages,
+            "findings": records,
+            # the words of 0.1
+            "told": findings.messages,
+            "found": records,
         },
         indent=1,
         ensure_ascii=False,
@@ -212,6 +202,7 @@ def to_json(findings: Findings) -> str:
     )
 
 
-def _plain(record: dict[str, Any]) -> dict[str, Any]:
+def _record(finding: Finding) -> dict[str, Any]:
+    record = asdict(finding)
     infinite = [name for name, v in record.items() if isinstance(v, float) and math.isinf(v)]
-    return record | dict.fromkeys(infinite)
+    return record | dict.fromkeys(infinite) | {"told": finding.message}  # the word of 0.1

@@ -1,4 +1,4 @@
-"""What every drawing of a board shares: its columns, each cell's text, and what is best."""
+"""What every form of a board shares: its columns, each cell's text, and what is best."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pmbench.analysis.board import Board, Cell, Row
+from pmbench.analysis.ranking import RankRange
 
 SCORES, SUBS, COUNT, COST = "scores", "by sub-dataset", "", "cost"  # groups of columns
 BEST = "bold: best of its column"
@@ -55,22 +56,22 @@ class Column:
 
 def columns_of(board: Board) -> list[Column]:
     """Return all columns of a board but the names, from left to right."""
-    rows, made = board.rows, []
+    rows, columns = board.rows, []
     for key in board.columns:
-        made.append(_scores(board, key))
-        if key == "macro" and any(row.standing for row in rows):
-            made.append(_facts(board, "rank", SCORES, map(_rank, rows)))
-    made.append(_facts(board, "n", COUNT, [Text(_whole(row.n)) for row in rows]))
-    made.append(_facts(board, "speed", COST, [Text(_rounded(row.speed)) for row in rows]))
+        columns.append(_scores(board, key))
+        if key == board.overall and any(row.rank_range for row in rows):
+            columns.append(_facts(board, "rank", SCORES, map(_rank, rows)))
+    columns.append(_facts(board, "n", COUNT, [Text(_whole(row.n)) for row in rows]))
+    columns.append(_facts(board, "speed", COST, [Text(_rounded(row.speed)) for row in rows]))
     if not board.cost:
-        return made
+        return columns
     costs = [
         _facts(board, "ms", COST, [Text(_rounded(row.ms)) for row in rows]),
         _facts(board, "memory", COST, [Text(_rounded(row.peak_memory_mb)) for row in rows]),
         _facts(board, "parameters", COST, [Text(many(row.parameters_count)) for row in rows]),
         _facts(board, "weights", COST, [Text(_rounded(row.weights_mb)) for row in rows]),
     ]
-    return made + [column for column in costs if any(text.main for text in column.texts)]
+    return columns + [column for column in costs if any(text.main for text in column.texts)]
 
 
 def name_of(row: Row) -> str:
@@ -133,9 +134,7 @@ def _facts(board: Board, key: str, group: str, texts: Iterable[Text]) -> Column:
 
 def number(cell: Cell, percent: bool) -> str:
     """Return a value as it is shown: in percent with one digit, or with three."""
-    if math.isnan(cell.value):
-        return "n/a"
-    return f"{_digits(cell.value, percent)}" + "*" * cell.part
+    return score_text(cell.value, percent) + "*" * (cell.part and not math.isnan(cell.value))
 
 
 def interval(cell: Cell, percent: bool) -> str:
@@ -143,7 +142,7 @@ def interval(cell: Cell, percent: bool) -> str:
     if math.isnan(cell.value) or math.isnan(cell.low):
         return ""
     between = "–" if cell.low >= 0 else " to "  # a dash would look like another minus
-    low, high = (_digits(value, percent) for value in (cell.low, cell.high))
+    low, high = (score_text(value, percent) for value in (cell.low, cell.high))
     return "~" * cell.unreliable + low + between + high
 
 
@@ -151,19 +150,25 @@ def _difference(cell: Cell, percent: bool) -> str:
     if math.isnan(cell.difference):
         return ""
     scale, digits = (100, 1) if percent else (1, 3)
-    shown = round(cell.difference * scale, digits) + 0.0  # -0 is 0
-    return f"{shown:+.{digits}f}" + "!" * cell.off
+    rounded = round(cell.difference * scale, digits) + 0.0  # -0 is 0
+    return f"{rounded:+.{digits}f}" + "!" * cell.off
 
 
-def _digits(value: float, percent: bool) -> str:
-    return f"{value * 100:.1f}" if percent else f"{value:.3f}"
+def score_text(value: float, percent: bool) -> str:
+    """Return a score in percent with one digit, or with three; "n/a" where there is none."""
+    return "n/a" if math.isnan(value) else f"{value * 100:.1f}" if percent else f"{value:.3f}"
 
 
 def _rank(row: Row) -> Text:
-    if (its := row.standing) is None:
+    if row.rank_range is None:
         return Text("")
-    places = str(its.low) if its.low == its.high else f"{its.low}–{its.high}"
-    return Text(places, best=its.low == 1)
+    return Text(rank_text(row.rank_range), best=row.rank_range.low == 1)
+
+
+def rank_text(rank_range: RankRange) -> str:
+    """Return the places that a metric may have."""
+    low, high = rank_range.low, rank_range.high
+    return str(low) if low == high else f"{low}–{high}"
 
 
 def _whole(count: int | None) -> str:

@@ -4,296 +4,277 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from pmbench.analysis.alignment import Drift
-from pmbench.analysis.comparison import About, Duel, Field, Line
-from pmbench.analysis.correlation import Relation
-from pmbench.analysis.drift import Drifts
+from pmbench.analysis.comparison import About, Line, MultiComparison, PairComparison
+from pmbench.analysis.correlation import ProtocolCorrelation
+from pmbench.analysis.drift import DriftComparison
+from pmbench.analysis.legends import OVERALL
 from pmbench.analysis.paired import ALPHA, Difference
-from pmbench.analysis.ranking import Standing
+from pmbench.analysis.ranking import RankRange
 from pmbench.analysis.verdicts import number, p_number, verdict
-from pmbench.reporting.tables import GAP, bare_table, escaped
+from pmbench.reporting.columns import rank_text, score_text
+from pmbench.reporting.tables import GAP, Table, escape_markdown
 from pmbench.scoring.intervals import RELIABLE
 
-Comparison = Duel | Field | Drifts
+Comparison = PairComparison | MultiComparison | DriftComparison
 _STARS = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))
+_ADVICE = "all pairs: --format csv, or name fewer metrics to see them as a matrix"
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """A table as texts: a head, rows, and which of these are printed bold."""
-
-    head: list[str]  # the first column is of names, the others of numbers
-    rows: list[list[str]]
-    bold: frozenset[int] = frozenset()
-
-    @property
-    def width(self) -> int:
-        """How wide its texts are, without gaps."""
-        columns = zip(self.head, *self.rows, strict=True)
-        return sum(max(len(line) for cell in c for line in cell.split("\n")) for c in columns)
-
-    def fits(self, width: int, gap: int) -> bool:
-        """Say whether it can be drawn so wide."""
-        return self.width + gap * (len(self.head) - 1) <= width
-
-
-def to_rich(found: Comparison, width: int) -> RenderableType:
+def to_rich(comparison: Comparison, width: int) -> RenderableType:
     """Return a comparison for a terminal of ``width`` columns."""
-    about = found.about
+    about = comparison.about
     heading = Text.assemble((about.dataset, "bold"), f"  {about.title}")
-    for mark in about.marks:
+    for mark in about.warnings:
         heading.append(f"\n{mark}", style="bold yellow")
-    legend = Text("\n".join(_legend(found)), style="dim")
-    if isinstance(found, Duel):
-        return Group(heading, *_duel_parts(found, width), legend)
-    if isinstance(found, Field):
-        return Group(heading, *_field_parts(found, width), legend)
-    return Group(heading, Text(), _drawn(_drifts(found), width), legend)
+    parts: list[RenderableType] = [heading]
+    if isinstance(comparison, PairComparison):
+        parts.append(Text.assemble("\nA ", (comparison.a, "bold"), "\nB ", (comparison.b, "bold")))
+    for i, table in enumerate(_tables(comparison)):
+        if i and not table.fits(width, gap=1):
+            parts.append(Text(f"\n{_ADVICE}", style="yellow"))
+            break
+        parts += [Text(), table.to_rich(GAP if table.fits(width) else 1), *[Text()] * (i > 0)]
+    if isinstance(comparison, PairComparison):
+        parts.append(Text(f"\n{_verdict(comparison)}\n", "bold"))
+    return Group(*parts, Text("\n".join(_legend(comparison)), style="dim"))
 
 
-def to_markdown(found: Comparison) -> str:
+def to_markdown(comparison: Comparison) -> str:
     """Return a comparison as GitHub-flavoured text."""
-    about = found.about
-    lines = [f"### {about.dataset}: {about.title}", ""]
-    for mark in about.marks:
-        lines += [f"**{mark}**", ""]
-    if isinstance(found, Duel):
-        lines += [f"A: `{found.a}`, B: `{found.b}`, {about.statistic.title}", ""]
-        lines += [*_markdown(_lines(found)), "", f"**{_verdict(found)}**"]
-    elif isinstance(found, Field):
-        lines += _markdown(_list(found))
-        if len(found.names) > 2:
-            lines += ["", *_markdown(_matrix(found))]
-    else:
-        lines += _markdown(_drifts(found))
-    lines += ["", *(f"- {escaped(line)}" for line in _legend(found))]
+    about = comparison.about
+    lines = [f"### {about.dataset}: {about.title}\n", *(f"**{mark}**\n" for mark in about.warnings)]
+    if isinstance(comparison, PairComparison):
+        lines.append(f"A: `{comparison.a}`, B: `{comparison.b}`, {about.statistic.title}\n")
+    lines += [f"{table.to_markdown()}\n" for table in _tables(comparison)]
+    if isinstance(comparison, PairComparison):
+        lines.append(f"**{_verdict(comparison)}**\n")
+    lines += [f"- {escape_markdown(line)}" for line in _legend(comparison)]
     return "\n".join(lines) + "\n"
 
 
-def records(found: Comparison) -> list[dict[str, Any]]:
+def records(comparison: Comparison) -> list[dict[str, Any]]:
     """Return a comparison as rows of numbers, on the statistic's own scale.
 
-    One for each place of two metrics, or for each pair of many in macro. What there is not is NaN.
+    One for each place of two metrics, or for each pair of many over all. What there is not is NaN.
     """
-    if isinstance(found, Drifts):
-        return [row for duel in found.duels for row in records(duel)]
-    common = {"dataset": found.about.dataset, "statistic": found.about.statistic.name}
-    if isinstance(found, Duel):
+    if isinstance(comparison, DriftComparison):
+        return [row for duel in comparison.pairs for row in records(duel)]
+    common = {"dataset": comparison.about.dataset, "statistic": comparison.about.statistic.name}
+    if isinstance(comparison, PairComparison):
         return [
             common
             | asdict(line.difference)
             | {"score_a": line.score_a, "score_b": line.score_b, "p_holm": math.nan}
             | {"wins_a": line.wins.a, "wins_b": line.wins.b, "ties": line.wins.ties}
-            for line in found.lines
+            for line in comparison.lines
         ]
-    at = {name: i for i, name in enumerate(found.names)}
+    index = {name: i for i, name in enumerate(comparison.names)}
     return [
         common
-        | asdict(one)
-        | {"score_a": found.scores[at[a]], "score_b": found.scores[at[b]]}
-        | {"p_holm": float(found.p[at[a], at[b]])}
-        for (a, b), one in found.differences.items()
+        | asdict(difference)
+        | {"score_a": comparison.scores[index[a]], "score_b": comparison.scores[index[b]]}
+        | {"p_holm": float(comparison.p[index[a], index[b]])}
+        for (a, b), difference in comparison.differences.items()
     ]
 
 
-def documents(found: Sequence[Comparison], related: Mapping[str, Relation | str]) -> dict[str, Any]:
+def documents(
+    comparisons: Sequence[Comparison], relations: Mapping[str, ProtocolCorrelation | str]
+) -> dict[str, Any]:
     """Return all of comparisons, for JSON; None where there is no number."""
-    single = [d for one in found for d in (one.duels if isinstance(one, Drifts) else [one])]
-    relations = {
+    single = [
+        d for one in comparisons for d in (one.pairs if isinstance(one, DriftComparison) else [one])
+    ]
+    related = {
         group: {"reason": one} if isinstance(one, str) else asdict(one) | {"n": one.n}
-        for group, one in related.items()
+        for group, one in relations.items()
     }
-    return dict(_plain({"comparisons": [_document(one) for one in single], "relations": relations}))
+    return dict(_finite({"comparisons": [_document(one) for one in single], "relations": related}))
 
 
-def _document(found: Duel | Field) -> dict[str, Any]:
-    about = found.about
-    facts: dict[str, Any] = {
+def _document(comparison: PairComparison | MultiComparison) -> dict[str, Any]:
+    about = comparison.about
+    document: dict[str, Any] = {
         "dataset": about.dataset,
-        "marks": about.marks,
+        "warnings": about.warnings,
+        "marks": about.warnings,  # the word of 0.1
         "statistic": about.statistic.name,
         "signature": about.signature,
         "bootstrap": asdict(about.how),
-        "told": found.told,
-        "differences": records(found),
+        "messages": comparison.messages,
+        "told": comparison.messages,  # the word of 0.1
+        "differences": records(comparison),
     }
-    if isinstance(found, Duel):
-        drift = None if found.drift is None else asdict(found.drift)
-        return facts | {"verdict": _verdict(found), "drift": drift}
-    metrics = [
-        {"name": name, "score": score, **_standing(found, name)}
-        for name, score in zip(found.names, found.scores, strict=True)
-    ]
-    return facts | {"metrics": metrics}
+    if isinstance(comparison, PairComparison):
+        drift = None if comparison.drift is None else asdict(comparison.drift)
+        return document | {"verdict": _verdict(comparison), "drift": drift}
+    unknown = dict.fromkeys(one.name for one in fields(RankRange))
+    metrics = []
+    for name, score in zip(comparison.names, comparison.scores, strict=True):
+        rank_range = comparison.rank_ranges.get(name)
+        metrics.append(
+            {"name": name, "score": score} | (asdict(rank_range) if rank_range else unknown)
+        )
+    return document | {"metrics": metrics}
 
 
-def _standing(found: Field, name: str) -> dict[str, Any]:
-    if its := found.standings.get(name):
-        return asdict(its)
-    return dict.fromkeys(one.name for one in fields(Standing))
+def _finite(value: Any) -> Any:
+    """Return a value as JSON has it, with None for what is no finite number."""
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-# --- runs of the same metrics ---------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
-def _drifts(found: Drifts) -> _Grid:
+def _tables(comparison: Comparison) -> list[Table]:
+    """Return the table of a comparison, and of more than two metrics that of all pairs."""
+    if isinstance(comparison, DriftComparison):
+        return [_drifts(comparison)]
+    if isinstance(comparison, PairComparison):
+        return [_places(comparison)]
+    return [_ranking(comparison), *[_matrix(comparison)] * (len(comparison.names) > 2)]
+
+
+def _drifts(drifts: DriftComparison) -> Table:
+    """Return runs beside others of the same metrics."""
     head = ["metric", "score", "other\nscore", "difference", "p", "largest\ndrift", "moved"]
-    return _Grid(head, [_drift_row(duel, duel.drift) for duel in found.duels if duel.drift])
+    return Table(head, [_drift_row(duel, duel.drift) for duel in drifts.pairs if duel.drift])
 
 
-def _drift_row(duel: Duel, drift: Drift) -> list[str]:
-    line = next(line for line in duel.lines if line.place == "macro")
-    score, other = (_score(value, duel.about) for value in (line.score_a, line.score_b))
-    difference = number(line.difference.value, duel.about.statistic, sign=True)
-    p = p_number(line.difference.p)
-    largest = f"{drift.largest:.1e}" if drift.moved else "none"
-    return [duel.a, score, other, difference, p, largest, f"{drift.moved:,}"]
+def _drift_row(duel: PairComparison, drift: Drift) -> list[str]:
+    about, overall = duel.about, duel.about.protocol.overall
+    line = next(line for line in duel.lines if line.place == overall)
+    return [
+        duel.a,
+        _score(line.score_a, about),
+        _score(line.score_b, about),
+        number(line.difference.value, about.statistic, sign=True),
+        p_number(line.difference.p),
+        f"{drift.largest:.1e}" if drift.moved else "none",
+        f"{drift.moved:,}",
+    ]
 
 
-# --- two metrics ----------------------------------------------------------------------------------
-
-
-def _duel_parts(found: Duel, width: int) -> list[RenderableType]:
-    names = Text.assemble("\nA ", (found.a, "bold"), "\nB ", (found.b, "bold"))
-    return [names, Text(), _drawn(_lines(found), width), Text(f"\n{_verdict(found)}\n", "bold")]
-
-
-def _lines(found: Duel) -> _Grid:
+def _places(duel: PairComparison) -> Table:
+    """Return two metrics place by place."""
     head = ["", "A", "B", "A-B", "95 %\ninterval", "p", "n", "A\nwins", "B\nwins", "ties"]
-    rows = [_line(line, found.about) for line in found.lines]
-    return _Grid(head, rows, frozenset(i for i, row in enumerate(rows) if row[0] == "macro"))
+    rows = [_place_row(line, duel.about) for line in duel.lines]
+    bold = [i for i, line in enumerate(duel.lines) if line.place == duel.about.protocol.overall]
+    return Table(head, rows, bold=bold)
 
 
-def _line(line: Line, about: About) -> list[str]:
-    wins = line.wins
+def _place_row(line: Line, about: About) -> list[str]:
     return [
         line.place,
         _score(line.score_a, about),
         _score(line.score_b, about),
         *_difference(line.difference, about),
         p_number(line.difference.p),
-        f"{line.difference.n:,}",
-        *(f"{count:,}" for count in (wins.a, wins.b, wins.ties)),
+        *(f"{n:,}" for n in (line.difference.n, line.wins.a, line.wins.b, line.wins.ties)),
     ]
 
 
-def _verdict(found: Duel) -> str:
-    told = verdict(found.macro, found.about.statistic, found.about.unit)
-    drift = found.drift
-    if drift is None:
-        return told
-    if drift.moved == 0:
-        return f"{told}; all distances are the same to the last bit"
-    return (
-        f"{told}; {drift.moved:,} of {drift.of:,} distances moved, by up to {drift.largest:.1e} of "
-        f"what they were (item {drift.item})"
-    )
-
-
-# --- many metrics ---------------------------------------------------------------------------------
-
-
-def _field_parts(found: Field, width: int) -> list[RenderableType]:
-    parts: list[RenderableType] = [Text(), _drawn(_list(found), width)]
-    matrix = _matrix(found)
-    if len(found.names) < 3:
-        return parts
-    if matrix.fits(width, 1):
-        return [*parts, Text(), _drawn(matrix, width), Text()]
-    told = "all pairs: --format csv, or name fewer metrics to see them as a matrix"
-    return [*parts, Text(f"\n{told}", style="yellow")]
-
-
-def _list(found: Field) -> _Grid:
+def _ranking(field: MultiComparison) -> Table:
     """Return each metric against the best one."""
-    title = found.about.statistic.title
-    head = ["", f"{title}\nmacro", "rank", "letters", "to the\nbest", "95 %\ninterval", "p (Holm)"]
-    best, rows = found.names[0], []
-    for i, name in enumerate(found.names):
-        its = found.standings.get(name)
-        place = [_rank(its), its.letters] if its else ["", ""]
-        row = [f"{i + 1} {name}", _score(found.scores[i], found.about), *place]
+    title = f"{field.about.statistic.title}\n{field.about.protocol.overall}"
+    head = ["", title, "rank", "letters", "to the\nbest", "95 %\ninterval", "p (Holm)"]
+    best, rows = field.names[0], []
+    for i, name in enumerate(field.names):
+        rank_range = field.rank_ranges.get(name)
+        row = [f"{i + 1} {name}", _score(field.scores[i], field.about)]
+        row += [rank_text(rank_range), rank_range.letters] if rank_range else ["", ""]
         if i == 0:
-            rows.append([*row, "", "", ""])
-            continue
-        to_best = _turned(found.differences[best, name])
-        rows.append([*row, *_difference(to_best, found.about), p_number(found.p[0, i])])
-    return _Grid(head, rows)
+            row += ["", "", ""]
+        else:
+            to_best = _reverse(field.differences[best, name])
+            row += [*_difference(to_best, field.about), p_number(field.p[0, i])]
+        rows.append(row)
+    return Table(head, rows)
 
 
-def _rank(its: Standing) -> str:
-    return f"{its.low}–{its.high}" if its.low < its.high else f"{its.low}"
-
-
-def _matrix(found: Field) -> _Grid:
-    """Return by how much each metric is better than each below it, with stars for Holm's p."""
-    k = len(found.names)
-    head = ["better by", *(str(j + 1) for j in range(1, k))]
-    rows = []
-    for i, a in enumerate(found.names):
-        cells = [""] * i
-        for j in range(i + 1, k):
-            by = number(found.differences[a, found.names[j]].value, found.about.statistic)
-            cells.append(by + next((stars for p, stars in _STARS if found.p[i, j] < p), ""))
-        rows.append([f"{i + 1} {a}", *cells[max(i - k + 1, 0) :]][:k])
-    return _Grid(head, rows)
-
-
-def _turned(one: Difference) -> Difference:
+def _reverse(one: Difference) -> Difference:
     """Return the same difference, seen from b."""
     return replace(one, a=one.b, b=one.a, value=-one.value, low=-one.high, high=-one.low, z=-one.z)
 
 
-# --- what both share ------------------------------------------------------------------------------
+def _matrix(field: MultiComparison) -> Table:
+    """Return by how much each metric is better than each below it, with stars for Holm's p."""
+    k = len(field.names)
+    rows = []
+    for i, a in enumerate(field.names):
+        cells = [""] * i
+        for j in range(i + 1, k):
+            by = number(field.differences[a, field.names[j]].value, field.about.statistic)
+            cells.append(by + next((stars for p, stars in _STARS if field.p[i, j] < p), ""))
+        rows.append([f"{i + 1} {a}", *cells])
+    return Table(["better by", *(str(j + 1) for j in range(1, k))], rows)
 
 
-def _difference(one: Difference, about: About) -> list[str]:
+def _difference(difference: Difference, about: About) -> list[str]:
     """Return a difference and its interval, which is marked where it is unreliable."""
-    value = "n/a" if math.isnan(one.value) else number(one.value, about.statistic, sign=True)
-    if math.isnan(one.low):
-        return [value, ""]
-    low, high = (number(end, about.statistic) for end in (one.low, one.high))
-    return [value, f"{low} to {high}" + "~" * (one.independent < RELIABLE)]
+    value, statistic = difference.value, about.statistic
+    text = "n/a" if math.isnan(value) else number(value, statistic, sign=True)
+    if math.isnan(difference.low):
+        return [text, ""]
+    low, high = (number(end, statistic) for end in (difference.low, difference.high))
+    return [text, f"{low} to {high}" + "~" * (difference.independent < RELIABLE)]
 
 
 def _score(value: float, about: About) -> str:
-    if math.isnan(value):
-        return "n/a"
-    return f"{100 * value:.1f}" if about.statistic.percent else f"{value:.3f}"
+    return score_text(value, about.statistic.percent)
 
 
-def _legend(found: Comparison) -> list[str]:
-    about = found.about
-    lines = [f"{about.statistic.title}; macro: plain mean of the sub-datasets", _test_legend(about)]
-    if isinstance(found, Drifts):
-        told = list(dict.fromkeys(line for duel in found.duels for line in duel.told))
+# --- sentences ------------------------------------------------------------------------------------
+
+
+def _verdict(duel: PairComparison) -> str:
+    sentence, drift = verdict(duel.overall, duel.about.statistic, duel.about.unit), duel.drift
+    if drift is None:
+        return sentence
+    if drift.moved == 0:
+        return f"{sentence}; all distances are the same to the last bit"
+    return (
+        f"{sentence}; {drift.moved:,} of {drift.of:,} distances moved, by up to "
+        f"{drift.largest:.1e} of what they were (item {drift.item})"
+    )
+
+
+def _legend(comparison: Comparison) -> list[str]:
+    about = comparison.about
+    lines = [f"{about.statistic.title}; {OVERALL[about.protocol.overall]}", _test_legend(about)]
+    if isinstance(comparison, DriftComparison):
+        messages = list(dict.fromkeys(line for duel in comparison.pairs for line in duel.messages))
         lines.append(
-            f"other score: of the run in {found.where}; largest drift: of one distance, relative "
-            "to the other run's, if not below a tenth of the median one, else to that tenth; "
-            "moved: distances not the same to the last bit"
+            f"other score: of the run in {comparison.where}; largest drift: of one distance, "
+            "relative to the other run's, if not below a tenth of the median one, else to that "
+            "tenth; moved: distances not the same to the last bit"
         )
-        return [*lines, *told, f"signature: {about.signature}"]
-    if isinstance(found, Duel):
+        return [*lines, *messages, f"signature: {about.signature}"]
+    if isinstance(comparison, PairComparison):
         lines.append(_wins_legend(about))
-        shown = [line.difference for line in found.lines]
+        differences = [line.difference for line in comparison.lines]
     else:
-        shown = list(found.differences.values())
+        differences = list(comparison.differences.values())
         lines.append(
             "p (Holm): corrected for all pairs, which the intervals are not; rank: places it may "
             "have at 5 %; metrics that share a letter cannot be told apart"
         )
-        if len(found.names) > 2:
+        if len(comparison.names) > 2:
             lines.append("* p < 0.05, ** p < 0.01, *** p < 0.001, all by Holm")
-    if any(one.independent < RELIABLE and not math.isnan(one.low) for one in shown):
+    if any(one.independent < RELIABLE and not math.isnan(one.low) for one in differences):
         lines.append(f"~ unreliable: of fewer than {RELIABLE} independent {about.unit}")
-    return [*lines, *found.told, f"signature: {about.signature}"]
+    return [*lines, *comparison.messages, f"signature: {about.signature}"]
 
 
 def _test_legend(about: About) -> str:
@@ -305,39 +286,9 @@ def _test_legend(about: About) -> str:
 
 
 def _wins_legend(about: About) -> str:
-    if about.protocol.statistics[0].items is not None:
+    if about.protocol.main.items is not None:
         return f"wins: {about.unit} on which more people agree with it than with the other"
     return (
         f"wins: {about.unit} of which its rank by distance is nearer to that by votes, within the "
         "sub-dataset (the score itself is no mean over items)"
     )
-
-
-def _drawn(grid: _Grid, width: int) -> Table:
-    """Return a grid as a table, as wide apart as there is room for."""
-    table = bare_table(GAP if grid.fits(width, GAP) else 1)
-    table.add_column(Text(grid.head[0]), overflow="fold")
-    for title in grid.head[1:]:
-        table.add_column(Text(title), justify="right", no_wrap=True)
-    for i, row in enumerate(grid.rows):
-        table.add_row(*map(Text, row), style="bold" if i in grid.bold else "")
-    return table
-
-
-def _markdown(grid: _Grid) -> list[str]:
-    head = [cell.replace("\n", " ") for cell in grid.head]
-    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
-    for i, row in enumerate(grid.rows):
-        cells = [escaped(cell) for cell in row]
-        bold = (f"**{cell}**" if cell and i in grid.bold else cell for cell in cells)
-        lines.append("| " + " | ".join(bold) + " |")
-    return lines
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it, with None for what is no finite number."""
-    if isinstance(value, Mapping):
-        return {key: _plain(its) for key, its in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(its) for its in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -245,7 +245,7 @@ def _notes(board: Board, layout: _Layout) -> list[str]:
 
 def _caption(board: Board, counts: set[int]) -> str:
     items = [f"{count:,} {board.unit}" for count in counts] if len(counts) == 1 else []
-    parts = [f"{board.title} ({', '.join([board.dataset, *items])})", *board.marks]
+    parts = [f"{board.title} ({', '.join([board.dataset, *items])})", *board.warnings]
     return escaped(". ".join(parts) + ".")
 
 

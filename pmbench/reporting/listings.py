@@ -1,4 +1,4 @@
-"""What an evaluation would take -> a table for a terminal."""
+"""Listings, scores, times and forecasts -> tables for a terminal. Nothing is printed here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Group, RenderableType
@@ -15,7 +15,7 @@ from rich.text import Text
 from pmbench.analysis.board import Cell
 from pmbench.analysis.legends import UNRELIABLE
 from pmbench.reporting.columns import interval, many, number
-from pmbench.reporting.tables import bare_table
+from pmbench.reporting.tables import Table
 from pmbench.results.timings import BACKWARD, FORWARD, Machine, Timing
 from pmbench.scoring.protocols import Protocol
 
@@ -28,17 +28,15 @@ def to_json(table: pd.DataFrame) -> str:
 
 def listing_to_rich(table: pd.DataFrame) -> RenderableType:
     """Return a plain table, a column a field."""
-    drawn = bare_table()
-    for i, column in enumerate(table.columns):
-        drawn.add_column(str(column).replace("_", " "), no_wrap=i == 0, overflow="fold")
-    for row in table.itertuples(index=False):
-        drawn.add_row(
-            *(
-                Text("" if pd.isna(v) else f"{v:,}" if isinstance(v, Integral) else str(v))
-                for v in row
-            )
-        )
-    return drawn if len(table) else Text("none")
+    if table.empty:
+        return Text("none")
+    head = [str(column).replace("_", " ") for column in table.columns]
+    rows = [list(map(_value, row)) for row in table.itertuples(index=False)]
+    return Table(head, rows, "lp").to_rich()
+
+
+def _value(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:,}" if isinstance(value, Integral) else str(value)
 
 
 _SHORT = {"hard_majority": "hard\nmaj.", "srcc": "SRCC", "krcc": "KRCC", "plcc": "PLCC"}
@@ -46,34 +44,27 @@ _SHORT = {"hard_majority": "hard\nmaj.", "srcc": "SRCC", "krcc": "KRCC", "plcc":
 
 def scores_to_rich(table: pd.DataFrame, protocol: Protocol) -> RenderableType:
     """Return the scores of one set of distances: a row a sub-dataset, a column a statistic."""
-    cells = {
+    records = {
         (str(r["name"] if r["kind"] == "human" else r["statistic"]), str(r["sub_dataset"])): r
         for r in table.to_dict("records")
     }
-    main = protocol.statistics[0]
+    main = protocol.main
     columns = [(s.name, _SHORT.get(s.name, s.title), s.percent) for s in protocol.statistics]
     columns += [
         (h.name, h.name.replace("-", "\n").replace("majority", "maj."), main.percent)
         for h in protocol.humans
     ]
-    drawn = bare_table(gap=1)
-    drawn.add_column("sub-dataset", overflow="fold")  # a long name gives way to the numbers
-    for _, title, _ in columns:
-        drawn.add_column(title, justify="right", no_wrap=True)
-    drawn.add_column("n", justify="right", no_wrap=True)
+    rows = []
     for place in dict.fromkeys(str(name) for name in table["sub_dataset"]):
-        row = []
+        row = [place]
         for key, _, percent in columns:
-            record = cells[key, place]
-            cell = Cell(
-                float(record["value"]),
-                float(record["low"]),
-                float(record["high"]),
-                unreliable=bool(record["unreliable"]),
-            )
-            drawn_from = interval(cell, percent) if key == main.name else ""
-            row.append(number(cell, percent) + f" ({drawn_from})" * bool(drawn_from))
-        drawn.add_row(Text(place), *row, f"{cells[main.name, place]['n']:,}")
+            record = records[key, place]
+            value, low, high = (float(record[name]) for name in ("value", "low", "high"))
+            cell = Cell(value, low, high, unreliable=bool(record["unreliable"]))
+            bounds = interval(cell, percent) if key == main.name else ""
+            row.append(number(cell, percent) + f" ({bounds})" * bool(bounds))
+        rows.append([*row, f"{records[main.name, place]['n']:,}"])
+    head = ["sub-dataset", *(title for _, title, _ in columns), "n"]
     legend = [
         "in brackets: 95 % bootstrap interval",
         "SRCC, KRCC, PLCC: Spearman, Kendall, Pearson",
@@ -81,12 +72,15 @@ def scores_to_rich(table: pd.DataFrame, protocol: Protocol) -> RenderableType:
     if table.loc[table["statistic"] == main.name, "unreliable"].any():
         legend.insert(1, UNRELIABLE)
     legend += [f"{h.name}: {h.title}" for h in protocol.humans]
+    overall = protocol.overall
     legend += [
-        f"{key}: {cells[key, 'macro']['note']}"
+        f"{key}: {records[key, overall]['note']}"
         for key, _, _ in columns
-        if cells[key, "macro"]["note"]
+        if records[key, overall]["note"]
     ]
-    return Group(drawn, Text("\n".join(legend), style="dim"))
+    # a long name gives way to the numbers
+    scores = Table(head, rows).to_rich(gap=1)
+    return Group(scores, Text("\n".join(legend), style="dim"))
 
 
 _SPREAD = "\nlow–high"
@@ -102,20 +96,12 @@ def speeds_to_rich(machine: Machine, timings: Sequence[Timing], width: int) -> R
 
     A terminal of few columns has no room for how far the turns spread.
     """
-    table = bare_table()
-    shown = [i for i, head in enumerate(_HEADS) if width >= _ROOMY or head != _SPREAD]
-    for i in shown:
-        name = _HEADS[i] == "metric"
-        table.add_column(
-            _HEADS[i],
-            justify="left" if name else "right",
-            overflow="fold" if name else "ellipsis",
-            no_wrap=not name,
-        )
-    lines: dict[tuple[str, int], dict[str, Timing]] = {}
-    for one in timings:
-        lines.setdefault((one.metric, one.size), {})[one.direction] = one
-    for (metric, size), both in lines.items():
+    columns = [i for i, head in enumerate(_HEADS) if width >= _ROOMY or head != _SPREAD]
+    directions: dict[tuple[str, int], dict[str, Timing]] = {}
+    for timing in timings:
+        directions.setdefault((timing.metric, timing.size), {})[timing.direction] = timing
+    rows = []
+    for (metric, size), both in directions.items():
         forward, loss = both.get(FORWARD), both.get(BACKWARD)
         pairs = forward.pairs_per_second if forward else math.nan
         count = forward.parameters if forward else -1
@@ -123,7 +109,8 @@ def speeds_to_rich(machine: Machine, timings: Sequence[Timing], width: int) -> R
             metric, str(size), _number(pairs), *_cells(forward), *_cells(loss),
             many(count) if count >= 0 else "",
         )  # fmt: skip
-        table.add_row(*(Text(cells[i]) for i in shown))
+        rows.append([cells[i] for i in columns])
+    table = Table([_HEADS[i] for i in columns], rows)
     spread = ", and fastest to slowest," * (width >= _ROOMY)
     legend = [
         f"measured on {machine}",
@@ -131,16 +118,17 @@ def speeds_to_rich(machine: Machine, timings: Sequence[Timing], width: int) -> R
         "peak MB: what weights, packages and intermediates of the metric alone add",
     ]
     return Group(
-        table if lines else Text("nothing was measured"),
+        table.to_rich() if rows else Text("nothing was measured"),
         Text("\n".join(legend), style="dim"),
         *(Text(line, style="yellow") for line in _remarks(timings)),
     )
 
 
-def _cells(one: Timing | None) -> tuple[str, str, str]:
-    if one is None or one.status != "measured":
+def _cells(timing: Timing | None) -> tuple[str, str, str]:
+    if timing is None or timing.status != "measured":
         return "–", "", ""
-    return _number(one.ms), f"{_number(one.low)}–{_number(one.high)}", _number(one.memory_mb)
+    low, high = _number(timing.low), _number(timing.high)
+    return _number(timing.ms), f"{low}–{high}", _number(timing.memory_mb)
 
 
 def _number(value: float) -> str:
@@ -151,30 +139,27 @@ def _number(value: float) -> str:
 
 def _remarks(timings: Iterable[Timing]) -> list[str]:
     """Return each remark once, with the metrics and the cells it is about."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for one in timings:
-        if one.note:
-            cell = f"{one.size}{' as a loss' * (one.direction == BACKWARD)}"
-            found.setdefault(one.note, {}).setdefault(one.metric, []).append(cell)
+    notes: dict[str, dict[str, list[str]]] = {}
+    for timing in timings:
+        if timing.note:
+            cell = f"{timing.size}{' as a loss' * (timing.direction == BACKWARD)}"
+            notes.setdefault(timing.note, {}).setdefault(timing.metric, []).append(cell)
     return [
         "; ".join(f"{metric} ({', '.join(cells)})" for metric, cells in metrics.items())
         + f": {note}"
-        for note, metrics in found.items()
+        for note, metrics in notes.items()
     ]
 
 
 if TYPE_CHECKING:
-    from pmbench.evaluation.estimate import Forecast  # would import torch
+    from pmbench.evaluation.estimate import CostEstimate  # would import torch
 
 
-def forecast_to_rich(dataset: str, forecast: Forecast) -> RenderableType:
+def forecast_to_rich(dataset: str, forecast: CostEstimate) -> RenderableType:
     """Return what an evaluation would take."""
-    table = bare_table()
-    table.add_column("metric")
-    table.add_column("alone", justify="right")
-    for name, seconds in forecast.seconds.items():
-        table.add_row(name, _duration(seconds))
-    table.add_row("all in one pass", _duration(forecast.together), style="bold")
+    rows = [[name, _duration(seconds)] for name, seconds in forecast.seconds.items()]
+    rows.append(["all in one pass", _duration(forecast.together)])
+    table = Table(["metric", "alone"], rows, bold=[len(rows) - 1])
     memory = f", {forecast.peak_memory_mb:,.0f} MB at its peak" if forecast.peak_memory_mb else ""
     again = forecast.computed - forecast.images
     passes = "each network passes over each image once" + f", over {again:,} again" * (again > 0)
@@ -184,7 +169,7 @@ def forecast_to_rich(dataset: str, forecast: Forecast) -> RenderableType:
         f"{forecast.pair_evaluations:,} distances{memory}"
     )
     probe = f"from a probe of {forecast.probe_items} items; reading and scoring not included"
-    return Group(Text(head), Text(), table, Text(probe, style="dim"))
+    return Group(Text(head), Text(), table.to_rich(), Text(probe, style="dim"))
 
 
 def _duration(seconds: float) -> str:

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pmbench.analysis.board import Board
-from pmbench.reporting.columns import Column, Text, begins_family, columns_of, legend_of, name_of
-from pmbench.reporting.tables import escaped
+from pmbench.reporting.columns import Column, begins_family, columns_of, legend_of, name_of
+from pmbench.reporting.tables import Row, StyledCell, Table, escape_markdown
 
 
 def to_markdown(board: Board) -> str:
     """Return a board as GitHub-flavoured Markdown."""
     columns = columns_of(board)
-    headers = ["metric", *(column.header.replace("\n", " ") for column in columns)]
-    lines = [f"### {escaped(board.dataset)}: {escaped(board.title)}", ""]
-    lines += [f"**{escaped(mark)}**\n" for mark in board.marks]
-    lines += [_line(map(escaped, headers)), _line(["---"] + ["---:"] * len(columns))]
+    rows: list[Row] = []
     for i, row in enumerate(board.rows):
         if begins_family(board, i):
-            lines.append(_line([f"***{escaped(row.family)}***", *[""] * len(columns)]))
-        name = escaped(name_of(row))
-        cells = [_cell(board, column, column.texts[i]) for column in columns]
-        lines.append(_line([name if row.kind == "metric" else f"*{name}*", *cells]))
-    lines.append("")
-    lines += [f"- {escaped(line)}" for line in legend_of(board, columns)]
+            rows.append([StyledCell(row.family, mark="***")])
+        name = StyledCell(name_of(row), mark="" if row.kind == "metric" else "*")
+        rows.append([name, *(_cell(board, column, i) for column in columns)])
+    head = ["metric", *(column.header for column in columns)]
+    lines = [f"### {escape_markdown(board.dataset)}: {escape_markdown(board.title)}", ""]
+    lines += [f"**{escape_markdown(mark)}**\n" for mark in board.warnings]
+    lines += [Table(head, rows).to_markdown(), ""]
+    lines += [f"- {escape_markdown(line)}" for line in legend_of(board, columns)]
     lines += [f"- `signature: {board.signature}`"] * bool(board.signature)
     return "\n".join(lines) + "\n"
 
 
-def _cell(board: Board, column: Column, text: Text) -> str:
+def _cell(board: Board, column: Column, row: int) -> StyledCell:
     """Return a cell in one line; its interval in brackets, of all columns on request only."""
-    of_macro = column.key in ("macro", "pooled")
+    text, of_macro = column.texts[row], column.key in ("macro", "pooled")
     small = text.small(of_macro if board.intervals is None else board.intervals)
-    shown = escaped(f"{text.main} ({small})" if small else text.main)
-    return f"**{shown}**" if text.best else shown
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    whole = f"{text.main} ({small})" if small else text.main
+    return StyledCell(whole, mark="**" if text.best else "")

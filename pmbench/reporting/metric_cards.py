@@ -12,14 +12,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pmbench.reporting.tables import GAP, bare_table
+from pmbench.reporting.tables import GAP, bare_table, text_width
 
 Card = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the list of metrics: shown on terminals of at least ``from_width`` columns."""
+    """A column of the list of metrics, on terminals of at least ``from_width`` columns."""
 
     name: str
     header: str
@@ -38,42 +38,41 @@ _COLUMNS = [
     _Column("paper", "paper", lambda card: str(card["short_paper"]) or "–", 110, 24),
     _Column("symmetry", "symmetric", lambda card: "yes" if card["symmetric"] else "no", 160),
     _Column("licence", "licence", lambda card: str(card["licence"]) or "–", 160, 20),
-    _Column("parameters", "parameters", lambda card: parameters_text(card) or "–", 160, 32),
+    _Column("parameters", "parameters", lambda card: _parameters(card) or "–", 160, 32),
 ]
 _NARROWEST_TITLE = 16
 
 
 def catalogue_to_rich(cards: Sequence[Card], width: int) -> RenderableType:
     """Return the list of metrics, family by family, with the columns that fit into ``width``."""
-    shown = [column for column in _COLUMNS if column.from_width <= width]
-    widths = {column.name: _needed(column, cards) for column in shown if column.name != "title"}
+    columns = [column for column in _COLUMNS if column.from_width <= width]
+    widths = {column.name: _width(column, cards) for column in columns if column.name != "title"}
     room = width - sum(widths.values()) - GAP * len(widths)
     widths["title"] = max(room, _NARROWEST_TITLE)
-    drawn = bare_table()
-    for column in shown:
+    table = bare_table()
+    for column in columns:
         justify: Literal["left", "right"] = "right" if column.right else "left"
-        drawn.add_column(column.header, justify=justify, overflow="fold", width=widths[column.name])
+        table.add_column(column.header, justify=justify, overflow="fold", width=widths[column.name])
     for family, members in groupby(cards, key=lambda card: str(card["family"])):
-        drawn.add_row(Text(family, style="bold"))
-        for install, some in groupby(members, key=lambda card: card["install"]):
-            for card in some:
-                texts = [Text(column.text(card)) for column in shown]
-                drawn.add_row(*texts, style="dim" if install else "")
+        table.add_row(Text(family, style="bold"))
+        for install, group in groupby(members, key=lambda card: card["install"]):
+            for card in group:
+                texts = [Text(column.text(card)) for column in columns]
+                table.add_row(*texts, style="dim" if install else "")
             if install:
-                drawn.add_row("", Text(f"not installed; {install}", style="dim"))
-        drawn.add_row()
-    return Group(drawn, Text("\n".join(_legend(cards, shown)), style="dim"))
+                table.add_row("", Text(f"not installed; {install}", style="dim"))
+        table.add_row()
+    return Group(table, Text("\n".join(_legend(cards, columns)), style="dim"))
 
 
-def _needed(column: _Column, cards: Sequence[Card]) -> int:
-    longest = max(len(text) for text in [column.header, *map(column.text, cards)])
-    return min(longest, column.most)
+def _width(column: _Column, cards: Sequence[Card]) -> int:
+    return min(text_width(column.header, *map(column.text, cards)), column.most)
 
 
-def _legend(cards: Sequence[Card], shown: Sequence[_Column]) -> list[str]:
+def _legend(cards: Sequence[Card], columns: Sequence[_Column]) -> list[str]:
     count = f"{len(cards)} metrics" if len(cards) != 1 else "1 metric"
     absent = sum(card["install"] is not None for card in cards)
-    hidden = [column.name for column in _COLUMNS if column not in shown]
+    hidden = [column.name for column in _COLUMNS if column not in columns]
     return [
         f"{count}, {absent} of them not installed" if absent else count,
         "↓ smaller is more alike, ↑ larger is more alike",
@@ -102,11 +101,15 @@ def _weights(card: Card) -> str:
     return f"{sum(sizes):,.0f} MB" if sum(sizes) >= 1 else "under 1 MB"
 
 
-def parameters_text(card: Mapping[str, Any]) -> str:
+def _parameters(card: Card) -> str:
+    return parameters_text(card["parameters"])
+
+
+def parameters_text(parameters: Mapping[str, Any]) -> str:
     """Return a metric's parameters in a line, "" where it has none."""
     return ", ".join(
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in card["parameters"].items()
+        for name, value in parameters.items()
     )
 
 
@@ -127,7 +130,7 @@ def card_to_rich(card: Card) -> RenderableType:
         ("smallest side", smallest),
         ("tolerance", f"{card['tolerance']:g}, relative, between machines"),
         ("version", card["version"]),
-        ("parameters", parameters_text(card)),
+        ("parameters", parameters_text(card["parameters"])),
         ("install", card["install"]),
         ("numbers", None if card["numbers"] is None else numbers_text(card["numbers"])),
         ("signature", card["signature"]),

@@ -6,12 +6,11 @@ import io
 from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from pmbench.analysis.board import Board
 from pmbench.reporting.columns import Column, columns_of, in_lines, name_of
-from pmbench.reporting.tables import bare_table
+from pmbench.reporting.tables import Row, StyledCell, Table, split_columns, text_width
 
 _LONGEST_NAME = 13  # characters of a metric's name on one line of a narrow terminal
 _NARROW = {"n": "\nn", "speed": "items\n/s"}
@@ -38,16 +37,15 @@ _LAYOUTS = (  # the roomiest first
 
 
 @dataclass(frozen=True)
-class _Drawn:
-    """A column as it is drawn: its header, and a text of one or two lines for each row."""
+class _Column:
+    """A column in a layout: its header, and a text of one or two lines for each row."""
 
     header: str
-    texts: list[str]
-    styles: list[str]
+    cells: list[StyledCell]
 
     @property
     def width(self) -> int:
-        return max(len(line) for text in [self.header, *self.texts] for line in text.split("\n"))
+        return text_width(self.header, *(cell.text for cell in self.cells))
 
 
 def to_rich(board: Board, width: int) -> RenderableType:
@@ -57,7 +55,7 @@ def to_rich(board: Board, width: int) -> RenderableType:
     unless the board asks for all; what still does not fit stands in further tables below.
     """
     heading = Text.assemble((board.dataset, "bold"), f"  {board.title}")
-    for mark in board.marks:
+    for mark in board.warnings:
         heading.append(f"\n{mark}", style="bold yellow")
     signature = [f"signature: {board.signature}"] if board.signature else []
     legend = Text("\n".join([*board.legend, *signature]), style="dim")
@@ -67,18 +65,14 @@ def to_rich(board: Board, width: int) -> RenderableType:
         gap, names = layout.gap, list(map(name_of, board.rows))
         if not layout.names:  # a row has two lines anyway
             names = ["\n".join(in_lines(name, _LONGEST_NAME)) for name in names]
-        longest = max(len(n) for text in ["metric", *families, *names] for n in text.splitlines())
-        columns = [_drawn(board, column, layout) for column in whole]
-        if longest + sum(gap + column.width for column in columns) <= width:
+        longest = text_width("metric", *families, *names)
+        columns = [_column(board, column, layout) for column in whole]
+        widths = [column.width for column in columns]
+        if longest + sum(gap + needed for needed in widths) <= width:
             break
     parts: list[RenderableType] = []
-    while columns:
-        fitting, room = 0, width - longest
-        while fitting < len(columns) and room >= gap + columns[fitting].width:
-            room -= gap + columns[fitting].width
-            fitting += 1
-        shown, columns = columns[: max(fitting, 1)], columns[max(fitting, 1) :]
-        parts += [Text(), _table(board, names, shown, gap)]
+    for group in split_columns(widths, width - longest, gap):
+        parts += [Text(), _table(board, names, [columns[i] for i in group]).to_rich(gap)]
     return Group(heading, *parts, legend)
 
 
@@ -90,13 +84,16 @@ def to_plain(board: Board, width: int = 120) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def _drawn(board: Board, column: Column, layout: _Layout) -> _Drawn:
+def _column(board: Board, column: Column, layout: _Layout) -> _Column:
     """Return a column with two-line texts: intervals as far as there is room for them."""
     room = layout.intervals or column.key in ("macro", "pooled")
-    with_intervals = room if board.intervals is None else board.intervals
-    texts = ["\n".join(filter(None, [t.main, t.small(with_intervals)])) for t in column.texts]
-    styles = ["bold" if t.best else "yellow" if t.off else "" for t in column.texts]
-    return _Drawn(_header(board, column, whole=layout.heads), texts, styles)
+    intervals = room if board.intervals is None else board.intervals
+    cells = []
+    for text in column.texts:
+        style = "bold" if text.best else "yellow" if text.off else ""
+        lines = filter(None, [text.main, text.small(intervals)])
+        cells.append(StyledCell("\n".join(lines), style))
+    return _Column(_header(board, column, whole=layout.heads), cells)
 
 
 def _header(board: Board, column: Column, whole: bool) -> str:
@@ -111,19 +108,15 @@ def _header(board: Board, column: Column, whole: bool) -> str:
     return f"{column.above}\n{title}" if lines else title
 
 
-def _table(board: Board, names: list[str], columns: list[_Drawn], gap: int) -> Table:
-    table = bare_table(gap)
-    table.add_column("metric", no_wrap=True)
-    for column in columns:
-        table.add_column(Text(column.header), justify="right", no_wrap=True)
+def _table(board: Board, names: list[str], columns: list[_Column]) -> Table:
+    rows: list[Row] = []
     family = None
     for i, row in enumerate(board.rows):
-        if not any(column.texts[i] for column in columns):
+        cells = [column.cells[i] for column in columns]
+        if not any(cell.text for cell in cells):
             continue  # people have no cost
         if board.grouped and row.family != family:
-            table.add_section()
-            table.add_row(Text(row.family, style="bold cyan"))
+            rows += [[]] * bool(rows) + [[StyledCell(row.family, "bold cyan")]]
         family = row.family
-        cells = [Text(c.texts[i], style=c.styles[i], justify="right") for c in columns]
-        table.add_row(Text(names[i], style="" if row.kind == "metric" else "dim"), *cells)
-    return table
+        rows.append([StyledCell(names[i], "" if row.kind == "metric" else "dim"), *cells])
+    return Table(["metric", *(column.header for column in columns)], rows, "lr")

@@ -8,14 +8,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from pmbench.scoring.bootstrap import Draws, Resampling
+from pmbench.scoring.bootstrap import BootstrapSamples, Resampling
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import replacing
 
 _VALUES = "values/"
 
 
-def write_draws(path: Path, draws: Draws) -> None:
+def write_bootstrap_samples(path: Path, draws: BootstrapSamples) -> None:
     """Write resampled scores, whole or not at all.
 
     They are kept as float32: what that rounds, 6e-8 of a value, is a thousandth of what another
@@ -28,8 +28,8 @@ def write_draws(path: Path, draws: Draws) -> None:
         np.savez_compressed(file, allow_pickle=False, how=how, places=places, **columns)
 
 
-def read_draws(path: Path) -> Draws:
-    """Return what ``write_draws`` wrote. Raises PmbenchError where the file is damaged."""
+def read_bootstrap_samples(path: Path) -> BootstrapSamples:
+    """Return what was written. Raises PmbenchError where the file is damaged."""
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             count, seed = (int(number) for number in file["how"])
@@ -46,4 +46,4 @@ def read_draws(path: Path) -> Draws:
             f"{path}: expected the resampled scores of a run, got a file that is none or is "
             f"damaged ({error}); delete it, and `pmbench eval` makes it anew from the distances"
         ) from error
-    return Draws(Resampling(count, seed), places, values)
+    return BootstrapSamples(Resampling(count, seed), places, values)

@@ -23,7 +23,7 @@ from pmbench.scoring.scores import human_rows, score
 from pmbench.scoring.statistics import Array
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import replacing
-from pmbench.utils.validation import one_line, shown
+from pmbench.utils.validation import one_line, preview
 
 _LARGEST = 1e100  # whose square, and that of many, is still a number
 _ALIASES = {"split": "sub_dataset", "id": "item", "judge": "p"}
@@ -129,9 +129,9 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> Array:
     values = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
     bad = np.flatnonzero(~(np.abs(values) <= _LARGEST))  # NaN is not
     if len(bad):
-        found = shown(table[column].iloc[bad[0]], "'")
+        result = preview(table[column].iloc[bad[0]], "'")
         raise PmbenchError(
-            f"{path}: line {bad[0] + 2}: column '{column}' is {found}; expected a finite number"
+            f"{path}: line {bad[0] + 2}: column '{column}' is {result}; expected a finite number"
             f"{f', of at most {_LARGEST:g}' * bool(np.isfinite(values[bad[0]]))}"
         )
     return values

@@ -7,16 +7,15 @@ not defined. An earlier version kept ``sub_names`` as an attribute.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from pmbench.datasets.items import read_items, within
+from pmbench.results.schema import DatasetInfo
 from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import PROTOCOLS, Judgement
 from pmbench.utils.hdf5 import column, dataset, reading_hdf5, writing_hdf5
@@ -58,19 +57,16 @@ def read_numbers(
         return sub, p, _finite(column(file, "distances", "f", (len(sub), None)))
 
 
-def check_distances(path: Path, about: Mapping[str, Any]) -> None:
-    """Raise PmbenchError unless a file has the distances of what ``run.json`` says; none is read.
-
-    ``about`` is what it says of the dataset.
-    """
+def check_distances(path: Path, info: DatasetInfo) -> None:
+    """Raise PmbenchError unless a file has distances as ``run.json`` says; none is read."""
     with _readable(path) as file:
-        names, n = _sub_names(file), int(about["items"])
-        if names != tuple(about["sub_datasets"]):
+        names, n = _sub_names(file), info.items
+        if names != info.sub_datasets:
             raise ValueError(f"of the sub-datasets {', '.join(names)}")
         dataset(file, "id", "text", (n,))
         for name in _COLUMNS:
             dataset(file, name, "f" if name == "p" else "iu", (n,))
-        dataset(file, "distances", "f", (n, len(PROTOCOLS[about["protocol"]].pairs)))
+        dataset(file, "distances", "f", (n, len(PROTOCOLS[info.protocol].pairs)))
 
 
 def _sub_names(file: h5py.File) -> tuple[str, ...]:

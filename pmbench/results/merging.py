@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from pmbench.results.run import Run
-from pmbench.results.signature import way
-from pmbench.results.store import find
+from pmbench.results.signature import Signature, protocol_signature
+from pmbench.results.store import find_runs
 from pmbench.utils.errors import PmbenchError
 
 Results = Path | Sequence[Path]  # one folder, or several that are read as one
@@ -27,11 +27,11 @@ _KEYS = ["name", "statistic", "sub_dataset"]
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedRuns:
     """The runs of several folders, and a sentence for what had to be decided between them."""
 
     runs: list[Run]
-    told: list[str]
+    messages: list[str]
 
 
 def folders(results: Results) -> list[Path]:
@@ -40,19 +40,19 @@ def folders(results: Results) -> list[Path]:
     return list({folder.resolve(): folder for folder in given}.values())
 
 
-def called(results: Results) -> str:
+def folder_names(results: Results) -> str:
     """Return how a sentence calls the folders."""
     return " and ".join(map(str, folders(results)))
 
 
-def gather(results: Results, dataset: str | None = None, variants: bool = True) -> Merged:
+def merge_runs(results: Results, dataset: str | None = None, variants: bool = True) -> MergedRuns:
     """Return the runs of all folders, of one dataset or of all, sorted by dataset.
 
     Raises PmbenchError where one of several folders does not exist.
     """
     several = folders(results)
     if len(several) == 1:
-        return Merged(find(several[0], dataset, variants), [])
+        return MergedRuns(find_runs(several[0], dataset, variants), [])
     for folder in several:
         if not folder.is_dir():
             raise PmbenchError(
@@ -60,9 +60,9 @@ def gather(results: Results, dataset: str | None = None, variants: bool = True) 
                 "name folders that `pmbench eval` has written"
             )
     twins: dict[tuple[str, str], list[Run]] = {}
-    for run in (run for folder in several for run in find(folder, dataset, variants)):
+    for run in (run for folder in several for run in find_runs(folder, dataset, variants)):
         twins.setdefault((run.dataset, run.metric), []).append(run)
-    kept, told, left_out = [], [], dict[tuple[Path, Path], list[str]]()
+    kept, messages, left_out = [], [], dict[tuple[Path, Path], list[str]]()
     for key in sorted(twins):
         same: dict[str, list[Run]] = {}
         for run in twins[key]:
@@ -71,18 +71,18 @@ def gather(results: Results, dataset: str | None = None, variants: bool = True) 
         for runs in same.values():
             sound, sentences = _one_of(runs, left_out)
             different.append(sound)
-            told += sentences
-        told += _told_apart(different)
+            messages += sentences
+        messages += _note_different(different)
         kept += _renamed(different)
-    return Merged(kept, [*_told_left_out(left_out), *told])
+    return MergedRuns(kept, [*_note_left_out(left_out), *messages])
 
 
 def _one_of(
     runs: list[Run], left_out: dict[tuple[Path, Path], list[str]]
 ) -> tuple[list[Run], list[str]]:
     """Return the latest of runs with one signature, and those whose scores are others than its."""
-    latest, *earlier = sorted(runs, key=lambda run: str(run.info.get("finished", "")), reverse=True)
-    kept, told = [latest], []
+    latest, *earlier = sorted(runs, key=lambda run: run.info.finished, reverse=True)
+    kept, messages = [latest], []
     for run in earlier:
         gap, where = _largest_gap(run, latest)
         if gap <= ROUNDING:
@@ -90,11 +90,11 @@ def _one_of(
             left_out.setdefault(pair, []).append(f"{run.dataset}/{run.metric}")
             continue
         kept.append(run)
-        told.append(
+        messages.append(
             f"{run.dataset}/{run.metric}: {where}, although the signatures are the same; both are "
             "shown, each with its folder; measure it again to see which is right"
         )
-    return kept, told
+    return kept, messages
 
 
 def _largest_gap(run: Run, other: Run) -> tuple[float, str]:
@@ -123,21 +123,21 @@ def _renamed(different: list[list[Run]]) -> list[Run]:
     Runs of different ways to measure are marked on a board. What differs in the metric alone gets
     the metric's digest behind its name; what differs in nothing but the scores, its folder.
     """
-    ways = [way(runs[0]) for runs in different]
+    ways = [protocol_signature(runs[0]) for runs in different]
     named = []
-    for runs, its_way in zip(different, ways, strict=True):
+    for runs, protocol in zip(different, ways, strict=True):
         for run in runs:
-            tags = [f"#{run.signature.rpartition('#')[2]}"] * (ways.count(its_way) > 1)
+            tags = [f"#{Signature.parse(run.signature).digest}"] * (ways.count(protocol) > 1)
             tags += [f"({_folder(run)})"] * (len(runs) > 1)
             named.append(_called(run, " ".join([run.metric, *tags])))
     return named
 
 
 def _called(run: Run, name: str) -> Run:
-    return replace(run, info={**run.info, "metric": {**run.info["metric"], "name": name}})
+    return replace(run, info=run.info.with_metric_name(name))
 
 
-def _told_apart(different: list[list[Run]]) -> list[str]:
+def _note_different(different: list[list[Run]]) -> list[str]:
     """Return a sentence where runs of one metric have several signatures."""
     if len(different) == 1:
         return []
@@ -149,7 +149,7 @@ def _told_apart(different: list[list[Run]]) -> list[str]:
     ]
 
 
-def _told_left_out(left_out: dict[tuple[Path, Path], list[str]]) -> list[str]:
+def _note_left_out(left_out: dict[tuple[Path, Path], list[str]]) -> list[str]:
     return [
         f"measured in {there} and in {here} with the same scores, the later one is shown, of "
         f"{here}: {', '.join(names)}"

@@ -64,9 +64,12 @@ def digest_of_distances(run: Run) -> str:
 def _slack(run: Run) -> str:
     if run.imported:
         return "those of the file"
-    facts, tolerance = run.info["environment"], run.info["metric"].get("tolerance")
+    environment, tolerance = run.info.environment, run.info.metric.tolerance
     by = "" if tolerance is None else f" by up to {tolerance:g} (relative)"
-    torch, device, threads = (facts.get(name, "unknown") for name in ("torch", "device", "threads"))
+    torch, device, threads = (
+        "unknown" if value is None else value
+        for value in (environment.torch, environment.device, environment.threads)
+    )
     return (
         f"to the last bit with torch {torch} on the same device ({device}) with "
         f"OMP_NUM_THREADS={threads}; elsewhere they may differ{by}"
@@ -77,24 +80,24 @@ def _slack(run: Run) -> str:
 
 
 def _needs(run: Run) -> list[str]:
-    metric, about = run.info["metric"], run.info["dataset"]
-    needs = [f"pmbench {run.info['pmbench']}"]
-    if package := metric.get("package"):
-        needs.append(f"the package {package}")
-    if address := metric.get("address"):
-        needs.append(_behind(str(address)))
+    metric, dataset = run.info.metric, run.info.dataset
+    needs = [f"pmbench {run.info.pmbench}"]
+    if metric.package:
+        needs.append(f"the package {metric.package}")
+    if metric.address:
+        needs.append(_behind(metric.address))
     if run.imported:
-        facts = run.info["environment"]
-        needs.append(f"the file {facts['imported']}, sha256 {facts['sha256']}")
-    for name, file in metric.get("weights", {}).items():
+        source = run.info.environment
+        needs.append(f"the file {source.imported}, sha256 {source.sha256}")
+    for name, file in metric.weights.items():
         needs.append(f"the weights {name} ({file}), fetched or in a folder given with --weights")
-    if address is None and not run.imported:  # recorded by an earlier version
+    if metric.address is None and not run.imported:  # recorded by an earlier version
         needs.append(f"{run.metric} under this name: if it is your own, NAME=ADDRESS gives it one")
     if (own := _own_manifest(run)) is not None:
-        needs.append(f"the manifest {own} and the files it names (pack {about['pack_digest']})")
+        needs.append(f"the manifest {own} and the files it names (pack {dataset.pack_digest})")
     if "--from" in _download(run):
-        digest = f", sha256 {about['source_sha256']}" if about["source_sha256"] else ""
-        needs.append(f"{Path(about['source']).name} in this folder{digest}")
+        digest = f", sha256 {dataset.source_sha256}" if dataset.source_sha256 else ""
+        needs.append(f"{Path(dataset.source).name} in this folder{digest}")
     return needs
 
 
@@ -107,14 +110,14 @@ def _behind(address: str) -> str:
 
 def _own_manifest(run: Run) -> Path | None:
     """Return the manifest of a dataset that does not come with pmbench."""
-    place = run.info["dataset"].get("manifest")
+    place = run.info.dataset.manifest
     return Path(place) if place else None
 
 
 def _manifest(run: Run) -> Manifest | None:
     """Return the manifest of the run's dataset, as it is now; None where it is not at hand."""
     if (own := _own_manifest(run)) is None:
-        return manifest.datasets().get(str(run.info["dataset"]["name"]))
+        return manifest.datasets().get(run.info.dataset.name)
     with suppress(PmbenchError):  # gone, or broken since
         return manifest.load(own)
     return None
@@ -125,12 +128,14 @@ def _manifest(run: Run) -> Manifest | None:
 
 def _download(run: Run) -> list[str]:
     """Return the command that gets the dataset as it was, or nothing where there is none."""
-    about = run.info["dataset"]
+    dataset = run.info.dataset
     entry = _manifest(run)
     if entry is None or entry.source is None or entry.source.url is None:
         return []
-    file, digest = Path(about["source"]).name, str(about["source_sha256"])
-    partial = about.get("pack_partial", about["partial"] and _limit(run) is None)
+    file, digest = Path(dataset.source).name, dataset.source_sha256
+    partial = dataset.pack_partial
+    if partial is None:  # a run of an earlier version
+        partial = dataset.partial and _limit(run) is None
     words = ["download", entry.name]
     known = entry.source.sha256 in (None, digest)
     if file != Path(entry.source.url).name or not (digest and known):
@@ -141,32 +146,32 @@ def _download(run: Run) -> list[str]:
 
 
 def _eval(run: Run) -> list[str]:
-    metric, limit = run.info["metric"], _limit(run)
-    batch = run.info.get("batches", {}).get("items")
-    words = ["eval", "--metric", metric.get("address") or run.metric, *_dataset(run)]
+    metric, limit = run.info.metric, _limit(run)
+    batch = None if run.info.batches is None else run.info.batches.items
+    words = ["eval", "--metric", metric.address or run.metric, *_dataset(run)]
     if limit is not None:
         words += ["--limit", limit]
     if batch is not None:
         words += ["--batch-size", str(batch)]
     words += ["--precision", precision(run)] * (precision(run) != USUAL_PRECISION)
-    usual = {"resamples": USUAL.count, "seed": USUAL.seed}
-    for option, value in run.info.get("bootstrap", usual).items():
-        words += [f"--{option}", str(value)] * (value != usual[option])
+    if (bootstrap := run.info.bootstrap) is not None:
+        words += ["--resamples", str(bootstrap.resamples)] * (bootstrap.resamples != USUAL.count)
+        words += ["--seed", str(bootstrap.seed)] * (bootstrap.seed != USUAL.seed)
     return [*words, *_device(run), "--results", FOLDER]
 
 
 def _import(run: Run) -> list[str]:
-    words = ["import", str(run.info["environment"]["imported"]), "--name", run.metric]
-    higher = ["--higher-is-better"] * bool(run.info["metric"]["higher_is_better"])
+    words = ["import", str(run.info.environment.imported), "--name", run.metric]
+    higher = ["--higher-is-better"] * run.info.metric.higher_is_better
     return [*words, *higher, *_dataset(run), "--results", FOLDER]
 
 
 def _dataset(run: Run) -> list[str]:
-    return ["--dataset", str(run.info["dataset"]["name"]), *_resize(run), *_manifests(run)]
+    return ["--dataset", run.info.dataset.name, *_resize(run), *_manifests(run)]
 
 
 def _resize(run: Run) -> list[str]:
-    mode = re.match("legacy|exact", str(run.info["dataset"]["resize"]))
+    mode = re.match("legacy|exact", run.info.dataset.resize)
     return ["--resize", mode[0]] if mode else []
 
 
@@ -177,13 +182,13 @@ def _manifests(run: Run) -> list[str]:
 
 def _limit(run: Run) -> str | None:
     """Return how many items of each sub-dataset were measured, or None for every one."""
-    first = re.fullmatch(r"first(\d+)", str(run.info["dataset"]["selection"]))
+    first = re.fullmatch(r"first(\d+)", run.info.dataset.selection)
     return first[1] if first else None
 
 
 def _device(run: Run) -> list[str]:
     """Return the option for such a device; of a GPU only its name is known, of others nothing."""
-    if (device := run.info["environment"].get("device")) is None:
+    if (device := run.info.environment.device) is None:
         return []
-    kind = str(device).partition(",")[0]
+    kind = device.partition(",")[0]
     return ["--device", kind if kind in ("cpu", "mps") else "cuda"]

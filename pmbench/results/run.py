@@ -13,20 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pmbench import __version__
-from pmbench.datasets.pack import Pack
-from pmbench.results.bootstrap_samples import read_draws, write_draws
+from pmbench.results.bootstrap_samples import read_bootstrap_samples, write_bootstrap_samples
 from pmbench.results.distances import (
     DISTANCES,
     check_distances,
@@ -34,21 +31,23 @@ from pmbench.results.distances import (
     read_numbers,
     write_distances,
 )
-from pmbench.results.schema import FORMAT, check_facts, check_scores
-from pmbench.scoring.bootstrap import Draws
+from pmbench.results.schema import ANEW, Bootstrap, RunInfo, check_scores, read_run_info
+from pmbench.scoring.bootstrap import BootstrapSamples
 from pmbench.scoring.items import Items
-from pmbench.scoring.protocols import PROTOCOLS, Protocol
+from pmbench.scoring.protocols import Protocol
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import sha256_of, write_text
 
+if TYPE_CHECKING:
+    from pmbench.datasets.pack import Pack
+
 FACTS, JOURNAL, SCORES, DRAWS = "run.json", "journal.bin", "scores.csv", "draws.npz"
 # of metrics, as folders: the same on file systems that ignore case, and Windows' devices left out
-_ANEW = "delete its folder and run `pmbench eval` again"
 _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9][a-z0-9._+-]{0,79}(?<!\.)")
 
 
 @dataclass(frozen=True)
-class Selection:
+class Subset:
     """Which items of a pack are measured: all, or the first ones of each sub-dataset."""
 
     limit: int | None = None
@@ -74,7 +73,7 @@ def folder_name(
     dataset: str,
     resize_label: str,
     default_label: str,
-    selection: Selection,
+    selection: Subset,
     precision: str = USUAL_PRECISION,
 ) -> str:
     """Return the name of the folder of a dataset's runs, with its variant after an @."""
@@ -95,29 +94,12 @@ def metric_folder(metric: str) -> str:
     return f"{readable}~{hashlib.sha256(metric.encode()).hexdigest()[:8]}"
 
 
-def protocol_signature(
-    pack: Pack,
-    chosen: int,
-    selection: Selection,
-    protocol: Protocol,
-    precision: str = USUAL_PRECISION,
-) -> str:
-    """Return the part of the signature that all metrics of one table share."""
-    whole = pack.expected or len(pack)
-    count = str(chosen) if chosen == whole else f"{chosen}of{whole}"
-    items = ":".join(filter(None, [str(pack.attributes["dataset"]), selection.label, count]))
-    version = ".".join(__version__.split(".")[:2])
-    resize = pack.attributes["resize"]
-    scoring = f"{protocol.convention}|{protocol.overall}"
-    return f"pmbench:{version}|{items}#{pack.digest[:8]}|{resize}|{scoring}|{precision}"
-
-
 @dataclass(frozen=True)
 class Run:
     """A complete run."""
 
     folder: Path
-    info: dict[str, Any]  # run.json
+    info: RunInfo  # what run.json says
 
     @property
     def dataset(self) -> str:
@@ -127,22 +109,22 @@ class Run:
     @property
     def metric(self) -> str:
         """The metric's name."""
-        return str(self.info["metric"]["name"])
+        return self.info.metric.name
 
     @property
     def imported(self) -> bool:
         """Whether its distances were computed elsewhere, and came in a file."""
-        return bool(self.info.get("environment", {}).get("imported"))
+        return bool(self.info.environment.imported)
 
     @property
     def protocol(self) -> Protocol:
         """The protocol that its dataset is scored by."""
-        return PROTOCOLS[str(self.info["dataset"]["protocol"])]
+        return self.info.protocol
 
     @property
     def signature(self) -> str:
         """Everything that makes the numbers what they are, in one line."""
-        return str(self.info["signature"])
+        return self.info.signature
 
     def distances(self) -> tuple[Items, NDArray[np.float64]]:
         """Return the items and their distances (n, pairs); NaN where the metric is not defined."""
@@ -169,7 +151,7 @@ class Run:
             table = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=["nan"])
             if not text.endswith("\n"):
                 raise ValueError("its last line is cut off")
-            check_scores(table, self.info["dataset"])
+            check_scores(table, self.info.dataset)
         except (OSError, ValueError) as error:
             raise PmbenchError(
                 f"{path}: expected the scores of a run ({error}); {self._again}"
@@ -178,20 +160,20 @@ class Run:
         # a run written before there was such a column says nothing about its intervals
         return table if "unreliable" in table else table.assign(unreliable=False)
 
-    def draws(self) -> Draws | None:
+    def draws(self) -> BootstrapSamples | None:
         """Return what its intervals are made of; None for a run written before that was kept."""
         path = self.folder / DRAWS
-        if not path.exists() and DRAWS not in self._digests:
+        if not path.exists() and DRAWS not in self.info.files:
             return None
-        self.check_draws()
-        return read_draws(path)
+        self.check_bootstrap_samples()
+        return read_bootstrap_samples(path)
 
     def check_distances(self) -> None:
         """Raise PmbenchError where its distances are damaged, or not what they were."""
         self._check(DISTANCES)
-        check_distances(self.folder / DISTANCES, self.info["dataset"])
+        check_distances(self.folder / DISTANCES, self.info.dataset)
 
-    def check_draws(self) -> None:
+    def check_bootstrap_samples(self) -> None:
         """Raise PmbenchError where its resampled scores are not what they were."""
         self._check(DRAWS)
 
@@ -211,53 +193,49 @@ class Run:
             return "run the same `pmbench import` again"
         return "run the same `pmbench eval` again, which scores the kept distances anew"
 
-    @property
-    def _digests(self) -> dict[str, str]:
-        found: dict[str, str] = self.info.get("files", {})  # a run of an earlier version has none
-        return found
-
     def _check(self, name: str) -> None:
         """Raise PmbenchError where a file is another than ``run.json`` was written for."""
-        path, expected = self.folder / name, self._digests.get(name)
+        path, expected = self.folder / name, self.info.files.get(name)
         if expected is None or not path.is_file():  # whoever reads it says that it is not there
             return
         if (digest := sha256_of(path)) != expected:
             meanwhile = open_run(self.folder)  # another process may have scored it anew
-            if meanwhile is not None and meanwhile._digests.get(name) == digest:
+            if meanwhile is not None and meanwhile.info.files.get(name) == digest:
                 return
             raise PmbenchError(
                 f"{path}: not what pmbench wrote (expected sha256 {expected[:8]}…, got "
-                f"{digest[:8]}…); {_ANEW if name == DISTANCES else self._again}"
+                f"{digest[:8]}…); {ANEW if name == DISTANCES else self._again}"
             )
 
 
 def save(
     folder: Path,
-    info: dict[str, Any],
+    info: RunInfo,
     items: Items,
     distances: NDArray[np.float64],
     scores: pd.DataFrame,
-    draws: Draws | None = None,
+    draws: BootstrapSamples | None = None,
 ) -> Run:
     """Write a complete run; ``run.json`` comes last, so that a folder with it is complete.
 
     ``scores`` are the tidy rows of the metric and of people, ``draws`` what the metric's intervals
     were made of; how they were drawn goes into ``run.json``.
     """
-    if not _is_of(folder, info["signature"]):
+    if not _is_of(folder, info.signature):
         (folder / FACTS).unlink(missing_ok=True)
     write_distances(folder / DISTANCES, items, distances)
     write_text(folder / SCORES, scores.to_csv(index=False, na_rep="nan"))
-    whole = {"format": FORMAT, "pmbench": __version__, **info}
+    bootstrap = None
     if draws is not None:
-        write_draws(folder / DRAWS, draws)
-        whole["bootstrap"] = {"resamples": draws.how.count, "seed": draws.how.seed}
+        write_bootstrap_samples(folder / DRAWS, draws)
+        bootstrap = Bootstrap(resamples=draws.how.count, seed=draws.how.seed)
     else:
         (folder / DRAWS).unlink(missing_ok=True)
     written = [DISTANCES, SCORES, *[DRAWS] * (draws is not None)]
-    whole["files"] = {name: sha256_of(folder / name) for name in written}
-    write_text(folder / FACTS, json.dumps(whole, indent=1) + "\n")
-    return Run(folder, whole)
+    files = {name: sha256_of(folder / name) for name in written}
+    info = info.model_copy(update={"bootstrap": bootstrap, "files": files})
+    write_text(folder / FACTS, info.to_json())
+    return Run(folder, info)
 
 
 def _is_of(folder: Path, signature: str) -> bool:
@@ -275,13 +253,4 @@ def _is_of(folder: Path, signature: str) -> bool:
 def open_run(folder: Path) -> Run | None:
     """Return the run in ``folder``, or None where there is no complete one."""
     path = folder / FACTS
-    if not path.exists():
-        return None
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        check_facts(info)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise PmbenchError(
-            f"{path}: expected a run written by pmbench ({error}); {_ANEW}"
-        ) from error
-    return Run(folder, info)
+    return Run(folder, read_run_info(path)) if path.exists() else None

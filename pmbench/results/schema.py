@@ -1,144 +1,215 @@
-"""Whether what a run's files say can be worked with: facts and scores that later code relies on.
+"""What stands in ``run.json``, as typed records: the one place that reads and writes it.
 
-A file that was cut off, or edited by hand, is found here and not where it would break something.
+``run.json`` says what was measured, on what, with what and when. A file that was cut off, or edited
+by hand, is refused here with the key that is wrong; whoever has a ``RunInfo`` takes it for granted.
+What earlier versions did not write has a default, and stays absent where a file is written again.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pmbench.scoring.protocols import PROTOCOLS
+from pmbench.scoring.protocols import PROTOCOLS, Protocol
 from pmbench.scoring.scores import COLUMNS
+from pmbench.utils.errors import PmbenchError
+from pmbench.utils.validation import first_error
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
+ANEW = "delete its folder and run `pmbench eval` again"
 _NUMBERS = ("value", "low", "high", "n", "of")
 
-
-@dataclass(frozen=True)
-class _Kind:
-    """What a value of ``run.json`` may be; ``of`` is what a list or a mapping holds."""
-
-    told: str
-    types: tuple[type, ...]
-    of: _Kind | None = None
-
-    def takes(self, value: object) -> bool:
-        """Return whether a value, as JSON gives it, is of this kind."""
-        if type(value) not in self.types:
-            return False
-        if isinstance(value, float):
-            return math.isfinite(value)
-        if isinstance(value, str):
-            return _is_text(value)
-        if isinstance(value, dict):
-            if not all(map(_is_text, value)):
-                return False
-            value = list(value.values())
-        return not isinstance(value, list) or self.of is None or all(map(self.of.takes, value))
+Named = Annotated[str, Field(min_length=1)]
+Scalar = str | bool | int | float | None
 
 
-def _is_text(value: str) -> bool:
-    """Return whether a text can be printed; JSON can name half a character."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in value)
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
 
 
-_TEXT = _Kind("text", (str,))
-_FLAG = _Kind("true or false", (bool,))
-_WHOLE = _Kind("a whole number", (int,))
-_NUMBER = _Kind("a number", (int, float, type(None)))
-_COUNT = _Kind("a whole number or null", (int, type(None)))
-_TEXTS = _Kind("a list of texts", (list,), _TEXT)
-_NAMED = _Kind("a mapping of texts", (dict,), _TEXT)
-_FACTS = _Kind("a mapping", (dict,), _Kind("", (str, bool, int, float, type(None))))
-_SHAPES = _Kind("a mapping", (dict,))
+class DatasetInfo(_Record):
+    """What was measured: which items, of which files, in which form."""
 
-_OF_THE_RUN = {
-    "signature": _TEXT, "pmbench": _TEXT, "dataset": _SHAPES, "metric": _SHAPES,
-    "environment": _FACTS, "command": _TEXT, "started": _TEXT, "finished": _TEXT,
-    "seconds": _NUMBER, "items_per_second": _NUMBER, "peak_memory_mb": _NUMBER,
-    "measured_together": _TEXTS,
-}  # fmt: skip
-_OF_THE_DATASET = {
-    "name": _TEXT, "title": _TEXT, "protocol": _TEXT, "human_votes": _FLAG, "resize": _TEXT,
-    "selection": _TEXT, "items": _WHOLE, "of": _WHOLE, "partial": _FLAG, "source": _TEXT,
-    "source_sha256": _TEXT, "pack_digest": _TEXT, "sub_datasets": _TEXTS, "short_names": _NAMED,
-}  # fmt: skip
-_OF_THE_METRIC = {
-    "name": _TEXT, "title": _TEXT, "paper": _TEXT, "code": _TEXT, "licence": _TEXT,
-    "higher_is_better": _FLAG, "symmetric": _FLAG, "version": _WHOLE, "parameters": _SHAPES,
-    "digest": _TEXT, "weights": _NAMED, "undefined_on": _NAMED,
-}  # fmt: skip
-_OF_BATCHES = {"pixels": _WHOLE, "items": _COUNT, "count": _WHOLE}
-_OF_THE_BOOTSTRAP = {"resamples": _WHOLE, "seed": _WHOLE}
-# what earlier versions did not write: it may be missing, but not be something else
-_LATER = {
-    "run": {"files": _NAMED, "rate": _FACTS},
-    "dataset": {"pack_partial": _FLAG, "manifest": _TEXT, "citation": _TEXT},
-    "metric": {
-        "parameters_count": _COUNT, "weights_mb": _NUMBER, "tolerance": _NUMBER, "address": _TEXT,
-        "package": _TEXT, "family": _TEXT, "source": _TEXT,
-    },
-}  # fmt: skip
+    name: str
+    title: str
+    protocol: str  # the name of one of PROTOCOLS
+    human_votes: bool
+    resize: str
+    selection: str
+    items: Annotated[int, Field(ge=1)]
+    of: int  # items of the whole dataset
+    partial: bool
+    pack_partial: bool | None = None
+    source: str
+    source_sha256: str
+    pack_digest: str
+    sub_datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    short_names: dict[str, str]
+    manifest: str = ""  # of a dataset that does not come with pmbench
+    citation: str | None = None
+
+    @field_validator("protocol")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in PROTOCOLS:
+            raise ValueError(f"unknown protocol '{name}'")
+        return name
+
+    @model_validator(mode="after")
+    def _has_no_more_than_all(self) -> DatasetInfo:
+        if self.items > self.of:
+            raise ValueError(f"{self.items} items of {self.of}")
+        return self
 
 
-def check_facts(info: Any) -> None:
-    """Raise ValueError, KeyError or TypeError where ``run.json`` lacks what some reader needs.
+class MetricInfo(_Record):
+    """What it was measured with."""
 
-    Whoever reads a run after this takes what is here for granted.
+    name: Named
+    title: str
+    family: str = "other"
+    paper: str
+    code: str
+    licence: str
+    higher_is_better: bool
+    symmetric: bool
+    version: int
+    parameters: dict[str, Any]
+    digest: str
+    source: str = ""  # a digest of its code
+    weights: dict[str, str]  # name -> file and digest
+    parameters_count: int | None = None  # numbers in its networks and filters; None: not known
+    weights_mb: float | None = None  # 10⁶ bytes in memory
+    tolerance: float | None = None  # relative change of a distance that another machine may cause
+    address: str | None = None  # what it was asked for by, "" where that is its registered name
+    package: str = ""
+    undefined_on: dict[str, str]  # "W×H" -> why
+
+    @model_validator(mode="after")
+    def _is_weighed(self) -> MetricInfo:
+        if self.parameters_count is not None and self.weights_mb is None:
+            raise ValueError("parameters_count without weights_mb")
+        return self
+
+
+class Environment(_Record):
+    """What may make another machine's distances differ in their last digits.
+
+    Of distances that were computed elsewhere ``imported`` is the file they came in.
     """
-    if info["format"] != FORMAT:
-        raise ValueError(f"format {info['format']}, expected {FORMAT}")
-    _check("the run", info, _OF_THE_RUN, _LATER["run"])
-    about, metric = info["dataset"], info["metric"]
-    _check("the dataset", about, _OF_THE_DATASET, _LATER["dataset"])
-    _check("the metric", metric, _OF_THE_METRIC, _LATER["metric"])
-    imported = bool(info["environment"].get("imported"))
-    if not (imported and info["batches"] is None):
-        _check("batches", info["batches"], _OF_BATCHES)
-    if "bootstrap" in info:
-        _check("bootstrap", info["bootstrap"], _OF_THE_BOOTSTRAP)
-    if not info["signature"] or not metric["name"]:
-        raise ValueError("no signature or no name")
-    if about["protocol"] not in PROTOCOLS:
-        raise ValueError(f"unknown protocol '{about['protocol']}'")
-    if not about["sub_datasets"] or not 0 < about["items"] <= about["of"]:
-        raise ValueError("no sub-datasets, no items, or more items than there are")
-    if metric.get("parameters_count") is not None and metric.get("weights_mb") is None:
-        raise ValueError("parameters_count without weights_mb")
-    if imported and "sha256" not in info["environment"]:
-        raise ValueError("imported from a file without sha256")
+
+    __pydantic_extra__: dict[str, Scalar] = Field(init=False)
+
+    python: str | None = None
+    torch: str | None = None
+    torchvision: str | None = None
+    numpy: str | None = None
+    pillow: str | None = None
+    platform: str | None = None
+    processor: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    imported: str | None = None
+    sha256: str | None = None  # of that file
+
+    @model_validator(mode="after")
+    def _names_file(self) -> Environment:
+        if self.imported and self.sha256 is None:
+            raise ValueError("imported from a file without sha256")
+        return self
 
 
-def _check(
-    whose: str, facts: Any, kinds: Mapping[str, _Kind], later: Mapping[str, _Kind] | None = None
-) -> None:
-    """Raise ValueError, KeyError or TypeError unless facts are there and of their kinds."""
-    if not isinstance(facts, dict):
-        raise ValueError(f"{whose} is {json.dumps(facts)}, expected a mapping")  # noqa: TRY004
-    if missing := [key for key in kinds if key not in facts]:
-        raise KeyError(f"{missing[0]} of {whose}")
-    for key, kind in {**kinds, **(later or {})}.items():
-        if key in facts and not kind.takes(facts[key]):
-            raise ValueError(f"{key} of {whose} is {_shown(facts[key])}, expected {kind.told}")
+class Batches(_Record):
+    """How items were put together."""
+
+    pixels: int  # at most
+    items: int | None  # at most; None: as many as fit
+    count: int
 
 
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
+class Rate(_Record):
+    """What ``items_per_second`` rests on; nothing of imported distances."""
+
+    items: int | None = None
+    batches: int | None = None
+    seconds: float | None = None
+    warm: bool | None = None
 
 
-def check_scores(table: pd.DataFrame, about: Mapping[str, Any]) -> None:
-    """Raise ValueError unless a table has each score of a run once, and numbers where they belong.
+class Bootstrap(_Record):
+    """How intervals were drawn."""
 
-    ``about`` is what ``run.json`` says of the dataset.
+    resamples: int
+    seed: int
+
+
+class RunInfo(_Record):
+    """One run.
+
+    ``seconds`` are those of the metric alone; ``peak_memory_mb`` (10⁶ bytes) is of the process,
+    which may have measured all of ``measured_together``.
     """
+
+    format: Literal[1]
+    pmbench: str  # its version
+    signature: Named
+    dataset: DatasetInfo
+    metric: MetricInfo
+    environment: Environment
+    command: str
+    started: str
+    finished: str
+    seconds: float | None
+    items_per_second: float | None
+    rate: Rate | None = None
+    peak_memory_mb: float | None
+    batches: Batches | None  # None: imported
+    measured_together: tuple[str, ...]
+    bootstrap: Bootstrap | None = None
+    files: dict[str, str] = Field(default_factory=dict)  # name -> sha256 of the run's other files
+
+    @model_validator(mode="after")
+    def _was_measured_or_imported(self) -> RunInfo:
+        if self.batches is None and not self.environment.imported:
+            raise ValueError("no batches, and not imported")
+        return self
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol that its dataset is scored by."""
+        return PROTOCOLS[self.dataset.protocol]
+
+    def with_metric_name(self, name: str) -> RunInfo:
+        """Return the record of a metric of another name, where several of one name are shown."""
+        metric = self.metric.model_copy(update={"name": name})
+        return self.model_copy(update={"metric": metric})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON has it, without keys that nobody has set."""
+        unknown = {"bootstrap"} if self.bootstrap is None else None
+        return self.model_dump(mode="json", exclude_unset=True, exclude=unknown)
+
+    def to_json(self) -> str:
+        """Return the text of ``run.json``."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+
+def read_run_info(path: Path) -> RunInfo:
+    """Read ``run.json``. Raises PmbenchError, naming the file and the key, for what is wrong."""
+    try:
+        return RunInfo.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        why = first_error(error) if isinstance(error, ValidationError) else str(error)
+        raise PmbenchError(f"{path}: expected a run written by pmbench ({why}); {ANEW}") from error
+
+
+def check_scores(table: pd.DataFrame, dataset: DatasetInfo) -> None:
+    """Raise ValueError unless a table has each score of a run once, and numbers as numbers."""
     # a run written before there was the last column says nothing about its intervals
     if missing := [name for name in COLUMNS if name not in table and name != "unreliable"]:
         raise ValueError(f"no column {missing[0]}")
@@ -153,21 +224,21 @@ def check_scores(table: pd.DataFrame, about: Mapping[str, Any]) -> None:
         raise ValueError("n and of: expected whole numbers in every row")
     if "unreliable" in table and len(table) and table["unreliable"].dtype != bool:
         raise ValueError("unreliable: expected True or False in every row")
-    _check_rows(table, about)
+    _check_rows(table, dataset)
 
 
-def _check_rows(table: pd.DataFrame, about: Mapping[str, Any]) -> None:
+def _check_rows(table: pd.DataFrame, dataset: DatasetInfo) -> None:
     """Raise ValueError unless every statistic, and every row about people, has every place."""
-    protocol = PROTOCOLS[about["protocol"]]
+    protocol = PROTOCOLS[dataset.protocol]
     if len(names := table["name"][table["kind"] == "metric"].unique()) > 1:
         raise ValueError(f"several metrics, {' and '.join(map(str, names))}")
-    wanted = [("metric", statistic.name) for statistic in protocol.statistics]
-    if (table["kind"] == "human").any():
-        wanted += [("human", human.name) for human in protocol.humans]
+    expected = [("metric", statistic.name) for statistic in protocol.statistics]
     people = table["kind"] == "human"  # who are told apart by name, and have one statistic
+    if people.any():
+        expected += [("human", human.name) for human in protocol.humans]
     what = table["statistic"].where(~people, table["name"])
-    found = Counter(zip(table["kind"], what, table["sub_dataset"], strict=True))
-    for kind, name in wanted:
-        for place in (*about["sub_datasets"], "macro", "pooled"):
-            if (times := found[kind, name, place]) != 1:
+    counts = Counter(zip(table["kind"], what, table["sub_dataset"], strict=True))
+    for kind, name in expected:
+        for place in (*dataset.sub_datasets, "macro", "pooled"):
+            if (times := counts[kind, name, place]) != 1:
                 raise ValueError(f"{times or 'no'} rows of {name}, {place}; expected one")

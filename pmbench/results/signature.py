@@ -1,56 +1,132 @@
-"""How runs were measured, and on what: what must be known before any number is compared."""
+"""Signatures, built and taken apart; and how and on what runs were measured, which they say."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pmbench.results.run import Run
+from pmbench import __version__
+from pmbench.results.run import USUAL_PRECISION, Run, Subset
+from pmbench.scoring.protocols import Protocol
+
+if TYPE_CHECKING:
+    from pmbench.datasets.pack import Pack
 
 SYNTHETIC = "synthetic, no human votes"
 # the parts of a signature that all runs of one table share, in their order
 PARTS = ("version of pmbench", "items", "resize mode", "scoring", "overall score", "precision")
 
 
-def way(run: Run) -> str:
+@dataclass(frozen=True)
+class Signature:
+    """A run's signature, taken apart: ``PROTOCOL || METRIC``."""
+
+    protocol: str  # how and on what it was measured: the PARTS, joined by |
+    metric: str  # name#digest
+
+    @classmethod
+    def parse(cls, text: str) -> Signature:
+        """Return the parts of a signature."""
+        protocol, _, metric = text.partition(" || ")
+        return cls(protocol, metric)
+
+    def __str__(self) -> str:
+        return f"{self.protocol} || {self.metric}"
+
+    @property
+    def digest(self) -> str:
+        """The digest of everything that defines the metric."""
+        return self.metric.rpartition("#")[2]
+
+    @property
+    def pmbench(self) -> str:
+        """The version that measured: "pmbench:0.1"."""
+        return self.protocol.split("|")[0]
+
+    @property
+    def overall(self) -> str:
+        """The score over the whole dataset that counts: "macro" or "pooled"."""
+        return self.protocol.split("|")[-2]
+
+    @property
+    def precision(self) -> str:
+        """What networks computed in: one of devices.PRECISIONS."""
+        return self.protocol.rpartition("|")[2]
+
+
+def build_protocol_signature(
+    pack: Pack,
+    chosen: int,
+    selection: Subset,
+    protocol: Protocol,
+    precision: str = USUAL_PRECISION,
+) -> str:
+    """Return the part of the signature that all metrics of one table share."""
+    whole = pack.expected or len(pack)
+    count = str(chosen) if chosen == whole else f"{chosen}of{whole}"
+    items = ":".join(filter(None, [str(pack.attributes["dataset"]), selection.label, count]))
+    version = ".".join(__version__.split(".")[:2])
+    resize = pack.attributes["resize"]
+    scoring = f"{protocol.convention}|{protocol.overall}"
+    return f"pmbench:{version}|{items}#{pack.digest[:8]}|{resize}|{scoring}|{precision}"
+
+
+def protocol_signature(run: Run) -> str:
     """Return how and on what a run was measured: the protocol part of its signature."""
-    return run.signature.partition(" || ")[0]
+    return Signature.parse(run.signature).protocol
+
+
+def differing_parts(one: str, other: str) -> list[tuple[str, str, str]]:
+    """Return the parts, of ``PARTS``, in which two ways to measure differ, and both values."""
+    named = zip(PARTS, one.split("|"), other.split("|"), strict=False)
+    return [(part, a, b) for part, a, b in named if a != b]
 
 
 def precision(run: Run) -> str:
     """Return what networks computed in: one of devices.PRECISIONS."""
-    return way(run).rpartition("|")[2]
+    return Signature.parse(run.signature).precision
 
 
-def latest_way(runs: Sequence[Run]) -> str:
+def latest_protocol(runs: Sequence[Run]) -> str:
     """Return the protocol part of the latest signature.
 
     What was measured last is what there is now; older runs may be of items that have changed.
     """
-    ways = Counter(way(run) for run in runs)
+    ways = Counter(protocol_signature(run) for run in runs)
     last: dict[str, str] = {}
     for run in runs:
-        last[way(run)] = max(last.get(way(run), ""), str(run.info.get("finished", "")))
+        last[protocol_signature(run)] = max(
+            last.get(protocol_signature(run), ""), run.info.finished
+        )
     return max(ways, key=lambda one: (last[one], ways[one]))
 
 
-def in_latest_way(runs: Sequence[Run]) -> list[Run]:
+def metrics_by_protocol(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Return the names of the runs' metrics by how and on what they were measured."""
+    by_way: dict[str, list[str]] = {}
+    for run in runs:
+        by_way.setdefault(protocol_signature(run), []).append(run.metric)
+    return by_way
+
+
+def in_latest_protocol(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that were measured in the way that counts, in their order."""
-    latest = latest_way(runs)
-    return [run for run in runs if way(run) == latest]
+    latest = latest_protocol(runs)
+    return [run for run in runs if protocol_signature(run) == latest]
 
 
-def marks(runs: Sequence[Run], unit: str) -> list[str]:
+def dataset_warnings(runs: Sequence[Run], unit: str) -> list[str]:
     """Return what must be known before any number of the runs is believed.
 
     Runs that were measured in another way than the latest have a mark of their own, and no say.
     """
-    latest = [run.info["dataset"] for run in in_latest_way(runs)]
-    found = [] if latest[0]["human_votes"] else [SYNTHETIC]
-    if partial := [about for about in latest if about["partial"]]:
-        least = min(partial, key=lambda its: int(its["items"]))
-        found.append(
-            f"partial: {least['items']:,} of {least['of']:,} {unit}, "
-            "not comparable with published scores"
+    latest = [run.info.dataset for run in in_latest_protocol(runs)]
+    result = [] if latest[0].human_votes else [SYNTHETIC]
+    if partial := [info for info in latest if info.partial]:
+        least = min(partial, key=lambda info: info.items)
+        result.append(
+            f"partial: {least.items:,} of {least.of:,} {unit}, not comparable with published scores"
         )
-    return found
+    return result

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from pmbench.results.distances import DISTANCES
 from pmbench.results.run import DRAWS, FACTS, SCORES, Run, metric_folder, open_run
 from pmbench.utils.errors import PmbenchError, unknown
 
 
-def find(results: Path, dataset: str | None = None, variants: bool = True) -> list[Run]:
+def find_runs(results: Path, dataset: str | None = None, variants: bool = True) -> list[Run]:
     """Return the sound runs under ``results``, of one dataset or of all, sorted by folder.
 
     ``dataset`` without an @ stands for its variants too, unless ``variants`` is false. There is one
-    run of a metric on a dataset; ``damaged`` tells of what is left out.
+    run of a metric on a dataset; ``damaged_runs`` tells of what is left out.
     """
     return _survey(results, dataset, variants).runs
 
 
-def damaged(results: Path) -> list[str]:
+def damaged_runs(results: Path) -> list[str]:
     """Return a sentence for each run that is left out: it cannot be read, or is there twice."""
     return _survey(results, None, True).left_out
 
 
-def flawed(results: Path) -> list[str]:
+def flawed_runs(results: Path) -> list[str]:
     """Return a sentence for each run that counts, but lacks what its intervals were made of."""
     return _survey(results, None, True).flaws
+
+
+class _OnDataset(Protocol):
+    @property
+    def dataset(self) -> str: ...
+
+
+_Any = TypeVar("_Any", bound=_OnDataset)
+
+
+def by_dataset(runs: Iterable[_Any]) -> dict[str, list[_Any]]:
+    """Return runs, or what is said of them, by the dataset that they are on."""
+    results: dict[str, list[_Any]] = {}
+    for run in runs:
+        results.setdefault(run.dataset, []).append(run)
+    return results
 
 
 class _Survey(NamedTuple):
@@ -38,13 +55,13 @@ class _Survey(NamedTuple):
 
 def _survey(results: Path, dataset: str | None, variants: bool) -> _Survey:
     sound: dict[tuple[str, str], list[Run]] = {}
-    told, flaws = [], []
+    message, flaws = [], []
     for path in sorted(results.glob("*/*/run.json")):
         name = path.parent.parent.name
         if dataset not in (None, name, name.partition("@")[0] if variants else name):
             continue
         run, why, flaw = _examined(path.parent, _stamps(path.parent))
-        told += [why] * bool(why)
+        message += [why] * bool(why)
         if run is not None:
             sound.setdefault((run.dataset, run.metric), []).append(run)
             flaws += [flaw] * bool(flaw)
@@ -52,17 +69,17 @@ def _survey(results: Path, dataset: str | None, variants: bool) -> _Survey:
     for runs in sound.values():
         *others, counts = sorted(runs, key=_precedence)
         kept.append(counts)
-        told += [
+        message += [
             f"{run.folder}: another run of {run.metric} on {run.dataset}, of which that in "
             f"{counts.folder} counts; delete one of them, or move it to other results"
             for run in others
         ]
-    return _Survey(sorted(kept, key=lambda run: run.folder), told, flaws)
+    return _Survey(sorted(kept, key=lambda run: run.folder), message, flaws)
 
 
 def _precedence(run: Run) -> tuple[bool, str]:
     """Return which of several runs of a metric counts: the folder called like it, or the latest."""
-    return run.folder.name == metric_folder(run.metric), str(run.info.get("finished", ""))
+    return run.folder.name == metric_folder(run.metric), run.info.finished
 
 
 def _stamps(folder: Path) -> tuple[tuple[int, int] | None, ...]:
@@ -94,28 +111,35 @@ def _examined(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> _Exam
     except PmbenchError as error:
         return _Examined(None, str(error), "")
     try:
-        run.check_draws()
+        run.check_bootstrap_samples()
     except PmbenchError as error:
         return _Examined(run, "", str(error))
     return _Examined(run, "", "")
 
 
-def pick(results: Path, name: str, dataset: str | None) -> Run:
+def no_runs(where: str, *others: str, make: str = "make some") -> PmbenchError:
+    """Return the error that there are no runs ``where`` they are looked for, such as "in results".
+
+    It says what to do; ``others`` are further ways out, where a command has any.
+    """
+    ways = [f"{make} with `pmbench eval`", "name another folder with --results", *others]
+    return PmbenchError(f"no runs {where}; {', '.join(ways[:-1])}, or {ways[-1]}")
+
+
+def find_run(results: Path, name: str, dataset: str | None) -> Run:
     """Return the one run that the user means by a metric's name, or by ``dataset/metric``.
 
     A metric's name may have a slash in it too. Raises PmbenchError where there is no such run, or
     several.
     """
-    runs = find(results, dataset)
+    runs = find_runs(results, dataset)
     if "/" in name and not any(run.metric == name for run in runs):
         first, _, rest = name.partition("/")
-        if there := find(results, first):
+        if there := find_runs(results, first):
             dataset, name, runs = first, rest, there
     if not runs:
-        raise PmbenchError(
-            f"no runs in {results}" + (f" on {dataset}" if dataset else "")
-            + "; make one with `pmbench eval`, or name another folder with --results"
-        )  # fmt: skip
+        where = f"in {results} on {dataset}" if dataset else f"in {results}"
+        raise no_runs(where, make="make one")
     meant = [run for run in runs if run.metric == name]
     if not meant:
         known = {run.metric for run in runs}

@@ -80,26 +80,28 @@ def read(results: Path) -> Speeds:
     path = results / FILE
     if not path.is_file():
         return {}
-    found: Speeds = {}
+    result: Speeds = {}
     try:
         lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True)
         if lines.fieldnames != _COLUMNS:
             raise ValueError(f"its columns are {', '.join(lines.fieldnames or ['none'])}")
         for line in lines:
-            found.setdefault(_typed(Machine, line), []).append(_typed(Timing, line))
+            result.setdefault(_typed(Machine, line), []).append(_typed(Timing, line))
     except (OSError, ValueError, csv.Error) as error:
         raise PmbenchError(
             f"{path}: expected times that `pmbench speed` has written ({error}); "
             "delete it and measure again"
         ) from error
-    return found
+    return result
 
 
 def add(results: Path, machine: Machine, timings: Sequence[Timing]) -> None:
     """Write times beside those that are there, in the place of older ones of the same kind."""
-    from pmbench.utils.locks import alone  # boards, which only read, start the sooner without it
+    from pmbench.utils.locks import (
+        exclusive,
+    )  # boards, which only read, start the sooner without it
 
-    with alone(results / ".speed.lock", patience=_PATIENCE):
+    with exclusive(results / ".speed.lock", patience=_PATIENCE):
         speeds = read(results)
         replaced = {_what(timing) for timing in timings}
         kept = [one for one in speeds.get(machine, []) if _what(one) not in replaced]
@@ -120,21 +122,21 @@ def of_one_machine(
     where that was measured. None where no machine knows any, as it is and in that precision.
     """
     names = {signature: name for name, signature in signatures.items()}
-    found: dict[tuple[Machine, int], dict[str, Timing]] = {}
+    results: dict[tuple[Machine, int], dict[str, Timing]] = {}
     for speeds in many:
         for machine, timings in speeds.items():
             for one in timings:
                 right = one.status == "measured" and one.direction == FORWARD
                 if right and machine.precision == precision and one.signature in names:
-                    found.setdefault((machine, one.size), {})[names[one.signature]] = one
-    if not found:
+                    results.setdefault((machine, one.size), {})[names[one.signature]] = one
+    if not results:
         return None
 
     def rank(key: tuple[Machine, int]) -> tuple[bool, int, str]:
-        return key[1] == 64, len(found[key]), max(one.measured for one in found[key].values())
+        return key[1] == 64, len(results[key]), max(one.measured for one in results[key].values())
 
-    best = max(found, key=rank)
-    return best[0], found[best]
+    best = max(results, key=rank)
+    return best[0], results[best]
 
 
 def as_records(machine: Machine, timings: Iterable[Timing]) -> list[dict[str, Any]]:

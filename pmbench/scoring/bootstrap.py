@@ -34,7 +34,7 @@ USUAL = Resampling()
 
 
 @dataclass(frozen=True)
-class Draws:
+class BootstrapSamples:
     """The resampled values of every statistic that has an interval."""
 
     how: Resampling

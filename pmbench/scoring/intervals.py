@@ -22,14 +22,14 @@ from pmbench.utils.system import cores
 
 # With fewer independent items in a sub-dataset, a 95 % interval is called unreliable. Simulated,
 # those of 2AFC hold the true value in 88 to 91 % of cases with 10 items, 93 to 94 % with 30, and 94
-# to 95 % with 100 (tests/test_coverage.py).
+# to 95 % with 100 (tests/scoring/test_interval_coverage.py).
 RELIABLE = 30
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Estimand:
     """One number of a set of items: ``at(index, w)`` under resampling weights w (resamples, n)."""
 
     at: Callable[[Index, Weights], Array]
@@ -52,7 +52,7 @@ def places(items: Items) -> tuple[str, ...]:
     return (*items.sub_names, "macro", "pooled")
 
 
-def estimates(items: Items, quantities: list[Quantity], how: Resampling) -> list[Estimate]:
+def estimates(items: Items, quantities: list[Estimand], how: Resampling) -> list[Estimate]:
     """Return each quantity's values and intervals, all from the same resamples."""
     groups = [np.flatnonzero(items.sub == sub) for sub in range(len(items.sub_names))]
     plain = [_parts(q, groups, ones(len(items))) for q in quantities]
@@ -64,17 +64,17 @@ def estimates(items: Items, quantities: list[Quantity], how: Resampling) -> list
         for w in resamples(items.sub, items.cluster, how) if len(items) else ():
             varies |= (w != 1).any(axis=0)
             parts = threads.map(_parts, quantities, repeat(groups), repeat(w))
-            for part, its, found in zip(parts, within, drawn, strict=True):
-                found.append(_with_macro(part, its))
+            for part, defined, result in zip(parts, within, drawn, strict=True):
+                result.append(_with_macro(part, defined))
     # a single item or cluster has no interval: every resample is the same, which says nothing
     some = np.array([varies[group].any() for group in groups] + [varies.any()] * 2)
     return [
-        _estimate(q, items, groups, value, np.where(some[:, None], np.hstack(found), np.nan))
-        for q, value, found in zip(quantities, values, drawn, strict=True)
+        _estimate(q, items, groups, value, np.where(some[:, None], np.hstack(result), np.nan))
+        for q, value, result in zip(quantities, values, drawn, strict=True)
     ]
 
 
-def _parts(quantity: Quantity, groups: list[Index], w: Weights) -> Array:
+def _parts(quantity: Estimand, groups: list[Index], w: Weights) -> Array:
     """Return a quantity in each sub-dataset and pooled: (groups + 1, resamples)."""
     everything = np.arange(w.shape[1])
     none = np.full(len(w), np.nan)
@@ -101,7 +101,7 @@ def _with_macro(parts: Array, within: Mask) -> Array:
 
 
 def _estimate(
-    quantity: Quantity, items: Items, groups: list[Index], value: Array, draws: Array
+    quantity: Estimand, items: Items, groups: list[Index], value: Array, draws: Array
 ) -> Estimate:
     used = [group[quantity.used[group]] for group in groups]
     pooled = np.flatnonzero(quantity.used)

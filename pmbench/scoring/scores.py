@@ -1,25 +1,27 @@
-"""Distances and votes -> a tidy table of scores with intervals.
+"""Distances and votes -> scores: a tidy table with intervals, or one number in one place.
 
-One row a number: ``kind`` (metric or human), ``name``, ``statistic``, ``sub_dataset`` (one of the
-dataset's, or "macro": the plain mean of the sub-datasets, or "pooled": over all items), ``value``,
-``low``, ``high`` (95 % bootstrap interval, NaN where there is none), ``n`` items used, ``of`` items
-asked for, ``note`` (why a number is missing or covers less than it seems to), ``unreliable``
-(whether the interval rests on too little: see ``quantities``).
+``score_at`` returns the one number. ``score`` and ``human_rows`` return the table, a row a number:
+``kind`` (metric or human), ``name``, ``statistic``, ``sub_dataset`` (one of the dataset's, or
+"macro": the plain mean of the sub-datasets, or "pooled": over all items), ``value``, ``low``,
+``high`` (95 % bootstrap interval, NaN where there is none), ``n`` items used, ``of`` items asked
+for, ``note`` (why a number is missing or covers less than it seems to), ``unreliable`` (whether the
+interval rests on too little: see ``intervals``).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from pmbench.scoring.bootstrap import USUAL, Draws, Resampling
-from pmbench.scoring.intervals import Estimate, Quantity, estimates, places
+from pmbench.scoring.bootstrap import USUAL, BootstrapSamples, Resampling
+from pmbench.scoring.intervals import Estimand, Estimate, Mask, estimates, places
 from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import HumanBaseline, Protocol, Statistic
-from pmbench.scoring.statistics import Array, Index, Weights
+from pmbench.scoring.statistics import Array, Index, Weights, ones
 from pmbench.utils.errors import PmbenchError
 
 COLUMNS = [
@@ -34,7 +36,7 @@ class Scores:
     """What one metric scores: the tidy table, and what its intervals were made of."""
 
     table: pd.DataFrame
-    draws: Draws
+    draws: BootstrapSamples
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,37 @@ class _Labels:
     name: str
     statistic: str
     why_undefined: str
+
+
+def defined(*distances: Array) -> Mask:
+    """Return on which items all of several distances (n, pairs) are defined."""
+    everywhere: Mask = np.all([np.isfinite(d).all(axis=1) for d in distances], axis=0)
+    return everywhere
+
+
+def score_at(
+    items: Items, distances: Array, statistic: Statistic, place: str, *, whole: bool = False
+) -> float:
+    """Return the value of a statistic in a place, on its own scale; NaN where it has none.
+
+    A place is a sub-dataset; "macro", the plain mean of the sub-datasets; "pooled", all items at
+    once; or sub-datasets joined by +, such as "traditional+cnn": all of their items at once.
+
+    Items on which the metric is not defined (``distances`` (n, pairs) are NaN) are left out, and
+    macro is the mean of the sub-datasets that have a value: so it is in the table of ``score``.
+    ``whole`` asks for the score of all items: there is none of a place that holds such an item, and
+    no macro where a sub-dataset has no value.
+    """
+    if place == "macro":
+        values = [score_at(items, distances, statistic, s, whole=whole) for s in items.sub_names]
+        counted = [value for value in values if whole or not math.isnan(value)]
+        return float(np.mean(counted)) if counted else math.nan
+    names = [place] if place in items.sub_names else place.split("+")
+    inside = np.isin(np.array(items.sub_names, object), names)[items.sub] | (place == "pooled")
+    used = inside & defined(distances)
+    if not used.any() or (whole and (used != inside).any()):
+        return math.nan
+    return float(statistic.value(distances[used], items.p[used], ones(int(used.sum())))[0])
 
 
 def score(
@@ -81,11 +114,13 @@ def score(
     labels = [
         _Labels("metric", name, s.name, s.undefined or _NO_ITEMS) for s in protocol.statistics
     ]
-    quantities = [Quantity(at(s), s.counts(d, kept.p)) for s in protocol.statistics]
-    found = estimates(kept, quantities, how)
+    quantities = [Estimand(at(s), s.counts(d, kept.p)) for s in protocol.statistics]
+    result = estimates(kept, quantities, how)
     names = [s.name for s in protocol.statistics]
-    values = {name: one.draws for name, one in zip(names, found, strict=True)}
-    return Scores(_tidy(items, kept, labels, found, few), Draws(how, places(kept), values))
+    values = {name: one.draws for name, one in zip(names, result, strict=True)}
+    return Scores(
+        _tidy(items, kept, labels, result, few), BootstrapSamples(how, places(kept), values)
+    )
 
 
 def human_rows(protocol: Protocol, items: Items, how: Resampling = USUAL) -> pd.DataFrame:
@@ -97,18 +132,18 @@ def human_rows(protocol: Protocol, items: Items, how: Resampling = USUAL) -> pd.
 
     main = protocol.main.name
     labels = [_Labels("human", human.name, main, human.undefined) for human in protocol.humans]
-    quantities = [Quantity(at(human), human.counts(votes)) for human in protocol.humans]
+    quantities = [Estimand(at(human), human.counts(votes)) for human in protocol.humans]
     return _tidy(items, items, labels, estimates(items, quantities, how), "")
 
 
 def _tidy(
-    asked: Items, kept: Items, labels: list[_Labels], found: list[Estimate], few: str
+    asked: Items, kept: Items, labels: list[_Labels], results: list[Estimate], few: str
 ) -> pd.DataFrame:
     """Return the rows of all quantities: each sub-dataset, macro and pooled."""
     sizes = [int((asked.sub == sub).sum()) for sub in range(len(asked.sub_names))]
     of = [*sizes, len(asked), len(asked)]
     rows = []
-    for label, estimate in zip(labels, found, strict=True):
+    for label, estimate in zip(labels, results, strict=True):
         notes = _why_missing(label.why_undefined, estimate.value, kept)
         for i, place in enumerate(places(kept)):
             rows.append(

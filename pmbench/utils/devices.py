@@ -57,12 +57,12 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 @contextmanager
-def computing(precision: str = "fp32") -> Iterator[None]:
+def network_precision(precision: str = "fp32") -> Iterator[None]:
     """Compute the same way every time meanwhile, and networks in ``precision`` (of PRECISIONS).
 
     A network asks ``network_dtype`` what to compute in, or runs ``in_network_dtype``.
     """
-    be_exact()
+    use_exact_arithmetic()
     if precision == "tf32":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
@@ -71,10 +71,10 @@ def computing(precision: str = "fp32") -> Iterator[None]:
         yield
     finally:
         _networks.reset(token)
-        be_exact()
+        use_exact_arithmetic()
 
 
-def be_exact() -> None:
+def use_exact_arithmetic() -> None:
     """Compute in float32 throughout, the same way every time."""
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
@@ -83,7 +83,7 @@ def be_exact() -> None:
 
 
 def network_dtype() -> torch.dtype:
-    """Return what networks compute in: float32, or bfloat16 or float16 inside ``computing``."""
+    """Return what networks compute in: float32, or 16 bits inside ``network_precision``."""
     return _networks.get()
 
 

@@ -19,7 +19,7 @@ _LISTS = {
     "dataset, group or metric": "`pmbench list datasets` and `pmbench list metrics` show them",
 }
 # where code lies that is not the user's own
-_NOT_THEIRS = [Path(__file__).resolve().parents[1]] + [
+_NOT_USER_CODE = [Path(__file__).resolve().parents[1]] + [
     Path(sysconfig.get_path(kind)).resolve()
     for kind in ("stdlib", "platstdlib", "purelib", "platlib")
 ]
@@ -57,21 +57,21 @@ def closest(name: str, known: Iterable[str]) -> list[str]:
     by_folded: dict[str, list[str]] = {}
     for one in known:
         by_folded.setdefault(one.casefold(), []).append(one)
-    found = difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.5)
-    return [one for folded in found for one in by_folded[folded]][:3]
+    result = difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.5)
+    return [one for folded in result for one in by_folded[folded]][:3]
 
 
-def told(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """Return what an exception says, and the line of the user's own code that it came from."""
     lines = [
         f" (in {Path(frame.filename).name}, line {frame.lineno})"
         for frame in traceback.extract_tb(error.__traceback__)
-        if _is_theirs(Path(frame.filename))
+        if _is_user_code(Path(frame.filename))
     ]
-    return words_of(error) + "".join(lines[-1:])
+    return one_line_of(error) + "".join(lines[-1:])
 
 
-def words_of(error: BaseException) -> str:
+def one_line_of(error: BaseException) -> str:
     """Return an exception's kind and message in one line, cut where it is long.
 
     Foreign code may raise one whose message cannot be had.
@@ -84,6 +84,6 @@ def words_of(error: BaseException) -> str:
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
-def _is_theirs(file: Path) -> bool:
+def _is_user_code(file: Path) -> bool:
     place = file.resolve()
-    return place.is_file() and not any(place.is_relative_to(other) for other in _NOT_THEIRS)
+    return place.is_file() and not any(place.is_relative_to(other) for other in _NOT_USER_CODE)

@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.files import rename_whole, sha256_of
-from pmbench.utils.http import Patience, state_of, transfer
-from pmbench.utils.locks import BusyError, alone
+from pmbench.utils.files import publish, sha256_of
+from pmbench.utils.http import RetryPolicy, state_of, transfer
+from pmbench.utils.locks import BusyError, exclusive
 from pmbench.utils.progress import Reporter
 
-_USUAL = Patience()
+_USUAL = RetryPolicy()
 _AN_HOUR = 3600  # seconds
 _NAME = re.compile(r"[\w .,;=@%+!~()'&$#\[\]-]{1,180}", re.ASCII)  # what any file system takes
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RemoteFile:
     """A file to fetch, and how to know it."""
 
     url: str
@@ -49,7 +49,9 @@ class Wanted:
         return digest.startswith(self.sha256_prefix or "")
 
 
-def fetch(wanted: Wanted, folder: Path, reporter: Reporter, patience: Patience = _USUAL) -> Path:
+def fetch(
+    wanted: RemoteFile, folder: Path, reporter: Reporter, policy: RetryPolicy = _USUAL
+) -> Path:
     """Return the path of the verified file in ``folder``, fetching what is missing of it.
 
     A mirror (PMBENCH_MIRROR, a URL under which the files lie by name) is asked first. Proxies and
@@ -64,11 +66,11 @@ def fetch(wanted: Wanted, folder: Path, reporter: Reporter, patience: Patience =
         aside = path.with_name(path.name + ".unverified")
         if not aside.exists() or not (wanted.accept or wanted.matches(sha256_of(aside))):
             aside.unlink(missing_ok=True)
-            _download(wanted, path, reporter, patience)
+            _download(wanted, path, reporter, policy)
         return _verified(wanted, path, reporter)
 
 
-def _download(wanted: Wanted, path: Path, reporter: Reporter, patience: Patience) -> None:
+def _download(wanted: RemoteFile, path: Path, reporter: Reporter, policy: RetryPolicy) -> None:
     """Leave the whole, unverified file at ``NAME.unverified``."""
     if os.environ.get("PMBENCH_OFFLINE", "0") not in ("", "0"):
         raise PmbenchError(
@@ -82,22 +84,22 @@ def _download(wanted: Wanted, path: Path, reporter: Reporter, patience: Patience
     part = path.with_name(path.name + ".part")
     for url in [*mirrored, wanted.url]:
         try:
-            transfer(url, part, largest, reporter, patience)
+            transfer(url, part, largest, reporter, policy)
         except PmbenchError as error:
             refusals.append(str(error))
         else:
-            rename_whole(part, path.with_name(path.name + ".unverified"))
+            publish(part, path.with_name(path.name + ".unverified"))
             state_of(part).unlink(missing_ok=True)
             return
     raise PmbenchError("; ".join(refusals))
 
 
-def _verified(wanted: Wanted, path: Path, reporter: Reporter) -> Path:
+def _verified(wanted: RemoteFile, path: Path, reporter: Reporter) -> Path:
     """Give ``NAME.unverified`` its name if its checksum is right, or knowingly accepted."""
     aside = path.with_name(path.name + ".unverified")
     digest = sha256_of(aside)
     if not wanted.matches(digest):
-        told = (
+        message = (
             f"{wanted.name}: the checksum differs: expected sha256 "
             f"{wanted.sha256 or (wanted.sha256_prefix or '') + '…'}, got {digest}"
         )
@@ -112,12 +114,12 @@ def _verified(wanted: Wanted, path: Path, reporter: Reporter) -> Path:
                 "--accept-checksum to go on with whatever came"
             )
             raise PmbenchError(
-                f"{told}.{origin} Run it again to fetch anew{known if wanted.options else ''}"
+                f"{message}.{origin} Run it again to fetch anew{known if wanted.options else ''}"
             )
-        reporter.note(f"{told}; going on, as asked")
+        reporter.note(f"{message}; going on, as asked")
     # of a run that was killed when the part had just become whole
     state_of(path.with_name(path.name + ".part")).unlink(missing_ok=True)
-    rename_whole(aside, path)
+    publish(aside, path)
     return path
 
 
@@ -126,8 +128,10 @@ def _only_one(path: Path, reporter: Reporter) -> Iterator[None]:
     """Keep a second process from fetching the same file at the same time."""
     with ExitStack() as stack:
         try:
-            told = f"{path.name}: waiting, since it is fetched by"
-            lock = alone(lock_of(path), _AN_HOUR, lambda holder: reporter.note(f"{told} {holder}"))
+            message = f"{path.name}: waiting, since it is fetched by"
+            lock = exclusive(
+                lock_of(path), _AN_HOUR, lambda holder: reporter.note(f"{message} {holder}")
+            )
             stack.enter_context(lock)
         except BusyError as error:
             raise PmbenchError(

@@ -33,19 +33,19 @@ def replacing(path: Path) -> Iterator[Path]:
     ``path`` is as it was. Raises PmbenchError where the system refuses to write it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in left_behind(path):
+    for left in stale_drafts(path):
         left.unlink(missing_ok=True)
     draft = draft_beside(path)
     try:
         with writing(path, draft):
             yield draft
-            rename_whole(draft, path)
+            publish(draft, path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
 
 
-def rename_whole(draft: Path, path: Path) -> None:
+def publish(draft: Path, path: Path) -> None:
     """Give a whole file its name, on disk too: after a power cut no name may stand for less."""
     with draft.open("rb") as handle:  # the bytes must be on disk before the name is
         os.fsync(handle.fileno())
@@ -71,28 +71,28 @@ def draft_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(3)}.tmp")
 
 
-def left_behind(path: Path) -> list[Path]:
+def stale_drafts(path: Path) -> list[Path]:
     """Return the drafts of ``path`` that nobody will finish."""
     return [
-        found
-        for found in path.parent.glob(f"{glob.escape(path.name)}.*.tmp")
-        if drafted(found) == path.name and abandoned(found)
+        result
+        for result in path.parent.glob(f"{glob.escape(path.name)}.*.tmp")
+        if target_of(result) == path.name and is_stale(result)
     ]
 
 
-def drafted(draft: Path) -> str:
+def target_of(draft: Path) -> str:
     """Return the name of the file that ``draft`` is to become, "" where it is no draft."""
     return draft.name.rsplit(".", 2)[0] if _DRAFT.fullmatch(draft.name) else ""
 
 
-def abandoned(draft: Path) -> bool:
+def is_stale(draft: Path) -> bool:
     """Return whether nobody writes a draft any more.
 
     Its process is gone, or it is a day old: a number may meanwhile be another process's, and of
     another machine, or of another container, nothing is known here.
     """
-    found = _DRAFT.fullmatch(draft.name)
-    if found is not None and found["host"] == _host() and not _alive(int(found["pid"])):
+    result = _DRAFT.fullmatch(draft.name)
+    if result is not None and result["host"] == _host() and not _alive(int(result["pid"])):
         return True
     try:
         return time.time() - draft.lstat().st_mtime > _FORGOTTEN
@@ -129,9 +129,9 @@ def writing(path: Path, draft: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         named = None if error.filename is None else Path(os.fsdecode(error.filename))
-        its = (None, path, draft)
+        known = (None, path, draft)
         if isinstance(error, BrokenPipeError) or not (
-            named in its or (named is not None and draft is not None and draft in named.parents)
+            named in known or (named is not None and draft is not None and draft in named.parents)
         ):
             raise
         raise PmbenchError(refusal(error, path)) from error
@@ -139,25 +139,25 @@ def writing(path: Path, draft: Path | None = None) -> Iterator[None]:
 
 def refusal(error: OSError, path: Path | str) -> str:
     """Return a sentence about what the system refuses to do with ``path``, and what to do then."""
-    told = f"{path}: {error.strerror or error}"
+    message = f"{path}: {error.strerror or error}"
     if error.errno in _FULL:
         return (
-            f"{told}; make room (`pmbench cache clean --dry-run` says what can go), and run the "
+            f"{message}; make room (`pmbench cache clean --dry-run` says what can go), and run the "
             "same command again"
         )
     if error.errno == errno.EFBIG:
         return (
-            f"{told}; the system allows no longer file there: raise the limit (`ulimit -f`), or "
+            f"{message}; the system allows no longer file there: raise the limit (`ulimit -f`), or "
             f"{_ELSEWHERE}, and run the same command again"
         )
     if error.errno in _FORBIDDEN:
         return (
-            f"{told}; expected a place that you may read and write: change its permissions, or "
+            f"{message}; expected a place that you may read and write: change its permissions, or "
             f"{_ELSEWHERE}"
         )
     if error.errno in _NO_FOLDER:
-        return f"{told}; expected a folder: move what is there out of the way, or {_ELSEWHERE}"
-    return told
+        return f"{message}; expected a folder: move what is there out of the way, or {_ELSEWHERE}"
+    return message
 
 
 def no_room(error: OSError) -> bool:

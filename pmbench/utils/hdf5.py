@@ -65,8 +65,8 @@ def column(group: h5py.Group, name: str, kinds: str, shape: tuple[int | None, ..
     must have, None being any length. Raises TypeError, ValueError or KeyError where it is something
     else.
     """
-    found = dataset(group, name, kinds, shape)
-    values: NDArray[Any] = found.asstr()[:] if kinds == _TEXT else found[:]
+    result = dataset(group, name, kinds, shape)
+    values: NDArray[Any] = result.asstr()[:] if kinds == _TEXT else result[:]
     return values
 
 
@@ -91,8 +91,8 @@ def dataset(
     if len(at.shape) != len(shape) or any(
         wanted not in (None, got) for wanted, got in zip(shape, at.shape, strict=True)
     ):
-        told = "×".join("n" if wanted is None else str(wanted) for wanted in shape)
-        raise ValueError(f"{name} is of shape {at.shape}, expected {told}")
+        message = "×".join("n" if wanted is None else str(wanted) for wanted in shape)
+        raise ValueError(f"{name} is of shape {at.shape}, expected {message}")
     if at.nbytes > _DENSEST * at.id.get_storage_size():
         raise ValueError(f"{name} declares {at.nbytes:,} bytes and holds too few for them")
     return at
@@ -131,12 +131,12 @@ class _Sink(io.RawIOBase):
         count = len(buffer)
         self._file.seek(self._at)
         there = self._file.read(count)
-        found = bytearray(there + bytes(count - len(there)))
+        result = bytearray(there + bytes(count - len(there)))
         for start, data in self._kept:
             first, last = max(start, self._at), min(start + len(data), self._at + count)
             if first < last:
-                found[first - self._at : last - self._at] = data[first - start : last - start]
-        buffer[:] = found
+                result[first - self._at : last - self._at] = data[first - start : last - start]
+        buffer[:] = result
         self._at += count
         return count
 

@@ -1,6 +1,9 @@
 """One URL -> ``NAME.part``: resumed, retried, and bounded in time and in bytes.
 
-``NAME.part.json`` says which version of which URL the part is of: only that is added to.
+``NAME.part.json`` says which version of which URL the part is of: only that is added to. Headers
+are foreign text: whatever stands in them, it is read or refused with a sentence. A timeout ends a
+connection on which nothing comes; one on which a little comes for ever, in the headers, the
+handshake or the body, is ended by how much came in each window of time.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from pmbench.utils.progress import Reporter, Task
 _PACKED = (".gz", ".tgz", ".z")
 
 
-def refuse_what_is_not_the_file(answer: httpx.Response, url: str) -> None:
+def check_content(answer: httpx.Response, url: str) -> None:
     """Raise PmbenchError for a web page, and for what is not byte by byte what lies at the URL."""
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml"):
@@ -80,12 +83,12 @@ def version(answer: httpx.Response) -> str | None:
     return date if date and can_be_sent(date) else None
 
 
-def is_of_another(answer: httpx.Response, kept: str | None) -> bool:
+def is_other_version(answer: httpx.Response, kept: str | None) -> bool:
     """Return whether an answer says that it is of another version than the one that is kept."""
-    told = version(answer)
-    if told is None or kept is None or told.startswith('"') != kept.startswith('"'):
+    message = version(answer)
+    if message is None or kept is None or message.startswith('"') != kept.startswith('"'):
         return False  # a date is no ETag: some servers leave one of them out
-    return told != kept
+    return message != kept
 
 
 def can_be_sent(text: str) -> bool:
@@ -95,25 +98,25 @@ def can_be_sent(text: str) -> bool:
 
 def starts_at(answer: httpx.Response) -> int | None:
     """Return at which byte of the file a 206 begins, or None where it does not say."""
-    found = _range(answer)
-    return int(found[1]) if found else None
+    result = _range(answer)
+    return int(result[1]) if result else None
 
 
-def whole_length(answer: httpx.Response) -> int | None:
+def total_length(answer: httpx.Response) -> int | None:
     """Return how many bytes the whole file has, or None where the answer does not say."""
     if answer.status_code != 206:
         length = answer.headers.get("Content-Length", "")
         return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
-    found = _range(answer)
-    return int(found[2]) if found and found[2] != "*" else None
+    result = _range(answer)
+    return int(result[2]) if result and result[2] != "*" else None
 
 
 def _range(answer: httpx.Response) -> re.Match[str] | None:
-    told = answer.headers.get("Content-Range", "")
-    return re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", told.strip())
+    message = answer.headers.get("Content-Range", "")
+    return re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", message.strip())
 
 
-def asked_to_wait(answer: httpx.Response) -> float | None:
+def retry_after(answer: httpx.Response) -> float | None:
     """Return the server's Retry-After, in seconds."""
     value = answer.headers.get("Retry-After", "").strip()
     if re.fullmatch("[0-9]+", value):
@@ -124,22 +127,22 @@ def asked_to_wait(answer: httpx.Response) -> float | None:
         return None
 
 
-class Pace:
+class StallDetector:
     """While it is entered, shuts connections that bring fewer than ``least`` bytes a window.
 
-    ``seen`` is to be the "trace" of each request, and ``came`` grows with what is received;
+    ``seen`` is to be the "trace" of each request, and ``received`` grows with what is received;
     afterwards ``too_slow`` says whether the end of the connection was its doing.
     """
 
     def __init__(self, window: float, least: float) -> None:
-        self.came = 0  # bytes
+        self.received = 0  # bytes
         self.too_slow = False
         self._window, self._least = window, least
         self._connections: list[socket.socket] = []
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="pace", daemon=True)
 
-    def __enter__(self) -> Pace:
+    def __enter__(self) -> StallDetector:
         self._watcher.start()
         return self
 
@@ -166,11 +169,11 @@ class Pace:
     def _watch(self) -> None:
         before = 0
         while not self._over.wait(self._window):
-            if self.came - before < self._least:
+            if self.received - before < self._least:
                 self.too_slow = True
                 self._shut()
                 return
-            before = self.came
+            before = self.received
 
     def _shut(self) -> None:
         for connection in self._connections:
@@ -187,7 +190,7 @@ _LOOKED_AFTER = 16 * 2**20  # bytes after which the disk is looked at again
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to go on: tries without progress, first wait, and what counts as a failure.
 
     A window of time that brings less than ``slowest`` ends a try; as many bytes as it should have
@@ -229,7 +232,7 @@ class _TryAgainError(Exception):
 
 
 def transfer(
-    url: str, part: Path, largest: float | None, reporter: Reporter, patience: Patience
+    url: str, part: Path, largest: float | None, reporter: Reporter, policy: RetryPolicy
 ) -> None:
     """Fetch the whole of ``url`` to ``part``.
 
@@ -237,18 +240,18 @@ def transfer(
     than ``largest`` bytes.
     """
     goal = _Goal(url, part, largest)
-    furthest, tries, wait = _kept(part, url), 0, patience.wait
-    with _client(patience) as client, reporter.task(f"fetching {goal.name}", None, "B") as task:
+    furthest, tries, wait = _kept(part, url), 0, policy.wait
+    with _client(policy) as client, reporter.task(f"fetching {goal.name}", None, "B") as task:
         while True:
             try:
-                _once(client, goal, task, patience)
+                _once(client, goal, task, policy)
                 break
             except _TryAgainError as error:
                 fault, asked = str(error), error.after
-            if _length(part) >= furthest + patience.step:  # the connection is bad, not gone
-                furthest, tries, wait = _length(part), 0, patience.wait
+            if _length(part) >= furthest + policy.step:  # the connection is bad, not gone
+                furthest, tries, wait = _length(part), 0, policy.wait
             tries += 1
-            if tries >= patience.tries or (asked or 0) > _LONGEST_WAIT:
+            if tries >= policy.tries or (asked or 0) > _LONGEST_WAIT:
                 kept = _kept(part, url)
                 advice = f"{kept:,} bytes are kept, run it again to go on" if kept else _ELSEWHERE
                 raise PmbenchError(
@@ -263,11 +266,11 @@ def transfer(
         raise a_page(url, "the file begins like HTML")
 
 
-def _once(client: httpx.Client, goal: _Goal, task: Task, patience: Patience) -> None:
+def _once(client: httpx.Client, goal: _Goal, task: Task, policy: RetryPolicy) -> None:
     """Try once, at a bearable pace; a fault of the network may pass."""
-    pace = Pace(patience.window, patience.step)
+    pace = StallDetector(policy.window, policy.step)
     slow = (
-        f"fewer than {patience.step:,.0f} bytes came in {patience.window:g} s, and so slow a "
+        f"fewer than {policy.step:,.0f} bytes came in {policy.window:g} s, and so slow a "
         "server may never end"
     )
     try:
@@ -282,18 +285,18 @@ def _once(client: httpx.Client, goal: _Goal, task: Task, patience: Patience) -> 
                 "the URL, and where it is your network's own certificate, name the file that holds "
                 "it: SSL_CERT_FILE=FILE.pem"
             ) from error
-        told = slow if pace.too_slow else str(error) or type(error).__name__
-        raise _TryAgainError(told) from error
+        message = slow if pace.too_slow else str(error) or type(error).__name__
+        raise _TryAgainError(message) from error
     if pace.too_slow:  # a body without a length seems whole, however it ends
         raise _TryAgainError(slow)
 
 
-def _client(patience: Patience) -> httpx.Client:
+def _client(policy: RetryPolicy) -> httpx.Client:
     """Return a client with the proxies and certificates that the environment names."""
     headers = {"User-Agent": f"pmbench/{__version__}", "Accept-Encoding": "identity"}
     try:
         return httpx.Client(
-            timeout=patience.silence,
+            timeout=policy.silence,
             headers=headers,
             follow_redirects=True,
             limits=httpx.Limits(max_keepalive_connections=0),  # each try has its own, see Pace
@@ -315,7 +318,7 @@ def _untrusted(error: BaseException) -> str | None:
     return None
 
 
-def _ask(client: httpx.Client, goal: _Goal, task: Task, pace: Pace) -> None:
+def _ask(client: httpx.Client, goal: _Goal, task: Task, pace: StallDetector) -> None:
     """Ask once for what is missing of the part, and append it."""
     url, part = goal.url, goal.part
     have, kept = _kept(part, url), _version_of(part, url)
@@ -323,7 +326,7 @@ def _ask(client: httpx.Client, goal: _Goal, task: Task, pace: Pace) -> None:
     with client.stream("GET", url, headers=headers, extensions={"trace": pace.seen}) as answer:
         refuse_downgrade(answer, url)
         if answer.status_code in _RETRIED:
-            asked = asked_to_wait(answer)
+            asked = retry_after(answer)
             request = f" and asks to wait {asked:,.0f} s" if asked else ""
             raise _TryAgainError(f"the server answered {answer.status_code}{request}", asked)
         if answer.status_code == 416:
@@ -340,15 +343,15 @@ def _ask(client: httpx.Client, goal: _Goal, task: Task, pace: Pace) -> None:
         elif starts_at(answer) != have:
             part.unlink(missing_ok=True)
             raise _TryAgainError("the server sent another range than was asked for; starting anew")
-        elif have and is_of_another(answer, kept):
+        elif have and is_other_version(answer, kept):
             part.unlink(missing_ok=True)
             raise _TryAgainError("the file changed on the server; starting anew")
         if have == 0:
-            refuse_what_is_not_the_file(answer, url)
+            check_content(answer, url)
             part.unlink(missing_ok=True)  # first: it is no part of the version written here
             state = {"url": url, "version": version(answer)}
             write_text(state_of(part), json.dumps(state))
-        total = whole_length(answer)
+        total = total_length(answer)
         task.describe(f"fetching {goal.name}" + f" (resumed at {have:,} B)" * (have > 0))
         task.expect(total, have)
         _append(answer, goal, have, task, pace)
@@ -356,20 +359,22 @@ def _ask(client: httpx.Client, goal: _Goal, task: Task, pace: Pace) -> None:
         raise _TryAgainError(f"got {_length(part):,} of {total:,} bytes")
 
 
-def _append(answer: httpx.Response, goal: _Goal, have: int, task: Task, pace: Pace) -> None:
+def _append(
+    answer: httpx.Response, goal: _Goal, have: int, task: Task, pace: StallDetector
+) -> None:
     """Write what comes, unless it is more than there may be or than the disk has room for."""
-    total = whole_length(answer) or 0
+    total = total_length(answer) or 0
     _refuse_more(total, goal)
     _refuse_too_full(max(total - have, 0), goal)
     looked = 0
     with writing(goal.part), goal.part.open("ab" if have else "wb") as file:
         for block in answer.iter_raw():
             file.write(block)
-            pace.came += len(block)
+            pace.received += len(block)
             task.advance(len(block))
-            _refuse_more(have + pace.came, goal)
-            if pace.came - looked >= _LOOKED_AFTER:
-                looked = pace.came
+            _refuse_more(have + pace.received, goal)
+            if pace.received - looked >= _LOOKED_AFTER:
+                looked = pace.received
                 _refuse_too_full(0, goal)
 
 

@@ -24,7 +24,7 @@ class BusyError(Exception):
 
 
 @contextmanager
-def alone(
+def exclusive(
     lock: Path, patience: float = 0, tell: Callable[[str], None] | None = None
 ) -> Iterator[None]:
     """Hold a lock, and wait for it so many seconds, at most (-1: as long as it takes).

@@ -17,7 +17,7 @@ _WORDS = (
 )  # fmt: skip
 
 
-def ran_out(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception says that memory was not enough."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
@@ -25,7 +25,7 @@ def ran_out(error: BaseException) -> bool:
 
 
 @functools.cache
-def keep_freed() -> None:
+def keep_freed_memory() -> None:
     """Let this process keep what it frees, up to a GB: the next batch needs as much again.
 
     glibc gives large pieces back at once, and the system hands out new ones page by page, zeroed:
@@ -43,7 +43,7 @@ def keep_freed() -> None:
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 
 
-def make_room(device: torch.device) -> None:
+def free_memory(device: torch.device) -> None:
     """Give back what nobody needs any more."""
     gc.collect()  # a failed computation's tensors may be held by a circle of frames
     if device.type == "cuda":

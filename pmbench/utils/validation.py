@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,8 +41,8 @@ def read_toml(path: Path) -> dict[str, Any]:
                 "which is far shorter"
             )
         text = data.decode("utf-8").replace("\r\n", "\n")
-        if found := _TOO_MANY_PARTS.search(text):
-            line = text.count("\n", 0, found.start()) + 1
+        if result := _TOO_MANY_PARTS.search(text):
+            line = text.count("\n", 0, result.start()) + 1
             raise PmbenchError(
                 f"{path}: key in line {line}: more than {_PARTS} names joined by dots; expected "
                 "a few"
@@ -57,7 +58,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise PmbenchError(f"{path}: not valid TOML: {one_line(str(error))}") from error
 
 
-def checked(model: type[_Model], content: object, path: Path, prefix: str = "") -> _Model:
+def validate(model: type[_Model], content: object, path: Path, prefix: str = "") -> _Model:
     """Return the content of a file as a checked value.
 
     Raises PmbenchError, naming the file and the key, which ``prefix`` stands before.
@@ -65,20 +66,27 @@ def checked(model: type[_Model], content: object, path: Path, prefix: str = "") 
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join([prefix] * bool(prefix) + [str(part) for part in first["loc"]])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            fields = sorted(model.model_fields.keys() - {"file"})
-            message = (
-                f"no such key; expected one of {', '.join(fields)}"
-                if len(first["loc"]) == 1
-                else "no such key here"
-            )
-        elif first["type"] not in ("missing", "value_error"):
-            message += ", got " + shown(first["input"], "'")
-        where = f"key '{one_line(key, 200)}'" if key else "the whole file"
-        raise PmbenchError(f"{path}: {where}: {one_line(message)}") from error
+        fields = sorted(model.model_fields.keys() - {"file"})
+        raise PmbenchError(f"{path}: {first_error(error, prefix, fields)}") from error
+
+
+def first_error(error: ValidationError, prefix: str = "", fields: Sequence[str] = ()) -> str:
+    """Return the first thing that pydantic found wrong: the key, which ``prefix`` stands before,
+    what was expected (one of ``fields`` where the key is unknown) and what was there.
+    """
+    first = error.errors(include_url=False)[0]
+    key = ".".join([prefix] * bool(prefix) + [str(part) for part in first["loc"]])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = (
+            f"no such key; expected one of {', '.join(fields)}"
+            if len(first["loc"]) == 1
+            else "no such key here"
+        )
+    elif first["type"] not in ("missing", "value_error", "json_invalid"):
+        message += ", got " + preview(first["input"], "'")
+    where = f"key '{one_line(key, 200)}'" if key else "the whole file"
+    return f"{where}: {one_line(message)}"
 
 
 def one_line(text: str, longest: int = 1000) -> str:
@@ -87,7 +95,7 @@ def one_line(text: str, longest: int = 1000) -> str:
     return UNSHOWABLE.sub(lambda c: c[0].encode("unicode_escape").decode("ascii"), short)
 
 
-def shown(value: object, quote: str = "") -> str:
+def preview(value: object, quote: str = "") -> str:
     """Return the beginning of any value, as a sentence may name it."""
     try:
         return f"{quote}{one_line(str(value), 80)}{quote}"

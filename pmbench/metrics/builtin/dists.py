@@ -29,8 +29,8 @@ from pmbench.networks.backbones import (
     ARCHITECTURES,
     IMAGENET,
     TRAINED,
-    Filters,
-    Trunk,
+    Backbone,
+    Initialization,
     blur_pool,
     features_of,
     frozen,
@@ -53,12 +53,12 @@ class L2Pool(nn.Module):
 
 
 @functools.cache
-def l2_pooled_vgg(filters: Filters, device: torch.device) -> Trunk:
+def l2_pooled_vgg(filters: Initialization, device: torch.device) -> Backbone:
     """Return the frozen VGG-16 with L2 pooling; the same object for the same choice."""
     with torch.inference_mode(False):
         layers = features_of("vgg16", filters)
         pooled = (L2Pool() if isinstance(layer, nn.MaxPool2d) else layer for layer in layers)
-        net = Trunk(nn.Sequential(*pooled), _VGG.taps, IMAGENET, "relu", _VGG.pixels_per_pass)
+        net = Backbone(nn.Sequential(*pooled), _VGG.taps, IMAGENET, "relu", _VGG.pixels_per_pass)
         return frozen(net, device)
 
 
@@ -82,7 +82,7 @@ class Dists(nn.Module):
     divided by the sum of all.
     """
 
-    def __init__(self, net: Trunk, alpha: Tensor, beta: Tensor) -> None:
+    def __init__(self, net: Backbone, alpha: Tensor, beta: Tensor) -> None:
         super().__init__()
         self.net = net
         total = alpha.double().sum() + beta.double().sum()

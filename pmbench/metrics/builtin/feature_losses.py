@@ -1,14 +1,17 @@
-"""VGG losses, as Amir & Weiss 2021 compare them (PerceptualLossExperiments).
+"""Losses on features of VGG-16 and AlexNet, as Amir & Weiss 2021 compare them.
 
-The images, in [-1, 1] and not normalised further, and VGG-16's outputs conv1_2, 2_2, 3_3, 4_3, 5_3
-*before* the ReLU; one distance for each of the six, and their mean. The distance between two maps
-of features is an L1 (``vgg-loss``; feature loss as in Johnson et al. 2016), a squared L2, or one
-between distributions: Gram matrices (Gatys et al. 2015), their diagonals, sliced Wasserstein, or
-the contextual loss (Mechrez et al. 2018; in ``contextual``). ``…-random`` are networks that never
-learned; ``-nfc`` has first filters without their spatial mean, blind to flat colour.
+The images, in [-1, 1] and not normalised further, and outputs of convolutions *before* the ReLU.
+VGG: conv1_2, 2_2, 3_3, 4_3, 5_3 and the images themselves; one distance for each of the six, and
+their mean. The distance between two maps of features is an L1 (``vgg-loss``; feature loss as in
+Johnson et al. 2016), a squared L2, or one between distributions: Gram matrices (Gatys et al. 2015),
+their diagonals, sliced Wasserstein, or the contextual loss (Mechrez, Talmi, Zelnik-Manor 2018,
+equations 2 to 5: how well every position of one map finds one of its kind in the other, wherever it
+is). AlexNet: the convolutions among the first n modules of torchvision's ``features``; mean squared
+difference for each, summed. ``…-random`` are networks that never learned; ``-nfc`` has first
+filters without their spatial mean, blind to flat colour.
 
-Differs from the authors' code: the contextual loss centres features by the one image, not by all
-images of a batch.
+Differs from the authors' code (PerceptualLossExperiments): the contextual loss centres features by
+the one image, not by all images of a batch.
 """
 
 from __future__ import annotations
@@ -24,7 +27,14 @@ from pmbench.metrics import Metric, register
 from pmbench.metrics.builtin.swd import directions, transport
 from pmbench.metrics.chunking import MapDistance, blockwise
 from pmbench.metrics.images import Images
-from pmbench.networks.backbones import ARCHITECTURES, SIGNED, TRAINED, Filters, Trunk, trunk
+from pmbench.networks.backbones import (
+    ARCHITECTURES,
+    SIGNED,
+    TRAINED,
+    Backbone,
+    Initialization,
+    backbone,
+)
 from pmbench.utils.color import precise, signed
 
 _BANDWIDTH = 0.5
@@ -65,7 +75,7 @@ _TAPS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
 class TapLoss(nn.Module):
     """The mean over some taps, and perhaps the pixels, of a distance between maps."""
 
-    def __init__(self, net: Trunk, distance: MapDistance, taps: tuple[int, ...], pixels: bool):
+    def __init__(self, net: Backbone, distance: MapDistance, taps: tuple[int, ...], pixels: bool):
         super().__init__()
         self.net = net
         self.distance = distance
@@ -125,11 +135,11 @@ def _register(
     distance: MapDistance,
     taps: tuple[int, ...] = (0, 1, 2, 3, 4),
     pixels: bool = True,
-    filters: Filters = TRAINED,
+    filters: Initialization = TRAINED,
     **card: Any,
 ) -> None:
     def load(device: torch.device) -> TapLoss:
-        return TapLoss(trunk("vgg16", SIGNED, filters, "conv", device), distance, taps, pixels)
+        return TapLoss(backbone("vgg16", SIGNED, filters, "conv", device), distance, taps, pixels)
 
     trained = filters.kind == "trained"
     register(
@@ -168,20 +178,20 @@ _register(
     "vgg-loss-random",
     "random VGG-16 features and pixels, mean absolute difference",
     l1,
-    filters=Filters("kaiming"),
+    filters=Initialization("kaiming"),
 )
 _register(
     "vgg-loss-random-nfc",
     "random VGG-16 features, first filters without their mean, and pixels",
     l1,
-    filters=Filters("kaiming", centred=True),
+    filters=Initialization("kaiming", centred=True),
 )
 
 
 class FirstLayers(nn.Module):
     """Σ over the first taps of mean (x - y)²."""
 
-    def __init__(self, net: Trunk, taps: int) -> None:
+    def __init__(self, net: Backbone, taps: int) -> None:
         super().__init__()
         self.net, self.taps = net, taps
 
@@ -191,13 +201,13 @@ class FirstLayers(nn.Module):
         return torch.stack([l2(p, q) for p, q in zip(a, b, strict=True)]).sum(dim=0)
 
 
-def _register_alex(modules: int, filters: Filters) -> None:
+def _register_alex(modules: int, filters: Initialization) -> None:
     convolutions = [tap - 1 for tap in ARCHITECTURES["alexnet"].taps]  # each before its ReLU
     taps = sum(index < modules for index in convolutions)
     trained = filters.kind == "trained"
 
     def load(device: torch.device) -> FirstLayers:
-        return FirstLayers(trunk("alexnet", SIGNED, filters, "conv", device), taps)
+        return FirstLayers(backbone("alexnet", SIGNED, filters, "conv", device), taps)
 
     register(
         Metric(
@@ -218,4 +228,4 @@ def _register_alex(modules: int, filters: Filters) -> None:
 
 for _modules in (1, 4, 12):
     _register_alex(_modules, TRAINED)
-    _register_alex(_modules, Filters("kaiming"))
+    _register_alex(_modules, Initialization("kaiming"))

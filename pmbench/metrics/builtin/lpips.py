@@ -24,14 +24,14 @@ from pmbench.networks.backbones import (
     LPIPS_UNSIGNED,
     SIGNED,
     TRAINED,
-    Filters,
+    Backbone,
+    Initialization,
     Preprocessing,
     Raw,
-    Trunk,
     as_unit,
-    trunk,
+    backbone,
 )
-from pmbench.networks.feature_extractor import Hooked
+from pmbench.networks.feature_extractor import FeatureExtractor
 
 _PAPER = "Zhang et al.: The Unreasonable Effectiveness of Deep Features, CVPR 2018"
 _CODE = "https://github.com/richzhang/PerceptualSimilarity"
@@ -45,7 +45,7 @@ _RAW: dict[str, Raw] = {"alex": "conv", "vgg": "conv", "squeeze": "relu"}
 class FeatureDistance(nn.Module):
     """Σ over taps of the mean over positions of Σ over channels w·(x̂ - ŷ)²."""
 
-    def __init__(self, net: Trunk | Hooked, channel_weights: list[Tensor]) -> None:
+    def __init__(self, net: Backbone | FeatureExtractor, channel_weights: list[Tensor]) -> None:
         super().__init__()
         self.net = net
         for i, w in enumerate(channel_weights):
@@ -83,7 +83,7 @@ def _register(
     title: str,
     linear: str = "",
     preprocessing: Preprocessing = LPIPS,
-    filters: Filters = TRAINED,
+    filters: Initialization = TRAINED,
     paper: str = _PAPER,
     code: str = _CODE,
 ) -> None:
@@ -92,7 +92,7 @@ def _register(
     channels = ARCHITECTURES[trunk_name].channels
 
     def load(device: torch.device) -> Distance:
-        net = trunk(trunk_name, preprocessing, filters, form, device)
+        net = backbone(trunk_name, preprocessing, filters, form, device)
         by_tap = linear_weights(linear, channels) if linear else [torch.ones(c) for c in channels]
         return FeatureDistance(net, by_tap).to(device)
 
@@ -133,7 +133,7 @@ for _short, _trunk in NETS.items():
         f"net-{_short}-random",
         _short,
         f"unweighted random {_trunk} features",
-        filters=Filters("torchvision", 0),
+        filters=Initialization("torchvision", 0),
     )
 
 for _short in ("vgg", "squeeze"):

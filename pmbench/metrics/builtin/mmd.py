@@ -1,4 +1,14 @@
-"""Patches compared where they stand: Amir & Weiss 2021 (PerceptualLossExperiments)."""
+"""Patch distributions: Amir & Weiss 2021, "Understanding and Simplifying Perceptual Distances".
+
+Two images are close if their patches, as sets, are: the maximum mean discrepancy (MMD) between the
+patches of a window, under a Gaussian kernel, estimated with random Fourier features (Rahimi & Recht
+2007). ``mmdpp`` ("MMD++") and ``mmdppp`` ("MMD+++") add a local term, the same kernel between
+patches at the same place, and a little squared error. ``patch-rbf-…`` is the local term alone.
+
+Differs from the authors' code (PerceptualLossExperiments): the random filters are drawn once, by a
+recipe that is part of the metric, where the authors draw them anew at each call, which adds 3–6 %
+noise; features are computed once per image.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,10 @@ since it holds nothing that could be lost; DSS judges the worst 5 % of the 8×8 
 
 Those declared not differentiable have a gradient in piq, but it is NaN where a picture is flat (the
 root of squared gradients that are 0), or where both are identical: it is not handed on.
+
+``pieapp`` (Prashnani, Cai, Mostofi, Sen 2018) has piq's network, and weights in a file like any
+other. Patches are 27 pixels apart, piq's default; the authors recommend 6. On images of 64×64 there
+is one patch either way.
 """
 
 from __future__ import annotations

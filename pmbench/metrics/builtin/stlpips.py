@@ -21,7 +21,7 @@ from pmbench.metrics import Distance, Metric, register
 from pmbench.metrics.builtin.lpips import FeatureDistance, linear_weights
 from pmbench.networks import weights
 from pmbench.networks.architectures import layers
-from pmbench.networks.backbones import LPIPS, Architecture, Trunk, blur_pool, frozen
+from pmbench.networks.backbones import LPIPS, Architecture, Backbone, blur_pool, frozen
 
 _REFLECTED = 2
 
@@ -49,7 +49,7 @@ def _without_strides(net: nn.Sequential) -> Iterator[nn.Module]:
 
 
 @functools.cache
-def shift_tolerant(short: str, device: torch.device) -> Trunk:
+def shift_tolerant(short: str, device: torch.device) -> Backbone:
     """Return the frozen network "alex" or "vgg"; the same object for the same choice.
 
     Raises PmbenchError where its weight file is missing or has other tensors.
@@ -64,7 +64,7 @@ def shift_tolerant(short: str, device: torch.device) -> Trunk:
             part = 1 + sum(tap < index for tap in net.taps)  # the file tells the taps apart
             state[key] = weights.take(learned, f"net.slice{part}.{key}", empty.shape, file)
         features.load_state_dict(state)
-        return frozen(Trunk(features, net.taps, LPIPS, "relu", net.pixels_per_pass), device)
+        return frozen(Backbone(features, net.taps, LPIPS, "relu", net.pixels_per_pass), device)
 
 
 def _register(short: str) -> None:

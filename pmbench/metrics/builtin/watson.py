@@ -1,10 +1,15 @@
 """Watson's perceptual model with learned parameters: Czolbe, Krause, Cox, Igel 2020.
 
-Images are compared in 8×8 blocks, each difference divided by what the reference hides of it:
-``watson-dct`` compares the coefficients of a DCT, ``watson-dft`` the amplitudes of a DFT, and adds
-how far the angles are turned. Y, Cb and Cr have parameters of their own, and the three distances
-are weighted; ``…-grey`` sees one channel. ``…-initial`` are the parameters that training began
-with. Only the reference masks, so the distance is not symmetric.
+Images are compared in 8×8 blocks, each difference divided by a threshold above which it can be seen
+beside the reference: a bright block raises all of its thresholds (luminance masking), a strong
+coefficient raises that at its own place (contrast masking). ``watson-dct`` compares the
+coefficients of a DCT, ``watson-dft`` the amplitudes of a DFT, and adds how far the angles are
+turned. Y, Cb and Cr have parameters of their own, and the three distances are weighted; ``…-grey``
+sees one channel. ``…-initial`` are the parameters that training began with. Only the reference
+masks, so the distance is not symmetric.
+
+Everything stays in float32, as the authors have it: where a DFT coefficient is zero but for
+rounding, its angle is that of the rounding, and another precision gives another angle.
 
 Differs from the authors' code: the mean luminance is that of the one image, not of the batch; an
 image is never shifted at random, as it is in training; and a block of negative mean, which takes

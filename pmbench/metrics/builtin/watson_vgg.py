@@ -19,7 +19,14 @@ from pmbench.metrics.builtin.watson import CODE, PAPER, E, visibility
 from pmbench.metrics.chunking import by_blocks
 from pmbench.metrics.images import Images
 from pmbench.networks import weights
-from pmbench.networks.backbones import ARCHITECTURES, LPIPS_UNSIGNED, TRAINED, Trunk, as_unit, trunk
+from pmbench.networks.backbones import (
+    ARCHITECTURES,
+    LPIPS_UNSIGNED,
+    TRAINED,
+    Backbone,
+    as_unit,
+    backbone,
+)
 
 _VGG = ARCHITECTURES["vgg16"]
 
@@ -30,7 +37,7 @@ class WatsonVgg(nn.Module):
     Of each tap: thresholds by channel in ``t`` (C,), the strength of masking in ``w`` (taps,).
     """
 
-    def __init__(self, net: Trunk, t: list[Tensor], w: Tensor, beta: Tensor) -> None:
+    def __init__(self, net: Backbone, t: list[Tensor], w: Tensor, beta: Tensor) -> None:
         super().__init__()
         self.net = net
         for i, thresholds in enumerate(t):
@@ -71,7 +78,7 @@ def _initial() -> tuple[list[Tensor], Tensor, Tensor]:
 def _register(name: str, title: str, file: str = "") -> None:
     def load(device: torch.device) -> Distance:
         t, w, beta = _learned(file) if file else _initial()
-        net = trunk("vgg16", LPIPS_UNSIGNED, TRAINED, "relu", device)
+        net = backbone("vgg16", LPIPS_UNSIGNED, TRAINED, "relu", device)
         return WatsonVgg(net, t, w, beta).to(device)
 
     register(

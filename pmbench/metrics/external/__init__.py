@@ -1,7 +1,7 @@
 """Metrics that are not registered: a module for each kind of address.
 
-Each has ``enter(name, address, options) -> Metric``, where ``name`` is what the metric will be
+Each has ``resolve(name, address, options) -> Metric``, where ``name`` is what the metric will be
 called, ``address`` what follows the colon, and ``options`` what follows a question mark;
-``python_file.enter`` returns a list, since a file may hold several metrics. What the user got wrong
-raises PmbenchError; what foreign code does wrong makes a metric that fails alone.
+``python_file.resolve`` returns a list, since a file may hold several metrics. What the user got
+wrong raises PmbenchError; what foreign code does wrong makes a metric that fails alone.
 """

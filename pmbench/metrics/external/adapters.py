@@ -17,12 +17,19 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from pmbench.metrics import EXTRAS, Distance, Metric, OnPixels, card_of, collecting
+from pmbench.metrics import (
+    EXTRAS,
+    Distance,
+    Metric,
+    OnPixels,
+    collect_registrations,
+    metric_of_function,
+)
 from pmbench.metrics.images import Images
-from pmbench.metrics.isolation import put_back
+from pmbench.metrics.isolation import preserve_global_state
 from pmbench.networks.manifest import weight_files
 from pmbench.scoring.protocols import PROTOCOLS
-from pmbench.utils.errors import PmbenchError, words_of
+from pmbench.utils.errors import PmbenchError, one_line_of
 from pmbench.utils.files import sha256_of
 
 T = TypeVar("T")
@@ -35,24 +42,28 @@ _TYPEABLE = re.compile(r"[^\s,=?]+")
 _brought: dict[str, list[Metric]] = {}
 
 
-def imported(load: Callable[[], T]) -> T:
-    """Return ``load()``, which imports modules; what these register is left to ``registered_by``.
+def run_import(load: Callable[[], T]) -> T:
+    """Return ``load()``, which imports modules; ``registered_by`` returns what these register.
 
     What they print goes to stderr; what they change of settings that all share is put back.
     Whatever they raise passes.
     """
     before = set(sys.modules)
-    theirs: dict[str, Metric] = {}
+    collected: dict[str, Metric] = {}
     try:
-        with collecting() as theirs, redirect_stdout(sys.stderr), put_back():
+        with (
+            collect_registrations() as collected,
+            redirect_stdout(sys.stderr),
+            preserve_global_state(),
+        ):
             return load()
     finally:
         for module in set(sys.modules) - before:
-            _brought[module] = list(theirs.values())
+            _brought[module] = list(collected.values())
 
 
 def registered_by(module: str) -> list[Metric]:
-    """Return the metrics that were registered when a module was first ``imported``."""
+    """Return the metrics that were registered when a module was first imported."""
     return _brought.get(module, [])
 
 
@@ -65,7 +76,9 @@ def why_not(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}; mend it"
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"cannot be imported: {words_of(error)} ({last.filename}, line {last.lineno}); mend it"
+    return (
+        f"cannot be imported: {one_line_of(error)} ({last.filename}, line {last.lineno}); mend it"
+    )
 
 
 def metrics_of(
@@ -78,9 +91,9 @@ def metrics_of(
     callable's own file stands in its signature. Raises PmbenchError, a sentence without a
     subject, for anything else.
     """
-    cards = [value if isinstance(value, Metric) else card_of(value)]
+    cards = [value if isinstance(value, Metric) else metric_of_function(value)]
     if isinstance(value, list | tuple):
-        cards = [one if isinstance(one, Metric) else card_of(one) for one in value]
+        cards = [one if isinstance(one, Metric) else metric_of_function(one) for one in value]
     entries = [card for card in cards if card is not None]
     if entries and len(entries) == len(cards):
         if higher_is_better is not None:
@@ -207,7 +220,7 @@ def _own_file(value: object) -> list[Path]:
     while isinstance(value, partial):
         value = value.func
     try:
-        found = inspect.getsourcefile(value if inspect.isroutine(value) else type(value))
+        result = inspect.getsourcefile(value if inspect.isroutine(value) else type(value))
     except (TypeError, OSError):
         return []
-    return [Path(found)] if found else []
+    return [Path(result)] if result else []

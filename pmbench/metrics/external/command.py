@@ -1,7 +1,8 @@
 """Somebody's program as a metric: ``cmd:./my_metric {ref} {dist}``.
 
 It is run once a pair, without a shell, {ref} and {dist} being the paths of two PNG files (8-bit
-RGB, lossless), and prints one number. Options: ``cmd?better=higher&timeout=5&jobs=4:…``.
+RGB, lossless), and prints one number. Options: ``cmd?better=higher&timeout=5&jobs=4:…``. Several
+run at a time, and none outlives the call that started it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 
-from pmbench.metrics import Metric, broken
+from pmbench.metrics import Metric, failing_metric
 from pmbench.metrics.images import Images
 from pmbench.utils.color import precise
 from pmbench.utils.errors import PmbenchError, unknown
@@ -196,7 +197,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _LONGEST = 80  # characters of what a program said in a sentence
 
 
-def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
+def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
     """Return the metric that a command line is; ``name`` is ``cmd:<program>`` unless one was given.
 
     Raises PmbenchError for a command line without {ref} and {dist}, and for a wrong option.
@@ -222,7 +223,7 @@ def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
         raise PmbenchError(f"cmd?jobs={options['jobs']}: expected a whole number from 1")
     program = shutil.which(words[0])
     if program is None:
-        return broken(name, _not_found(words[0]))
+        return failing_metric(name, _not_found(words[0]))
     command = Command((program, *words[1:]), seconds, int(jobs))
     return Metric(
         name=name,
@@ -348,9 +349,9 @@ def stored(pixels: Tensor) -> Tensor:
     except BaseException:
         _remove(folder, lock, numbers)
         raise
-    found = torch.tensor(numbers, device=pixels.device)
-    weakref.finalize(found, _remove, folder, lock, numbers)
-    return found
+    result = torch.tensor(numbers, device=pixels.device)
+    weakref.finalize(result, _remove, folder, lock, numbers)
+    return result
 
 
 def _remove(folder: Path, lock: FileLock, numbers: list[int]) -> None:

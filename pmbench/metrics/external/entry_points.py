@@ -15,8 +15,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
-from pmbench.metrics import Metric, broken
-from pmbench.metrics.external.adapters import imported, metrics_of, registered_by, why_not
+from pmbench.metrics import Metric, failing_metric
+from pmbench.metrics.external.adapters import metrics_of, registered_by, run_import, why_not
 from pmbench.utils.errors import PmbenchError
 
 GROUP = "pmbench.metrics"
@@ -52,16 +52,16 @@ def installed(taken: Collection[str]) -> list[Metric]:
         if why:
             known = {*taken, *admitted}
             name = f"{plugin.package}:{plugin.name}" if plugin.name in known else plugin.name
-            told = f"{why} (from the package {plugin.package} {plugin.version})"
-            admitted[name] = broken(name, told)
+            message = f"{why} (from the package {plugin.package} {plugin.version})"
+            admitted[name] = failing_metric(name, message)
     return [replace(m, package=package.get(name, "")) for name, m in admitted.items()]
 
 
 @cache
 def _plugins() -> tuple[_Plugin, ...]:
     """Return every entry point of the group; the order does not depend on the path."""
-    found = entry_points(group=GROUP)
-    return tuple(sorted(map(_opened, found), key=lambda plugin: (plugin.package, plugin.name)))
+    result = entry_points(group=GROUP)
+    return tuple(sorted(map(_opened, result), key=lambda plugin: (plugin.package, plugin.name)))
 
 
 def _opened(entry: EntryPoint) -> _Plugin:
@@ -71,7 +71,7 @@ def _opened(entry: EntryPoint) -> _Plugin:
         why = f"its entry point is '{entry.value}'; expected 'package.module:name'; mend it"
         return _Plugin(entry.name, package, version, why_not=why)
     try:
-        metrics = _metrics(entry, imported(lambda: _value(entry)))
+        metrics = _metrics(entry, run_import(lambda: _value(entry)))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  foreign code fails alone
@@ -94,8 +94,8 @@ def _metrics(entry: EntryPoint, value: object) -> list[Metric]:
     if not isinstance(value, ModuleType):
         file = sys.modules[entry.module].__file__
         return metrics_of(value, entry.name, [Path(file)] if file else [])
-    if found := registered_by(value.__name__):
-        return metrics_of(found, entry.name)
+    if result := registered_by(value.__name__):
+        return metrics_of(result, entry.name)
     raise PmbenchError(
         f"its entry point is the module {value.__name__}, which registers no metric; "
         "expected functions under @metric(…) in it"

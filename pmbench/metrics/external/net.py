@@ -22,15 +22,15 @@ from importlib.metadata import version
 
 import torch
 
-from pmbench.metrics import Distance, Metric, broken
+from pmbench.metrics import Distance, Metric, failing_metric
 from pmbench.metrics.builtin.lpips import FeatureDistance
-from pmbench.networks.feature_extractor import Hooked, Tap, keep_only
-from pmbench.networks.libraries import Timm, Torchvision, Zoo
-from pmbench.networks.probing import Offer, examine, sizes
+from pmbench.networks.feature_extractor import FeatureExtractor, Tap, keep_only
+from pmbench.networks.libraries import ModelLibrary, Timm, Torchvision
+from pmbench.networks.probing import TapCatalog, examine, sizes
 from pmbench.utils.errors import PmbenchError, unknown
 
 _PAPER = "Zhang et al.: The Unreasonable Effectiveness of Deep Features, CVPR 2018"
-_ZOOS: dict[str, Zoo] = {"timm": Timm(), "torchvision": Torchvision()}
+_ZOOS: dict[str, ModelLibrary] = {"timm": Timm(), "torchvision": Torchvision()}
 _EXTRAS = {"timm": "timm", "torchvision": ""}
 
 
@@ -43,7 +43,7 @@ class Network:
     seed: int | None
 
     @property
-    def zoo(self) -> Zoo:
+    def model_library(self) -> ModelLibrary:
         """The library."""
         return _ZOOS[self.library]
 
@@ -63,7 +63,7 @@ class _Load:
         return FeatureDistance(net, [torch.ones(tap.channels) for tap in net.taps]).to(device)
 
 
-def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
+def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
     """Return the metric at ``LIBRARY/NETWORK[@TAP+TAP][?random=SEED]``.
 
     It is called ``name``, or where that is the address, as in the first line above. Raises
@@ -82,43 +82,45 @@ def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
         title=f"unweighted {'random ' * bool(drawn)}{network.name} features of {network.library}",
         family=f"net: {network.library}",
         paper=_PAPER,
-        code=network.zoo.code,
+        code=network.model_library.code,
         parameters={**parameters, "taps": "+".join(asked)},
         extra=_EXTRAS[network.library],
     )
     if entry.not_installed() is not None:
         return entry
     try:
-        species = network.zoo.species(network.name)
+        info = network.model_library.info(network.name)
         modules = tuple(tap.module for tap in _taps(network, asked))
         smallest, multiple = _sizes(network.library, network.name, modules)
     except PmbenchError:
         raise
     except Exception as error:  # noqa: BLE001  foreign code fails alone
-        told = f"{type(error).__name__}: {error}".splitlines()[0]
-        return broken(name, f"{network} cannot be examined ({told}); choose another network")
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        return failing_metric(
+            name, f"{network} cannot be examined ({message}); choose another network"
+        )
     return replace(
         entry,
         load=_Load(network, modules),
         min_size=smallest,
         multiple_of=multiple,
-        weights=() if drawn else species.weights,
-        licence="" if drawn else species.licence,
+        weights=() if drawn else info.weights,
+        licence="" if drawn else info.licence,
         parameters={
             **parameters,
             "taps": "+".join(modules),
             # no tensors, and as the library has them today
-            "input": str(species.preprocessing),
+            "input": str(info.preprocessing),
             "library": version(network.library),
         },
     )
 
 
 @functools.cache
-def trunk(network: Network, modules: tuple[str, ...], device: torch.device) -> Hooked:
+def trunk(network: Network, modules: tuple[str, ...], device: torch.device) -> FeatureExtractor:
     """Return the frozen network with taps at ``modules``; the same object for the same choice.
 
-    No argument has a default: see ``pmbench.networks.backbones.trunk``.
+    No argument has a default: see ``pmbench.networks.backbones.backbone``.
     """
     offer = _offer(network.library, network.name)
     taps = [offer.taps[module] for module in modules]
@@ -126,33 +128,35 @@ def trunk(network: Network, modules: tuple[str, ...], device: torch.device) -> H
     # made outside of inference mode, since it may be asked for a gradient later: it is a loss too
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         if network.seed is None:
-            net = network.zoo.trained(network.name, needed)
+            net = network.model_library.trained(network.name, needed)
         else:
             torch.default_generator.manual_seed(network.seed)  # a GPU's stays as it is
-            net = network.zoo.build(network.name)
+            net = network.model_library.build(network.name)
             keep_only(net, needed)
-        preprocessing = network.zoo.species(network.name).preprocessing
-        found = offer.trunk(net, preprocessing, taps).eval().requires_grad_(False).to(device)
-        return found.to(memory_format=torch.channels_last)
+        preprocessing = network.model_library.info(network.name).preprocessing
+        result = offer.trunk(net, preprocessing, taps).eval().requires_grad_(False).to(device)
+        return result.to(memory_format=torch.channels_last)
 
 
 @functools.cache
-def _offer(library: str, name: str) -> Offer:
+def _offer(library: str, name: str) -> TapCatalog:
     """Return what a network offers, whatever its weights."""
-    zoo = _ZOOS[library]
+    model_library = _ZOOS[library]
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                network = zoo.build(name)
+                network = model_library.build(name)
         except NotImplementedError:  # it computes its widths with tensors
-            network = zoo.build(name).to("meta")
-        return examine(network, zoo.run, zoo.species(name).side, zoo.heads)
+            network = model_library.build(name).to("meta")
+        return examine(
+            network, model_library.run, model_library.info(name).side, model_library.heads
+        )
 
 
 @functools.cache
 def _sizes(library: str, name: str, modules: tuple[str, ...]) -> tuple[int, int]:
     offer = _offer(library, name)
-    preprocessing = _ZOOS[library].species(name).preprocessing
+    preprocessing = _ZOOS[library].info(name).preprocessing
     taps = [offer.taps[module] for module in modules]
     return sizes(offer, offer.trunk(offer.network, preprocessing, taps))
 
@@ -193,17 +197,17 @@ def _parse(address: str, options: Mapping[str, str]) -> tuple[Network, tuple[str
 def _taps(network: Network, asked: Iterable[str]) -> list[Tap]:
     """Return the taps that were asked for, or the network's own, in the order of computation."""
     offer = _offer(network.library, network.name)
-    found = [_tap(network, offer, text) for text in asked] or list(offer.default)
-    if not found:
+    result = [_tap(network, offer, text) for text in asked] or list(offer.default)
+    if not result:
         raise PmbenchError(
             f"no module of {network} gives features with positions; choose another network"
         )
-    if twice := [tap.module for i, tap in enumerate(found) if tap in found[:i]]:
+    if twice := [tap.module for i, tap in enumerate(result) if tap in result[:i]]:
         raise PmbenchError(f"two taps of {network} are the module '{twice[0]}'; leave one out")
-    return [tap for tap in offer.taps.values() if tap in found]
+    return [tap for tap in offer.taps.values() if tap in result]
 
 
-def _tap(network: Network, offer: Offer, text: str) -> Tap:
+def _tap(network: Network, offer: TapCatalog, text: str) -> Tap:
     if text.isdecimal():
         if int(text) not in offer.by_stride:
             raise PmbenchError(

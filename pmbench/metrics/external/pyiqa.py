@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pmbench.metrics import Metric, OnPixels, broken
+from pmbench.metrics import Metric, OnPixels, failing_metric
 from pmbench.utils.errors import PmbenchError, unknown
 
 
-def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
+def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
     """Return the metric that pyiqa calls ``address``; where pyiqa lacks, one that says so.
 
     Raises PmbenchError for a name that pyiqa does not know, for a metric without a reference, and
@@ -48,8 +48,10 @@ def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
         modes = {key: card["metric_mode"] for key, card in _table().items()}
         higher_is_better = not _table().get(address, {}).get("lower_better", False)
     except Exception as error:  # noqa: BLE001  foreign code fails alone
-        told = f"{type(error).__name__}: {error}"
-        return broken(name, f"pyiqa's table of metrics cannot be read ({told}); update pyiqa")
+        message = f"{type(error).__name__}: {error}"
+        return failing_metric(
+            name, f"pyiqa's table of metrics cannot be read ({message}); update pyiqa"
+        )
     if modes.get(address) == "NR":
         raise PmbenchError(
             f"pyiqa:{address} judges one picture, without a reference, and pmbench compares two; "
@@ -63,10 +65,10 @@ def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
 
 def _table() -> Mapping[str, Mapping[str, Any]]:
     """Return pyiqa's cards of its metrics, by name. To import pyiqa takes some ten seconds."""
-    found = importlib.util.find_spec("pyiqa")
-    assert found is not None
-    assert found.origin is not None
-    file = Path(found.origin).with_name("default_model_configs.py")
+    result = importlib.util.find_spec("pyiqa")
+    assert result is not None
+    assert result.origin is not None
+    file = Path(result.origin).with_name("default_model_configs.py")
     table: Mapping[str, Mapping[str, Any]] = runpy.run_path(str(file))["DEFAULT_CONFIGS"]
     return table
 

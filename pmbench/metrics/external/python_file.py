@@ -20,12 +20,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from pmbench.metrics import Metric, broken, card_of
+from pmbench.metrics import Metric, failing_metric, metric_of_function
 from pmbench.metrics.external.adapters import (
     digest_of_files,
-    imported,
     metrics_of,
     registered_by,
+    run_import,
     why_not,
 )
 from pmbench.utils.errors import PmbenchError, unknown
@@ -47,7 +47,7 @@ class _Opened:
 _known: dict[tuple[str, Path], _Opened] = {}
 
 
-def enter(name: str | None, address: str, options: Mapping[str, str]) -> list[Metric]:
+def resolve(name: str | None, address: str, options: Mapping[str, str]) -> list[Metric]:
     """Return the metrics at an address; ``name`` is what the only one will be called instead.
 
     Code that cannot be imported, or an object that is no metric, is one that says so when it is
@@ -64,31 +64,31 @@ def enter(name: str | None, address: str, options: Mapping[str, str]) -> list[Me
         if is_file:
             file = Path(place).resolve()
             # not its bare name: a file called lpips.py must not stand for the package
-            name_of_its_own = f"{file.stem}@{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
-            opened = _opened(file, name_of_its_own, file.parent)
+            module_name = f"{file.stem}@{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
+            opened = _opened(file, module_name, file.parent)
         else:
             opened = _opened(None, place, Path.cwd())
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  foreign code fails alone
-        return [broken(name or own_name, _why_not(error, place))]
+        return [failing_metric(name or own_name, _why_not(error, place))]
     value = _value(opened.module, wanted, place)
     try:
-        found = metrics_of(value, own_name, opened.files, higher)
+        results = metrics_of(value, own_name, opened.files, higher)
     except PmbenchError as error:  # it fails alone
-        return [broken(name or own_name, f"{address} {error}")]
+        return [failing_metric(name or own_name, f"{address} {error}")]
     if is_file:  # nobody keeps versions of it
         source = {"source": opened.digest}
-        found = [replace(entry, parameters={**source, **entry.parameters}) for entry in found]
+        results = [replace(entry, parameters={**source, **entry.parameters}) for entry in results]
     if name is None:
-        return found
-    if len(found) > 1:
-        names = ", ".join(entry.name for entry in found)
+        return results
+    if len(results) > 1:
+        names = ", ".join(entry.name for entry in results)
         raise PmbenchError(
             f"{name}={address}: {address} holds several metrics ({names}), which cannot all be "
             f"called {name}; name one of them"
         )
-    return [replace(found[0], name=name)]
+    return [replace(results[0], name=name)]
 
 
 def _direction(address: str, options: Mapping[str, str]) -> bool | None:
@@ -131,7 +131,7 @@ def _nameable(module: ModuleType) -> list[str]:
         if not name.startswith("_")
         and (
             isinstance(value, Metric)
-            or card_of(value) is not None
+            or metric_of_function(value) is not None
             or (callable(value) and getattr(value, "__module__", "") == module.__name__)
         )
     ]
@@ -169,7 +169,7 @@ def _open(file: Path | None, name: str, folder: Path) -> _Opened:
     before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:
-        module = imported(lambda: _run(file, name) if file else importlib.import_module(name))
+        module = run_import(lambda: _run(file, name) if file else importlib.import_module(name))
     finally:
         sys.path.remove(str(folder))
         if str(folder) not in sys.path:  # for imports inside of functions

@@ -48,7 +48,7 @@ _FUNCTIONS = {
 }
 
 
-def enter(name: str, address: str, options: Mapping[str, str]) -> Metric:
+def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
     """Return the metric ``address``, a key of the table above or a function's full name.
 
     Raises PmbenchError for a name that is not known, and for any option.

@@ -11,17 +11,18 @@ from importlib.resources import files
 from pathlib import Path
 
 from pmbench import __version__
-from pmbench.analysis.correlation import relation
+from pmbench.analysis.correlation import correlate_protocols
 from pmbench.reporting.site import figures, metric_page, pages, summary, unanimity
 from pmbench.reporting.site.charts import Figure
-from pmbench.reporting.site.gallery import Strip
-from pmbench.reporting.site.gallery import Wall as Maker
-from pmbench.reporting.site.sections import Section, macro, matched, page_of, varied
+from pmbench.reporting.site.gallery import ExampleBuilder as Maker
+from pmbench.reporting.site.gallery import ExampleSection
+from pmbench.reporting.site.sections import Section, matched, page_of, varied
 from pmbench.reporting.site.table import table_of
-from pmbench.reporting.site.thumbnails import Album, pack_of
+from pmbench.reporting.site.thumbnails import Thumbnails, pack_of
 from pmbench.results.run import Run
+from pmbench.scoring.protocols import Protocol
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.files import draft_beside, left_behind, writing
+from pmbench.utils.files import draft_beside, stale_drafts, writing
 from pmbench.utils.progress import Reporter
 
 MARKER = "report.json"
@@ -64,23 +65,23 @@ def check_place(out: Path) -> None:
         return
     if not out.is_dir():
         raise PmbenchError(f"{out} is a file; expected the name of a folder for the report")
-    found = {
+    results = {
         str(path.relative_to(out))
         for path in out.rglob("*")
         if not path.is_dir() and not any(path.match(pattern) for pattern in _OF_SYSTEMS)
     }
-    if not found:
+    if not results:
         return
     ways = "name another folder with -o, or remove it yourself"
-    if MARKER not in found:
+    if MARKER not in results:
         raise PmbenchError(f"{out} is not empty and holds no earlier report; {ways}")
     try:
-        ours = {MARKER, *json.loads((out / MARKER).read_text(encoding="utf-8"))["files"]}
+        known = {MARKER, *json.loads((out / MARKER).read_text(encoding="utf-8"))["files"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PmbenchError(
             f"{out / MARKER}: expected the list of an earlier report's files ({error}); {ways}"
         ) from error
-    if strange := sorted(found - ours):
+    if strange := sorted(results - known):
         raise PmbenchError(
             f"{out} holds an earlier report, but also {strange[0]}, which no report wrote; {ways}"
         )
@@ -121,7 +122,11 @@ class _Site:
             title=options.title,
             addresses={name: page_of(name) for name in self.names},
             gallery=options.gallery,
-            until=max((str(r.info.get("finished", ""))[:10] for r in _runs(sections)), default=""),
+            until=max((r.info.finished[:10] for r in _runs(sections)), default=""),
+            protocols=list(
+                dict.fromkeys((p.main.title, p.description) for p in _protocols(sections))
+            ),
+            overall=sorted({p.overall for p in _protocols(sections)}),
         )
         self._makers: dict[str, Maker | str] = {
             section.name: self._maker(section) for section in sections
@@ -156,17 +161,19 @@ class _Site:
             return "Made without pictures (--no-gallery)."
         if not section.metrics:
             return "No metric is defined on these data."
+        if section.protocol.task == "rating":
+            return "Ratings have no examples: people did not choose between pictures."
         pack = pack_of(section.runs[section.metrics[0].name])
         if isinstance(pack, str):
             self._reporter.note(f"{section.name}: {pack}")
             return pack
-        return Maker(section, Album(pack, self._folder), self._options.examples)
+        return Maker(section, Thumbnails(pack, self._folder), self._options.examples)
 
-    def _shown(self, section: Section) -> pages.Shown:
+    def _shown(self, section: Section) -> pages.DatasetSection:
         board = section.board
         charts = (figures.by_sub_dataset, figures.against_cost, unanimity.against_unanimity)
         drawn = [chart(section) for chart in charts] if section.metrics else []
-        return pages.Shown(
+        return pages.DatasetSection(
             name=section.name,
             title=board.title,
             warning=summary.warning(section),
@@ -181,30 +188,29 @@ class _Site:
 
     def _relations(self) -> list[tuple[str, Figure | str]]:
         """Return 2AFC against JND of each group that has both, or why it is not shown."""
-        found: list[tuple[str, Figure | str]] = []
+        results: list[tuple[str, Figure | str]] = []
         for two_afc, jnd in matched(self._sections):
             scores = [
-                {row.name: macro(row).value for row in section.metrics}
-                for section in (two_afc, jnd)
+                {row.name: row.score.value for row in section.metrics} for section in (two_afc, jnd)
             ]
             names = f"{two_afc.name} and {jnd.name}"
             try:
-                told = relation(*scores)
+                message = correlate_protocols(*scores)
             except PmbenchError as error:
-                found.append((names, f"Not shown: {error}."))
+                results.append((names, f"Not shown: {error}."))
             else:
-                found.append((names, figures.two_afc_against_jnd(two_afc, jnd, told)))
-        return found
+                results.append((names, figures.two_afc_against_jnd(two_afc, jnd, message)))
+        return results
 
-    def _wall(self, section: Section) -> pages.Wall:
+    def _wall(self, section: Section) -> pages.GallerySection:
         maker = self._makers[section.name]
         if isinstance(maker, str):
-            return pages.Wall(
+            return pages.GallerySection(
                 section.name, section.board.title, None, [], [], maker, section.judged
             )
         rivals = [row.name for row in varied(section, _RIVALS)]
         names = [row.name for row in section.metrics]
-        return pages.Wall(
+        return pages.GallerySection(
             name=section.name,
             title=section.board.title,
             hardest=maker.hardest(),
@@ -219,7 +225,7 @@ class _Site:
         run = there[0].runs[name]
         return metric_page.Page(
             name=name,
-            title=str(run.info["metric"].get("title", "")),
+            title=run.info.metric.title,
             address=page_of(name),
             card=metric_page.card_of(run),
             measured=[
@@ -228,7 +234,7 @@ class _Site:
             ],
         )
 
-    def _strips(self, section: Section, name: str) -> tuple[list[Strip], str]:
+    def _strips(self, section: Section, name: str) -> tuple[list[ExampleSection], str]:
         maker = self._makers[section.name]
         if isinstance(maker, str):
             return [], maker
@@ -244,6 +250,10 @@ def _names(sections: list[Section]) -> list[str]:
     """Return all metrics: by score on the first dataset, then those of the others."""
     scored = [row.name for section in sections for row in section.metrics]
     return list(dict.fromkeys([*scored, *(run.metric for run in _runs(sections))]))
+
+
+def _protocols(sections: list[Section]) -> list[Protocol]:
+    return [section.protocol for section in sections]
 
 
 def _runs(sections: list[Section]) -> list[Run]:
@@ -278,7 +288,7 @@ def _replacing(out: Path) -> Iterator[Path]:
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     draft, old = draft_beside(out), draft_beside(out)
-    for left in left_behind(out):
+    for left in stale_drafts(out):
         if not out.exists() and (left / MARKER).exists():  # killed between the two moves below
             left.replace(out)
         else:

@@ -145,8 +145,8 @@ def logarithmic(title: str, values: Iterable[float]) -> Axis:
 
     At least one power of ten is on it.
     """
-    found = list(values)
-    low, high = min(found) / 1.6, max(found) * 3
+    result = list(values)
+    low, high = min(result) / 1.6, max(result) * 3
     if math.ceil(math.log10(low)) > math.floor(math.log10(high)):
         high = 10.0 ** math.ceil(math.log10(low))
     return Axis(title, low, high, log=True)

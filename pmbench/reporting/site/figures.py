@@ -11,7 +11,7 @@ import altair as alt
 import pandas as pd
 
 from pmbench.analysis.board import Cell, Row
-from pmbench.analysis.correlation import Relation
+from pmbench.analysis.correlation import ProtocolCorrelation
 from pmbench.reporting.site.charts import (
     DIGITS,
     TOP,
@@ -32,7 +32,6 @@ from pmbench.reporting.site.sections import (
     Section,
     counted,
     front,
-    macro,
     page_of,
     varied,
 )
@@ -49,7 +48,7 @@ _COLUMNS = ["metric", "value", "low", "high", "said", "page", "colour"]
 def by_sub_dataset(section: Section) -> Figure:
     """Return the scores of the best of each family and the next best."""
     rows = varied(section, _ROWS)
-    places = ["macro", *section.sub_datasets]
+    places = [section.board.overall, *section.sub_datasets]
     panels = [_panel(section, rows, place, first=i == 0) for i, place in enumerate(places)]
     which = (
         f"The best metric of each family and the next best, {len(rows)} of {len(section.metrics)}; "
@@ -58,17 +57,17 @@ def by_sub_dataset(section: Section) -> Figure:
     )
     lines = {FRESH: "line: human-fresh", MAJORITY: "dotted line: human-majority"}
     people = ", ".join(said for name, said in lines.items() if name in section.people)
-    subs = len(section.sub_datasets)
+    subs, overall = len(section.sub_datasets), section.board.overall
     ends = (
-        f"{rows[0].name} is first with {score(macro(rows[0]), section)}, {rows[-1].name} last with "
-        f"{score(macro(rows[-1]), section)}."
+        f"{rows[0].name} is first with {score(rows[0].score, section)}, {rows[-1].name} last with "
+        f"{score(rows[-1].score, section)}."
         if len(rows) > 1
-        else f"{rows[0].name} has {score(macro(rows[0]), section)}."
+        else f"{rows[0].name} has {score(rows[0].score, section)}."
     )
-    places_told = f"macro and in {counted(subs, 'sub-dataset')}" if subs else "macro"
+    places_text = f"{overall} and in {counted(subs, 'sub-dataset')}" if subs else overall
     alternative = (
         f"Dot plot of the {section.board.statistic.title} scores of {counted(len(rows), 'metric')} "
-        f"with their intervals, {places_told}. {ends}{_without_others(section)}"
+        f"with their intervals, {places_text}. {ends}{_without_others(section)}"
     )
     return Figure(
         title="In each sub-dataset",
@@ -134,12 +133,12 @@ def _panel(section: Section, rows: list[Row], place: str, first: bool) -> Layers
 
 def _points(section: Section, rows: list[Row], place: str) -> pd.DataFrame:
     scale = _scale(section)
-    found = []
+    results = []
     for row in rows:
         cell = row.cells.get(place, Cell(math.nan))
         if math.isnan(cell.value):
             continue
-        found.append(
+        results.append(
             {
                 "metric": row.name,
                 "value": cell.value * scale,
@@ -150,7 +149,7 @@ def _points(section: Section, rows: list[Row], place: str) -> pd.DataFrame:
                 "colour": "var(--accent)" if row is rows[0] else "var(--ink)",
             }
         )
-    return pd.DataFrame(found, columns=_COLUMNS)
+    return pd.DataFrame(results, columns=_COLUMNS)
 
 
 def _vertical(name: str, value: float, x: alt.X) -> alt.Chart:
@@ -174,14 +173,14 @@ def against_cost(section: Section) -> Figure | str:
     rows = [row for row in section.metrics if row.name in speeds]
     if not rows:
         return "Agreement against cost is not shown: no run has a speed."
-    first = front({row.name: (speeds[row.name], macro(row).value) for row in rows})
+    first = front({row.name: (speeds[row.name], row.score.value) for row in rows})
     points = pd.DataFrame(
         [
             {
                 "metric": row.name,
                 "x": speeds[row.name],
-                "y": macro(row).value * _scale(section),
-                "said": f"{row.name}: {score(macro(row), section, interval=True)} "
+                "y": row.score.value * _scale(section),
+                "said": f"{row.name}: {score(row.score, section, interval=True)} "
                 f"at {speed(row, section)}",
                 "page": TOP + page_of(row.name),
                 "first": row.name in first,
@@ -189,9 +188,9 @@ def against_cost(section: Section) -> Figure | str:
             for row in rows
         ]
     )
-    fresh = [macro(row).value * _scale(section) for row in [section.people.get(FRESH)] if row]
+    fresh = [row.score.value * _scale(section) for row in [section.people.get(FRESH)] if row]
     x = logarithmic(f"{section.timed} a second, the metric alone →", points["x"])
-    y = around(f"{_unit(section)}, macro →", [*points["y"], *fresh])
+    y = around(f"{_unit(section)}, {section.board.overall} →", [*points["y"], *fresh])
     across, up = encodings(x, y)
     edge = points[points["first"]].sort_values("x")
     marks = alt.Chart(points).encode(x=across, y=up, href="page:N", description="said:N")
@@ -241,16 +240,16 @@ def _without_speed(count: int, on_one_machine: bool) -> str:
 
 def _devices(section: Section) -> str:
     infos = [section.runs[row.name].info for row in section.metrics if row.speed]
-    found = {str(info.get("environment", {}).get("device", "a device not told")) for info in infos}
-    if len(found) == 1:
-        return found.pop()
-    return f"different devices, and do not compare: {'; '.join(sorted(found))}"
+    results = {info.environment.device or "a device not told" for info in infos}
+    if len(results) == 1:
+        return results.pop()
+    return f"different devices, and do not compare: {'; '.join(sorted(results))}"
 
 
 # --- 2AFC against JND -----------------------------------------------------------------------------
 
 
-def two_afc_against_jnd(two_afc: Section, jnd: Section, found: Relation) -> Figure:
+def two_afc_against_jnd(two_afc: Section, jnd: Section, result: ProtocolCorrelation) -> Figure:
     """Return the macro scores of the same metrics under both protocols."""
     points = pd.DataFrame(
         [
@@ -261,10 +260,10 @@ def two_afc_against_jnd(two_afc: Section, jnd: Section, found: Relation) -> Figu
                 "said": f"{name}: 2AFC {100 * a:.1f} %, JND mAP {100 * b:.1f} %",
                 "page": TOP + page_of(name),
             }
-            for name, a, b in zip(found.metrics, found.two_afc, found.jnd, strict=True)
+            for name, a, b in zip(result.metrics, result.two_afc, result.jnd, strict=True)
         ]
     )
-    x, y = around("2AFC, macro, % →", points["x"]), around("JND mAP, macro, % →", points["y"])
+    x, y = around("2AFC, % →", points["x"]), around("JND mAP, % →", points["y"])
     across, up = encodings(x, y)
     ends = pd.concat(
         [
@@ -278,9 +277,9 @@ def two_afc_against_jnd(two_afc: Section, jnd: Section, found: Relation) -> Figu
         .encode(x=across, y=up, href="page:N", description="said:N"),
         names(ends, x, y),
     ]
-    told = (
-        f"Over {found.n} metrics Pearson's correlation is {found.pearson:.3f} (95 % interval "
-        f"{found.low:.2f} to {found.high:.2f}), Spearman's {found.spearman:.3f}."
+    message = (
+        f"Over {result.n} metrics Pearson's correlation is {result.pearson:.3f} (95 % interval "
+        f"{result.low:.2f} to {result.high:.2f}), Spearman's {result.spearman:.3f}."
     )
     paper = (
         " The LPIPS paper reports .928 over its metrics, on the whole of BAPPS. Where two ways of "
@@ -291,9 +290,10 @@ def two_afc_against_jnd(two_afc: Section, jnd: Section, found: Relation) -> Figu
     return Figure(
         title="2AFC against JND",
         svg=drawn(
-            framed(layers), f"Scatter plot of {found.n} metrics, 2AFC against JND scores. {told}"
+            framed(layers),
+            f"Scatter plot of {result.n} metrics, 2AFC against JND scores. {message}",
         ),
-        caption=told + paper * both,
+        caption=message + paper * both,
     )
 
 

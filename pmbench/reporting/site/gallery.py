@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from pmbench.datasets.pack import Items
 from pmbench.reporting.site.sections import Section
-from pmbench.reporting.site.thumbnails import Album, Picture
-from pmbench.reporting.site.unanimity import farness
+from pmbench.reporting.site.thumbnails import Picture, Thumbnails
+from pmbench.reporting.site.unanimity import distance_rank
+from pmbench.scoring.protocols import Protocol
 from pmbench.scoring.statistics import Array
 
 Index = NDArray[np.int64]
@@ -35,7 +36,7 @@ class Mistakes:
 
 
 @dataclass(frozen=True)
-class Parting:
+class Disagreements:
     """Where two metrics part."""
 
     a: str
@@ -114,9 +115,9 @@ def hardest(items: Items, distances: Mapping[str, Array], most: int) -> tuple[In
     return index, count[index]
 
 
-def parting_2afc(
+def disagreements_2afc(
     items: Items, distances: Mapping[str, Array], a: str, b: str, most: int
-) -> Parting:
+) -> Disagreements:
     """Return the triplets on which two metrics choose differently.
 
     First those on which even the less decided of the two is clear.
@@ -125,7 +126,7 @@ def parting_2afc(
     both = np.isfinite(za) & np.isfinite(zb)
     apart = both & (za * zb < 0)
     people = np.sign(items.p - 0.5)
-    return Parting(
+    return Disagreements(
         a, b, int(both.sum()), int(apart.sum()),
         with_a=int((apart & (np.sign(za) == people)).sum()),
         with_b=int((apart & (np.sign(zb) == people)).sum()),
@@ -133,17 +134,19 @@ def parting_2afc(
     )  # fmt: skip
 
 
-def parting_jnd(items: Items, distances: Mapping[str, Array], a: str, b: str, most: int) -> Parting:
+def disagreements_jnd(
+    items: Items, distances: Mapping[str, Array], a: str, b: str, most: int
+) -> Disagreements:
     """Return the pairs that one metric has in its nearer half and the other in its farther one.
 
     First those whose places in the two orders differ most. People side with whoever calls near
     what most of them call the same.
     """
-    fa, fb = farness(distances[a][:, 0]), farness(distances[b][:, 0])
+    fa, fb = distance_rank(distances[a][:, 0]), distance_rank(distances[b][:, 0])
     both = np.isfinite(fa) & np.isfinite(fb)
     apart = both & ((fa - 0.5) * (fb - 0.5) < 0)
     people = np.sign(0.5 - items.p)  # above 0: they see a difference
-    return Parting(
+    return Disagreements(
         a, b, int(both.sum()), int(apart.sum()),
         with_a=int((apart & (np.sign(fa - 0.5) == people)).sum()),
         with_b=int((apart & (np.sign(fb - 0.5) == people)).sum()),
@@ -157,8 +160,12 @@ def _highest(values: Array, among: Mask, most: int) -> Index:
     return index[np.argsort(-values[index], kind="stable")][:most]
 
 
-_TRIPLET = {"p0": "left", "ref": "reference", "p1": "right"}
-_PAIR = {"p0": "first", "p1": "second"}
+def panels_of(protocol: Protocol) -> dict[str, str]:
+    """Return the roles of an item's pictures from left to right, and what each is called."""
+    (reference, first), *rest = protocol.pairs
+    if protocol.task == "choice":
+        return {first: "left", reference: "reference", rest[0][1]: "right"}
+    return {reference: "first", first: "second"}
 
 
 @dataclass(frozen=True)
@@ -192,7 +199,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Strip:
+class ExampleSection:
     """Several examples under one heading."""
 
     title: str
@@ -202,7 +209,7 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Duel:
+class Disagreement:
     """Where two metrics part."""
 
     a: str
@@ -212,40 +219,40 @@ class Duel:
     examples: list[Example]
 
 
-class Wall:
+class ExampleBuilder:
     """Makes the examples of one section, whose pictures an album writes."""
 
-    def __init__(self, section: Section, album: Album, most: int) -> None:
+    def __init__(self, section: Section, album: Thumbnails, most: int) -> None:
         self._section, self._album, self._most = section, album, most
         self._items, self._distances = section.measured
-        self._two = len(section.protocol.pairs) == 2
+        self._two = section.protocol.task == "choice"
 
-    def of_metric(self, name: str) -> list[Strip]:
+    def of_metric(self, name: str) -> list[ExampleSection]:
         """Return where a metric parts most clearly with unanimous people."""
         d = self._distances[name]
         who = "people" if self._section.judged else "the construction"
         if self._two:
-            found = mistakes_2afc(self._items, d, self._most)
-            strip = Strip(
+            result = mistakes_2afc(self._items, d, self._most)
+            strip = ExampleSection(
                 f"Where it parts with {who}",
-                _count(found, name, self._section.judged),
-                f"{found.wrong:,} of {found.asked:,}",
-                self._examples(found.worst, [name], _clearness(choices(d))),
+                _count(result, name, self._section.judged),
+                f"{result.wrong:,} of {result.asked:,}",
+                self._examples(result.worst, [name], _clearness(choices(d))),
             )
             return [strip]
         far = too_far(self._items, d, self._most)
         near = too_near(self._items, d, self._most)
-        place = _placed(farness(d[:, 0]))
+        place = _placed(distance_rank(d[:, 0]))
         same, other = _SAID[self._section.judged]
         return [
-            Strip(
+            ExampleSection(
                 f"The same for {who}, far apart for {name}",
                 f"There are {far.asked:,} pairs {same}; {name} has {_few(far)} of them beyond the "
                 f"{far.asked:,} nearest pairs.",
                 f"{far.wrong:,} of {far.asked:,} too far apart",
                 self._examples(far.worst, [name], place),
             ),
-            Strip(
+            ExampleSection(
                 f"Different for {who}, close together for {name}",
                 f"There are {near.asked:,} pairs {other}; {name} has {_few(near)} of them among "
                 f"the {far.asked:,} nearest pairs.",
@@ -254,7 +261,7 @@ class Wall:
             ),
         ]
 
-    def hardest(self) -> Strip | None:
+    def hardest(self) -> ExampleSection | None:
         """Return the triplets that most metrics get wrong; None where that says nothing."""
         if not self._two or len(self._distances) < 3:
             return None
@@ -264,7 +271,7 @@ class Wall:
             int(i): f"{c} of {total} metrics choose the other one"
             for i, c in zip(index, counts, strict=True)
         }
-        return Strip(
+        return ExampleSection(
             "What most metrics get wrong",
             "Triplets on which people are unanimous, by how many metrics say otherwise."
             if self._section.judged
@@ -273,26 +280,26 @@ class Wall:
             self._examples(index, [], also),
         )
 
-    def duels(self, names: Sequence[str]) -> list[Duel]:
+    def duels(self, names: Sequence[str]) -> list[Disagreement]:
         """Return where the metrics of each pair part; those that agree throughout come last."""
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-        found = [self._duel(a, b) for a, b in pairs]
-        return sorted(found, key=lambda duel: not duel.examples)
+        results = [self._duel(a, b) for a, b in pairs]
+        return sorted(results, key=lambda duel: not duel.examples)
 
-    def _duel(self, a: str, b: str) -> Duel:
-        find = parting_2afc if self._two else parting_jnd
-        found = find(self._items, self._distances, a, b, self._most)
+    def _duel(self, a: str, b: str) -> Disagreement:
+        find = disagreements_2afc if self._two else disagreements_jnd
+        result = find(self._items, self._distances, a, b, self._most)
         how = "choose differently on" if self._two else "put into different halves"
         unit = self._section.board.unit
         who = "People side" if self._section.judged else "The construction sides"
         lead = (
-            f"{a} and {b} {how} {found.apart:,} of {found.asked:,} {unit}. {who} with {a} on "
-            f"{found.with_a:,} of these and with {b} on {found.with_b:,}."
-            if found.apart
-            else f"{a} and {b} agree on all of {found.asked:,} {unit}."
+            f"{a} and {b} {how} {result.apart:,} of {result.asked:,} {unit}. {who} with {a} on "
+            f"{result.with_a:,} of these and with {b} on {result.with_b:,}."
+            if result.apart
+            else f"{a} and {b} agree on all of {result.asked:,} {unit}."
         )
-        examples = self._examples(found.clearest, [a, b], {})
-        return Duel(a, b, f"{a} {b}", lead, examples)
+        examples = self._examples(result.clearest, [a, b], {})
+        return Disagreement(a, b, f"{a} {b}", lead, examples)
 
     def _examples(
         self, index: Iterable[int], names: Sequence[str], also: Mapping[int, str]
@@ -314,7 +321,7 @@ class Wall:
         self, item: str, choices: Sequence[Choice], pictures: Mapping[str, Picture]
     ) -> list[Panel]:
         panels = []
-        for k, (role, label) in enumerate((_TRIPLET if self._two else _PAIR).items()):
+        for k, (role, label) in enumerate(panels_of(self._section.protocol).items()):
             by = [choice.texts[1] for choice in choices if choice.chosen == k]
             alternative = f"{item}: {label}" + f", chosen by {' and '.join(by)}" * bool(by)
             panels.append(Panel(label, pictures[role], alternative))
@@ -330,13 +337,13 @@ class Wall:
         else:
             closer = ("closer", "") if chosen == 0 else ("", "closer")
             people = Choice("people", (closer[0], "construction", closer[1]), chosen)
-        found = [people]
+        results = [people]
         for name in names:
             d0, d1 = (float(d) for d in self._distances[name][i])
             side = None if d0 == d1 else 0 if d0 < d1 else 2
             texts = (self._number(name, d0), name, self._number(name, d1))
-            found.append(Choice("metric", texts, side))
-        return found
+            results.append(Choice("metric", texts, side))
+        return results
 
     def _of_pair(self, i: int, names: Sequence[str]) -> list[Choice]:
         numbers = [(name, self._number(name, float(self._distances[name][i][0]))) for name in names]
@@ -344,7 +351,7 @@ class Wall:
 
     def _number(self, name: str, distance: float) -> str:
         """Return a distance as the metric gives it: of a similarity, the sign was turned."""
-        higher = bool(self._section.runs[name].info["metric"].get("higher_is_better", False))
+        higher = self._section.runs[name].info.metric.higher_is_better
         return f"{-distance if higher else distance:.4g}"
 
 
@@ -355,17 +362,17 @@ _SAID = {
 }
 
 
-def _few(found: Mistakes) -> str:
-    return f"{found.wrong:,}" if found.wrong else "none"
+def _few(result: Mistakes) -> str:
+    return f"{result.wrong:,}" if result.wrong else "none"
 
 
-def _count(found: Mistakes, name: str, judged: bool) -> str:
+def _count(result: Mistakes, name: str, judged: bool) -> str:
     """Return how many triplets there were to get wrong, and how many were."""
-    asked = f"{found.asked:,} triplets" + " on which people are unanimous" * judged
-    if not found.wrong:
+    asked = f"{result.asked:,} triplets" + " on which people are unanimous" * judged
+    if not result.wrong:
         return f"{name} chooses the other one on none of {asked}."
-    more = found.wrong > len(found.worst)
-    return f"{name} chooses the other one on {found.wrong:,} of {asked}" + (
+    more = result.wrong > len(result.worst)
+    return f"{name} chooses the other one on {result.wrong:,} of {asked}" + (
         "; the clearest are shown." if more else "."
     )
 

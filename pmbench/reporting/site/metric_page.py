@@ -9,8 +9,8 @@ from typing import Any
 
 from pmbench.analysis.board import Cell
 from pmbench.reporting.columns import interval, number
-from pmbench.reporting.site.gallery import Strip
-from pmbench.reporting.site.sections import FRESH, Section, counted, macro
+from pmbench.reporting.site.gallery import ExampleSection
+from pmbench.reporting.site.sections import FRESH, Section, counted
 from pmbench.results.reproduce import Recipe, recipe
 from pmbench.results.run import Run
 
@@ -38,10 +38,10 @@ class Measured:
     marks: list[str]
     statistics: list[str]
     places: list[Place]
-    standing: str
+    rank_range: str
     facts: Facts
     recipe: Recipe
-    strips: list[Strip]
+    strips: list[ExampleSection]
     why_no_pictures: str
 
 
@@ -58,29 +58,30 @@ class Page:
 
 def card_of(run: Run) -> Facts:
     """Return what a metric says of itself; what it does not say is left out."""
-    metric = run.info["metric"]
-    higher = bool(metric.get("higher_is_better"))
-    parameters = dict(metric.get("parameters", {}))
-    count = metric.get("parameters_count")
-    size = metric.get("weights_mb")
+    metric = run.info.metric
+    count, size = metric.parameters_count, metric.weights_mb
+    parameters = [f"{name} {_plain(value)}" for name, value in metric.parameters.items()]
     facts = [
-        ("family", metric.get("family")),
-        ("paper", metric.get("paper")),
-        ("code", metric.get("code")),
-        ("licence", metric.get("licence")),
-        ("direction", "larger is more alike" if higher else "smaller is more alike"),
-        ("symmetric", {True: "yes", False: "no"}.get(metric.get("symmetric", ""))),
-        ("version", metric.get("version")),
-        ("parameters", ", ".join(f"{name} {_plain(value)}" for name, value in parameters.items())),
+        ("family", metric.family),
+        ("paper", metric.paper),
+        ("code", metric.code),
+        ("licence", metric.licence),
+        (
+            "direction",
+            "larger is more alike" if metric.higher_is_better else "smaller is more alike",
+        ),
+        ("symmetric", "yes" if metric.symmetric else "no"),
+        ("version", metric.version),
+        ("parameters", ", ".join(parameters)),
         ("numbers", None if count is None else f"{count:,} in its networks and filters"),
         ("size", f"{size:,.4g} MB" if size else None),
-        *[("weights", f"{name}: {file}") for name, file in metric.get("weights", {}).items()],
-        *[("undefined on", f"{s}: {why}") for s, why in metric.get("undefined_on", {}).items()],
+        *[("weights", f"{name}: {file}") for name, file in metric.weights.items()],
+        *[("undefined on", f"{side}: {why}") for side, why in metric.undefined_on.items()],
     ]
     return [(label, str(value)) for label, value in facts if value not in (None, "")]
 
 
-def measured(section: Section, name: str, strips: list[Strip], why_not: str) -> Measured:
+def measured(section: Section, name: str, strips: list[ExampleSection], why_not: str) -> Measured:
     """Return what a metric did on the section's dataset."""
     run = section.runs[name]
     statistics = section.protocol.statistics
@@ -93,13 +94,13 @@ def measured(section: Section, name: str, strips: list[Strip], why_not: str) -> 
     return Measured(
         dataset=section.name,
         title=section.board.title,
-        marks=section.board.marks,
+        marks=section.board.warnings,
         statistics=[s.title for s in statistics],
         places=[
             _place(section, name, place, [(cells[place, s.name], s.percent) for s in statistics])
             for place in ordered
         ],
-        standing=_standing(section, name),
+        rank_range=_standing(section, name),
         facts=_provenance(run),
         recipe=recipe(run),
         strips=strips,
@@ -153,39 +154,39 @@ def _standing(section: Section, name: str) -> str:
     if name not in order:
         return "It has no score that compares with those of the other metrics."
     row = section.metrics[order.index(name)]
-    score = number(macro(row), section.board.statistic.percent)
-    if row.standing is None:
-        return f"{section.board.statistic.title} macro {score}."
-    low, high = row.standing.low, row.standing.high
+    score = number(row.score, section.board.statistic.percent)
+    if row.rank_range is None:
+        return f"{section.board.statistic.title} {row.overall} {score}."
+    low, high = row.rank_range.low, row.rank_range.high
     where = f"rank {low}" if low == high else f"rank {low} to {high}"
-    told = (
-        f"{section.board.statistic.title} macro {score}: {where} of {counted(len(order), 'metric')}"
-    )
+    metrics = counted(len(order), "metric")
+    message = f"{section.board.statistic.title} {row.overall} {score}: {where} of {metrics}"
     if name == order[0]:
-        return f"{told}, the highest score."
-    if row.standing.may_be_best:
-        return f"{told}; it cannot be told apart from {order[0]}, which has the highest score."
-    return f"{told}; {low - 1} of them {'is' if low == 2 else 'are'} better beyond chance."
+        return f"{message}, the highest score."
+    if row.rank_range.may_be_best:
+        return f"{message}; it cannot be told apart from {order[0]}, which has the highest score."
+    return f"{message}; {low - 1} of them {'is' if low == 2 else 'are'} better beyond chance."
 
 
 def _provenance(run: Run) -> Facts:
-    info = run.info
-    dataset, environment = info["dataset"], info.get("environment", {})
-    seconds, memory = info.get("seconds"), info.get("peak_memory_mb")
+    info, dataset, environment = run.info, run.info.dataset, run.info.environment
+    memory = info.peak_memory_mb
     facts = [
         ("signature", run.signature),
-        ("items", f"{dataset['items']:,} of {dataset['of']:,} ({dataset.get('selection', '')})"),
-        ("resize", dataset.get("resize")),
-        ("finished", info.get("finished")),
-        ("device", environment.get("device")),
-        ("alone", None if seconds is None else f"{seconds:,.3g} s"),
+        ("items", f"{dataset.items:,} of {dataset.of:,} ({dataset.selection})"),
+        ("resize", dataset.resize),
+        ("finished", info.finished),
+        ("device", environment.device),
+        ("alone", None if info.seconds is None else f"{info.seconds:,.3g} s"),
         ("peak memory", None if memory is None else f"{memory:,.0f} MB, of the whole process"),
-        ("pmbench", info.get("pmbench")),
-        *[
-            (name, environment.get(name))
-            for name in ("python", "torch", "torchvision", "numpy", "pillow", "platform")
-        ],
-        ("command", info.get("command")),
+        ("pmbench", info.pmbench),
+        ("python", environment.python),
+        ("torch", environment.torch),
+        ("torchvision", environment.torchvision),
+        ("numpy", environment.numpy),
+        ("pillow", environment.pillow),
+        ("platform", environment.platform),
+        ("command", info.command),
     ]
     return [(label, str(value)) for label, value in facts if value not in (None, "")]
 

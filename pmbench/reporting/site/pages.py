@@ -12,13 +12,13 @@ from markupsafe import Markup, escape
 
 from pmbench import __version__
 from pmbench.reporting.site.charts import Figure
-from pmbench.reporting.site.gallery import Duel, Strip
+from pmbench.reporting.site.gallery import Disagreement, ExampleSection
 from pmbench.reporting.site.metric_page import Page
 from pmbench.reporting.site.table import Table
 
 
 @dataclass(frozen=True)
-class Shown:
+class DatasetSection:
     """One dataset on the index page."""
 
     name: str
@@ -42,14 +42,14 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Wall:
+class GallerySection:
     """One dataset in the gallery."""
 
     name: str
     title: str
-    hardest: Strip | None
+    hardest: ExampleSection | None
     metrics: list[tuple[str, list[str]]]  # name, and how many items its page is about
-    duels: list[Duel]
+    duels: list[Disagreement]
     why_no_pictures: str
     judged: bool
 
@@ -62,15 +62,20 @@ class Site:
     addresses: dict[str, str]  # of metrics' pages, from the top of the site
     gallery: bool
     until: str  # when the last run was finished
+    protocols: list[tuple[str, str]]  # the main statistic of each, and how it is made
+    overall: list[str]  # which overall scores are shown: "macro", "pooled"
 
 
-def index(site: Site, shown: list[Shown], relations: list[tuple[str, Figure | str]],
+def index(site: Site, shown: list[DatasetSection], relations: list[tuple[str, Figure | str]],
           humans: list[tuple[str, str]]) -> str:  # fmt: skip
     """Return the first page."""
-    return _render("index.html.j2", site, "", shown=shown, relations=relations, humans=humans)
+    return _render(
+        "index.html.j2", site, "", shown=shown, relations=relations, humans=humans,
+        protocols=site.protocols, overall=site.overall,
+    )  # fmt: skip
 
 
-def gallery(site: Site, walls: list[Wall]) -> str:
+def gallery(site: Site, walls: list[GallerySection]) -> str:
     """Return the page of pictures."""
     return _render("gallery.html.j2", site, "", walls=walls)
 

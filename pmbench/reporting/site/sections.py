@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from pmbench.analysis.alignment import aligned
-from pmbench.analysis.board import Board, Cell, Row, View
+from pmbench.analysis.alignment import align
+from pmbench.analysis.board import Board, Row, View
 from pmbench.analysis.leaderboard import boards
 from pmbench.datasets import manifest
 from pmbench.datasets.pack import Items
 from pmbench.results.run import Run, metric_folder
-from pmbench.results.signature import in_latest_way
-from pmbench.results.store import find
+from pmbench.results.schema import DatasetInfo
+from pmbench.results.signature import in_latest_protocol
+from pmbench.results.store import find_runs
 from pmbench.scoring.protocols import PROTOCOLS, Protocol
 from pmbench.scoring.statistics import Array
 
@@ -66,17 +66,17 @@ class Section:
     @property
     def protocol(self) -> Protocol:
         """What was compared with what."""
-        return PROTOCOLS[str(self._facts["protocol"])]
+        return PROTOCOLS[self._info.protocol]
 
     @property
     def judged(self) -> bool:
         """Whether people said what is right."""
-        return bool(self._facts["human_votes"])
+        return self._info.human_votes
 
     @property
     def partial(self) -> bool:
         """Whether any of the runs that count covers less than the dataset."""
-        return any(run.info["dataset"]["partial"] for run in in_latest_way([*self.runs.values()]))
+        return any(run.info.dataset.partial for run in in_latest_protocol([*self.runs.values()]))
 
     @property
     def ranks(self) -> bool:
@@ -89,9 +89,9 @@ class Section:
         scored = [
             row
             for row in self.board.rows
-            if row.kind == "metric" and not row.other_protocol and not math.isnan(macro(row).value)
+            if row.kind == "metric" and not row.other_protocol and not math.isnan(row.score.value)
         ]
-        return sorted(scored, key=lambda row: (-macro(row).value, row.name))
+        return sorted(scored, key=lambda row: (-row.score.value, row.name))
 
     @cached_property
     def not_compared(self) -> int:
@@ -121,24 +121,18 @@ class Section:
     @property
     def sub_datasets(self) -> list[str]:
         """The sub-datasets that have a column."""
-        return [name for name in self._facts["sub_datasets"] if name in self.board.columns]
+        return [name for name in self._info.sub_datasets if name in self.board.columns]
 
     @cached_property
     def measured(self) -> tuple[Items, dict[str, Array]]:
         """The items, and the distances (n, pairs) of each of ``metrics`` in their order."""
         names = [row.name for row in self.metrics]
-        items, distances = aligned([self.runs[name] for name in names])
+        items, distances = align([self.runs[name] for name in names])
         return items, dict(zip(names, distances, strict=True))
 
     @property
-    def _facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = in_latest_way([*self.runs.values()])[0].info["dataset"]
-        return facts
-
-
-def macro(row: Row) -> Cell:
-    """Return a row's macro score, NaN where it has none."""
-    return row.cells.get("macro", Cell(math.nan))
+    def _info(self) -> DatasetInfo:
+        return in_latest_protocol([*self.runs.values()])[0].info.dataset
 
 
 def sections(results: Path, datasets: list[str]) -> list[Section]:
@@ -147,13 +141,13 @@ def sections(results: Path, datasets: list[str]) -> list[Section]:
     ``datasets`` are datasets or groups; none stands for all there are. Raises PmbenchError where
     there are no runs.
     """
-    found: dict[str, Section] = {}
+    result: dict[str, Section] = {}
     names: list[str | None] = [*datasets] or [None]
     for name in names:
         for board in boards(results, View(name, published=True, grouped=False)):
-            here = {run.metric: run for run in find(results, board.dataset, variants=False)}
-            found[board.dataset] = Section(board, here)
-    return sorted(found.values(), key=lambda one: (not one.judged, one.partial))
+            here = {run.metric: run for run in find_runs(results, board.dataset, variants=False)}
+            result[board.dataset] = Section(board, here)
+    return sorted(result.values(), key=lambda one: (not one.judged, one.partial))
 
 
 def varied(section: Section, most: int) -> list[Row]:
@@ -171,10 +165,10 @@ def varied(section: Section, most: int) -> list[Row]:
     return [row for row in section.metrics if row.name in chosen]
 
 
-def matched(found: Iterable[Section]) -> list[tuple[Section, Section]]:
+def matched(results: Iterable[Section]) -> list[tuple[Section, Section]]:
     """Return the 2AFC and JND sections that belong together: of one group, in one variant."""
     by_place: dict[tuple[str, str], dict[str, Section]] = {}
-    for section in found:
+    for section in results:
         name, _, variant = section.name.partition("@")
         entry = manifest.datasets().get(name)
         for group in entry.groups if entry else ():

@@ -9,7 +9,7 @@ import math
 
 from pmbench.analysis.board import Cell, Row
 from pmbench.reporting.columns import number
-from pmbench.reporting.site.sections import FRESH, MAJORITY, Section, counted, front, macro
+from pmbench.reporting.site.sections import FRESH, MAJORITY, Section, counted, front
 
 _NAMED = 4  # metrics that a sentence lists by name
 _SOUND = 0.9  # what a sound metric reaches where right and wrong follow from construction
@@ -80,23 +80,23 @@ def speed(row: Row, section: Section) -> str:
 
 def _best(section: Section) -> str:
     first = section.metrics[0]
-    told = score(macro(first), section, interval=True)
+    message = score(first.score, section, interval=True)
     title = section.board.statistic.title
     if len(section.metrics) == 1:
         which = "in the latest way" if section.not_compared else "here"
-        return f"`{first.name}` is the only metric measured {which}: {title} {told}."
+        return f"`{first.name}` is the only metric measured {which}: {title} {message}."
     if not section.ranks:
-        return f"On these few, `{first.name}` has the highest {title} score: {told}."
-    return f"`{first.name}` agrees best with people: {title} {told}."
+        return f"On these few, `{first.name}` has the highest {title} score: {message}."
+    return f"`{first.name}` agrees best with people: {title} {message}."
 
 
 def _ties(section: Section) -> list[str]:
     """Return which metrics may be as good as the best one, and which of them is fastest."""
     first, *others = section.metrics
-    if first.standing is None:
+    if first.rank_range is None:
         return []
     how = "paired tests, corrected for their number"
-    tied = [row for row in others if row.standing is not None and row.standing.may_be_best]
+    tied = [row for row in others if row.rank_range is not None and row.rank_range.may_be_best]
     if not tied:
         whom = f"each of the {len(others)} others" if len(others) > 1 else f"`{others[0].name}`"
         return [f"It is better than {whom} beyond chance ({how})."]
@@ -120,20 +120,18 @@ def _times(ratio: float) -> str:
 def _cheaper(section: Section) -> list[str]:
     """Return the metrics of the Pareto front that are surely worse than the best, but faster."""
     by_name = {row.name: row for row in section.metrics}
-    scores = {row.name: macro(row).value for row in section.metrics}
-    names = front({name: (its, scores[name]) for name, its in section.speeds.items()})
+    scores = {row.name: row.score.value for row in section.metrics}
+    names = front({name: (rate, scores[name]) for name, rate in section.speeds.items()})
     worse = [row for name in names if _apart(row := by_name[name])]
     if not worse:
         return []
     shown = worse if len(worse) <= _NAMED else [*worse[: _NAMED - 1], worse[-1]]
-    listed = [
-        f"`{row.name}` {score(macro(row), section)} at {speed(row, section)}" for row in shown
-    ]
+    listed = [f"`{row.name}` {score(row.score, section)} at {speed(row, section)}" for row in shown]
     return [f"Faster ones agree less: {'; '.join(listed)}."]
 
 
 def _apart(row: Row) -> bool:
-    return row.standing is not None and not row.standing.may_be_best
+    return row.rank_range is not None and not row.rank_range.may_be_best
 
 
 def _people(section: Section) -> list[str]:
@@ -141,44 +139,42 @@ def _people(section: Section) -> list[str]:
     said = []
     first = section.metrics[0]
     fresh, majority = (section.people.get(name) for name in (FRESH, MAJORITY))
-    if fresh is not None and macro(fresh).value == 1:
+    if fresh is not None and fresh.score.value == 1:
         every = f"every one of these {section.board.unit}"
         return [f"People agreed on {every}: the rows about them say nothing here."]
-    if fresh is not None and not math.isnan(macro(fresh).value):
-        gap = 100 * (macro(fresh).value - macro(first).value)
+    if fresh is not None and not math.isnan(fresh.score.value):
+        gap = 100 * (fresh.score.value - first.score.value)
         where = (
             f"{gap:.1f} points above `{first.name}`"
             if gap > 0
             else f"{-gap:.1f} points below `{first.name}`, which is no contradiction: a metric "
             "may side with the majority more often than a single person does"
         )
-        told = score(macro(fresh), section)
-        said.append(f"One person agrees with another {told} of the time ({FRESH}), {where}.")
-    if majority is not None and not math.isnan(macro(majority).value):
-        said.append(
-            f"No metric can score more than {score(macro(majority), section)} ({MAJORITY})."
-        )
+        message = score(fresh.score, section)
+        said.append(f"One person agrees with another {message} of the time ({FRESH}), {where}.")
+    if majority is not None and not math.isnan(majority.score.value):
+        said.append(f"No metric can score more than {score(majority.score, section)} ({MAJORITY}).")
     return said
 
 
 def _sanity(section: Section) -> list[str]:
     """Return which metrics a dataset without judgements gives reason to doubt."""
     rows = section.metrics
-    low = [row for row in reversed(rows) if macro(row).value < _SOUND]
-    told = counted(len(rows), "metric")
-    if not low and macro(rows[-1]).value == 1:
-        return [f"Nothing to worry about: no mistake of {told}."]
+    low = [row for row in reversed(rows) if row.score.value < _SOUND]
+    message = counted(len(rows), "metric")
+    if not low and rows[-1].score.value == 1:
+        return [f"Nothing to worry about: no mistake of {message}."]
     if not low:
         worst = rows[-1]
         return [
-            f"Nothing to worry about: of {told} the lowest score is "
-            f"{score(macro(worst), section)}, of `{worst.name}`."
+            f"Nothing to worry about: of {message} the lowest score is "
+            f"{score(worst.score, section)}, of `{worst.name}`."
         ]
-    named = ", ".join(f"`{row.name}` {score(macro(row), section)}" for row in low[:_NAMED])
+    named = ", ".join(f"`{row.name}` {score(row.score, section)}" for row in low[:_NAMED])
     more = f" and {len(low) - _NAMED} others" if len(low) > _NAMED else ""
     return [
-        f"{len(rows) - len(low)} of {told} reach{'es' * (len(rows) == 1)} 90 %, as a sound metric "
-        "does.",
+        f"{len(rows) - len(low)} of {message} reach{'es' * (len(rows) == 1)} 90 %, as a sound "
+        "metric does.",
         f"Look at the others before you use them: {named}{more}.",
     ]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pmbench.analysis.board import Cell, Row
 from pmbench.reporting.columns import Column, Text, columns_of
-from pmbench.reporting.site.sections import FRESH, MAJORITY, Section, counted, macro, page_of
+from pmbench.reporting.site.sections import FRESH, MAJORITY, Section, counted, page_of
 
 _MEANING = {
     "rank": "the places it may have",
@@ -57,6 +57,7 @@ class Table:
     """The leaderboard of one section, as its page shows it."""
 
     title: str  # of the scores
+    overall: str  # the key of the column that counts
     heads: list[Head]
     people: list[Line]
     metrics: list[Line]
@@ -93,6 +94,7 @@ def table_of(section: Section) -> Table:
     people = [section.people[name] for name in (FRESH, MAJORITY) if name in section.people]
     return Table(
         title=board.statistic.title,
+        overall=board.overall,
         heads=[_head(section, column) for column in columns],
         people=lines["human"],
         metrics=lines["metric"],
@@ -101,7 +103,7 @@ def table_of(section: Section) -> Table:
         count=_count(section),
         may_be_best=any(line.may_be_best for line in lines["metric"]),
         families=sorted({r.family for r in board.rows if r.kind == "metric"}, key=str.casefold),
-        marks=[scale.at(v) for v in (macro(row).value for row in people) if not math.isnan(v)],
+        marks=[scale.at(v) for v in (row.score.value for row in people) if not math.isnan(v)],
     )
 
 
@@ -131,7 +133,7 @@ class _Scale:
 
     @classmethod
     def of(cls, section: Section) -> _Scale:
-        cells = [macro(row) for row in [*section.metrics, *section.people.values()]]
+        cells = [row.score for row in [*section.metrics, *section.people.values()]]
         bounds = [v for c in cells for v in (c.value, c.low, c.high) if not math.isnan(v)]
         low, high = min(bounds, default=0.0), max(bounds, default=1.0)
         margin = 0.03 * (high - low) or 0.01
@@ -155,10 +157,10 @@ def _line(row: Row, cells: list[tuple[Text, str]], scale: _Scale, best: bool) ->
         kind=row.kind,
         family=row.family if is_metric else "",
         beside=bool(row.beside),
-        may_be_best=not best and row.standing is not None and row.standing.may_be_best,
+        may_be_best=not best and row.rank_range is not None and row.rank_range.may_be_best,
         other_protocol=row.other_protocol,
         cells=cells,
-        strip=scale.strip(macro(row)),
+        strip=scale.strip(row.score),
     )
 
 
@@ -166,7 +168,7 @@ def _order(key: str, row: Row) -> str:
     """Return the number that a cell is sorted by, "" where it has none."""
     value: float | None
     if key == "rank":
-        value = None if row.standing is None else row.standing.low + row.standing.high / 1e6
+        value = None if row.rank_range is None else row.rank_range.low + row.rank_range.high / 1e6
     else:
         value = {
             "n": row.n,

@@ -25,7 +25,7 @@ class Picture:
     height: int
 
 
-class Album:
+class Thumbnails:
     """Writes pictures of one pack's items into a site."""
 
     def __init__(self, pack: Pack, site: Path) -> None:
@@ -59,7 +59,7 @@ class Album:
 
 def pack_of(run: Run) -> Pack | str:
     """Return the pack that a run was measured on, or the sentence that says why it is not here."""
-    name, digest = str(run.info["dataset"]["name"]), run.info["dataset"].get("pack_digest")
+    name, digest = run.info.dataset.name, run.info.dataset.pack_digest
     entry = manifest.datasets().get(name)
     if entry is None:
         return (
@@ -67,7 +67,7 @@ def pack_of(run: Run) -> Pack | str:
             "name the folder of its manifest with --manifests."
         )
     modes = ("legacy", "exact") if entry.enlarged else (None,)
-    label = run.info["dataset"].get("resize")
+    label = run.info.dataset.resize
     paths = [
         pack_path(entry, resize)
         for resize in (resize_for(entry, mode) for mode in modes)

@@ -109,26 +109,27 @@ def over(bins: list[Bin], items: Items, values: Array) -> list[Mean | None]:
     return [mean(values, items, group) for group in bins]
 
 
-def farness(d: Array) -> Array:
+def distance_rank(d: Array) -> Array:
     """Return the share of items that are nearer, ties by halves: (n,) from 0, the nearest, to 1.
 
     Distances of metrics have no common unit; their ranks have. NaN stays NaN.
     """
     sound = np.isfinite(d)
-    found = np.full(len(d), np.nan)
+    result = np.full(len(d), np.nan)
     x = d[sound]
     if len(x):
         order = np.sort(x)
         below = np.searchsorted(order, x, "left")
         upto = np.searchsorted(order, x, "right")
-        found[sound] = (below + (upto - below - 1) / 2) / max(len(x) - 1, 1)
-    return found
+        result[sound] = (below + (upto - below - 1) / 2) / max(len(x) - 1, 1)
+    return result
 
 
 _LINES = 5  # metrics
 _BUILT = {"0 of 1": "different", "1 of 1": "the same"}  # where nobody was asked
 _ROOM = 110  # pixels to the right of the frame, for names
 Lines = dict[str, list[Mean | None]]
+_NOT_SHOWN = "Agreement against how unanimous people were is not shown"
 
 
 def against_unanimity(section: Section) -> Figure | str:
@@ -136,8 +137,11 @@ def against_unanimity(section: Section) -> Figure | str:
 
     Or why it is not drawn.
     """
+    task = section.protocol.task
+    if task == "rating":
+        return f"{_NOT_SHOWN}: people gave ratings, and no votes."
     items, distances = section.measured
-    two = len(section.protocol.pairs) == 2
+    two = task == "choice"
     bins = majorities(items) if two else agreements(items)
     if not section.judged:
         bins = [replace(group, label=_BUILT.get(group.label, group.label)) for group in bins]
@@ -146,7 +150,7 @@ def against_unanimity(section: Section) -> Figure | str:
     lines: Lines = {}
     for row in varied(section, _LINES):
         d = distances[row.name]
-        values = _agreement(d, items.p) if two else farness(d[:, 0])
+        values = _agreement(d, items.p) if two else distance_rank(d[:, 0])
         lines[row.name] = over(bins, items, values)
     if two and section.judged:
         fresh = statistics.human_fresh(items.p, items.votes.astype(float))
@@ -164,10 +168,9 @@ def against_unanimity(section: Section) -> Figure | str:
 
 
 def _all_alike(section: Section) -> str:
-    what = "Agreement against how unanimous people were is not shown"
     if not section.judged:
-        return f"{what}: nobody was asked."
-    return f"{what}: they were equally unanimous on all of the {section.board.unit}."
+        return f"{_NOT_SHOWN}: nobody was asked."
+    return f"{_NOT_SHOWN}: they were equally unanimous on all of the {section.board.unit}."
 
 
 def _agreement(d: Array, p: Array) -> Array:

@@ -1,0 +1,159 @@
+"""The composite action, the workflows and the committed baseline, as far as they run off GitHub.
+
+The steps of ``action.yml`` are run by bash, in the order and with the environment that GitHub would
+give them, on a small project with a metric of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from support.paths import REPOSITORY, TESTS
+
+from pmbench.analysis.baseline import read
+
+PROJECT = TESTS / "example_project"
+_PLACE = re.compile(r"\$\{\{\s*(.+?)\s*\}\}")
+
+
+def loaded(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+ACTION = loaded(REPOSITORY / "action.yml")
+STEPS = ACTION["runs"]["steps"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What came of running the action's steps."""
+
+    code: int  # of the first step that failed, else 0
+    told: str
+    summary: str
+
+
+INSTALL, MEASURE, COMPARE = NAMES = [step["name"] for step in STEPS if "run" in step]
+
+
+def act(project: Path, inputs: dict[str, str], names: Collection[str] = NAMES) -> Job:
+    """Run the ``run`` steps of these names of the action in a project."""
+    given = {name: str(spec.get("default", "")) for name, spec in ACTION["inputs"].items()}
+    assert set(inputs) <= set(given)
+    values = {f"inputs.{name}": value for name, value in {**given, **inputs}.items()}
+    values["github.action_path"] = str(REPOSITORY)
+    summary = project / "summary.md"
+    around = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "GITHUB_STEP_SUMMARY": str(summary),
+        "COLUMNS": "100",
+    }
+    code, told = 0, ""
+    for step in STEPS:
+        if step.get("name") not in names or (code and "!cancelled()" not in step.get("if", "")):
+            continue
+        own = {
+            name: _PLACE.sub(lambda found: values[found[1]], text)
+            for name, text in step["env"].items()
+        }
+        assert not _PLACE.search(step["run"])  # inputs are data, and no part of a script
+        bash = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step["run"]]
+        ended = subprocess.run(
+            bash, cwd=project, env={**around, **own}, capture_output=True, text=True
+        )
+        code, told = code or ended.returncode, told + ended.stdout + ended.stderr
+    return Job(code, told, summary.read_text() if summary.exists() else "")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(PROJECT, tmp_path / "project"))
+
+
+@pytest.fixture
+def inputs(project: Path) -> dict[str, str]:
+    """Return what the project's own workflow gives to the action, and the pmbench that is here."""
+    steps = loaded(project / ".github" / "workflows" / "metric.yml")["jobs"]["scores"]["steps"]
+    (step,) = [step for step in steps if "/pmbench@" in step.get("uses", "")]
+    return {**step["with"], "pmbench": "pmbench"}
+
+
+def test_the_example_passes_as_it_is_and_fails_once_its_metric_is_another(
+    project: Path, inputs: dict[str, str]
+) -> None:
+    job = act(project, inputs)
+    assert job.code == 0, job.told
+    assert "passed: 2 same" in job.told
+    assert "### pmbench check: passed: 2 same" in job.summary
+    assert (project / "pmbench-check.xml").exists()
+
+    source = project / "my_metric.py"
+    source.write_text(source.read_text().replace("FINE = 0.25", "FINE = 0.26"))
+    job = act(project, inputs, [MEASURE, COMPARE])  # installed it is
+    assert job.code == 1
+    assert "failed: 2 changed, of 2 compared with pmbench-baseline.json" in job.told
+    assert "failed: 2 changed" in job.summary
+    root = ElementTree.parse(project / "pmbench-check.xml").getroot()
+    assert (root.get("tests"), root.get("failures")) == ("2", "2")
+    lenient = {**inputs, "fail-on-changed": "false"}
+    assert act(project, lenient, [COMPARE]).code == 0
+
+    source.write_text(source.read_text().replace("return coarse", "return -coarse"))
+    job = act(project, inputs, [MEASURE, COMPARE])
+    assert job.code == 1
+    assert "failed: 2 worse" in job.told
+
+
+def test_a_metric_that_cannot_be_measured_fails_the_job(
+    project: Path, inputs: dict[str, str]
+) -> None:
+    (project / "my_metric.py").write_text("import nothing_of_that_name\n")
+    job = act(project, inputs, [MEASURE, COMPARE])
+    assert job.code == 1
+    assert "not run: my-metric: needs the module nothing_of_that_name" in job.told
+    assert "no runs in pmbench-results; make some with `pmbench eval`" in job.told
+
+
+def test_the_action_is_complete() -> None:
+    used = set(re.findall(r"inputs\.([\w-]+)", (REPOSITORY / "action.yml").read_text()))
+    assert used == set(ACTION["inputs"])
+    assert all(spec["description"] for spec in ACTION["inputs"].values())
+    assert ACTION["runs"]["using"] == "composite"
+    assert all(step.get("shell") == "bash" for step in STEPS if "run" in step)
+    assert next(step.get("uses", "") for step in STEPS).startswith("actions/setup-python@")
+
+
+def test_the_example_is_ten_lines() -> None:
+    lines = (PROJECT / ".github" / "workflows" / "metric.yml").read_text().splitlines()
+    assert len(lines) <= 11
+
+
+def test_the_workflows_run_what_a_newcomer_types() -> None:
+    jobs = loaded(REPOSITORY / ".github" / "workflows" / "tests.yml")["jobs"]
+    runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert "make test" in runs
+    assert any(run.startswith("make regress ") and "$GITHUB_STEP_SUMMARY" in run for run in runs)
+    rules = (REPOSITORY / "Makefile").read_text()
+    assert re.search(r"^test: .*\bregress\b", rules, re.MULTILINE)
+
+
+def test_the_committed_baseline_is_of_what_make_regress_measures() -> None:
+    path = TESTS / "baselines" / "ladder.json"
+    rules = (REPOSITORY / "Makefile").read_text().replace("$\\\n", "")
+    found = re.search(r"^REGRESSED := (.+)$", rules, re.MULTILINE)
+    assert found is not None
+    measured = {(d, m) for d in ("ladder-2afc", "ladder-jnd") for m in found[1].split(",")}
+    assert {(entry.dataset, entry.metric) for entry in read(path).runs} == measured
+    assert path.stat().st_size < 500_000

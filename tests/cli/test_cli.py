@@ -1,0 +1,393 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.cli import one_line, pmbench
+from support.golden import GOLDEN, PAIRS
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+
+# --- the main job on the built-in data ------------------------------------------------------------
+
+
+def test_the_main_job_runs_with_nothing_downloaded(empty_folder: Path) -> None:
+    result = pmbench("eval", "--metric", "mmdpp")
+    assert "BAPPS is not on this machine; using the built-in ladder" in result.stderr
+    assert "`pmbench download`" in result.stderr
+    for text in ("ladder-2afc", "ladder-jnd", "synthetic, no human votes", "2AFC", "JND mAP"):
+        assert text in result.stdout
+    assert result.stdout.count("mmdpp") == 2
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "human-" not in result.stdout  # nobody voted
+    for name in ("distances.h5", "run.json", "scores.csv"):
+        assert (empty_folder / "results" / "ladder-2afc" / "mmdpp" / name).exists()
+    assert "mmdpp" in (empty_folder / "results" / "leaderboard.md").read_text()
+    board = pd.read_csv(empty_folder / "results" / "leaderboard.csv")
+    assert {"2afc", "map", "srcc", "krcc", "plcc"} <= set(board["statistic"])
+
+
+def test_a_second_eval_keeps_what_is_there() -> None:
+    pmbench("eval", "-m", "l2", "-d", "ladder-2afc")
+    result = pmbench("eval", "-m", "l2,l1", "-d", "ladder-2afc")
+    assert "ladder-2afc: kept as measured before: l2 (--fresh measures anew)" in one_line(
+        result.stderr
+    )
+    fresh = pmbench("eval", "-m", "l2", "-d", "ladder-2afc", "--fresh")
+    assert "kept" not in fresh.stderr
+
+
+def test_resamples_and_seed_are_the_users_choice(empty_folder: Path) -> None:
+    pmbench("eval", "-m", "l2", "-d", "ladder-2afc", "--resamples", "200", "--seed", "3")
+    info = json.loads((empty_folder / "results" / "ladder-2afc" / "l2" / "run.json").read_text())
+    assert info["bootstrap"] == {"resamples": 200, "seed": 3}
+    pmbench("export", "l2", "-o", "d.csv")
+
+    def macro(table: pd.DataFrame) -> list[float]:
+        row = table[(table["statistic"] == "plcc") & (table["sub_dataset"] == "macro")].iloc[0]
+        return [row["value"], row["low"], row["high"]]
+
+    def scored(*options: str) -> list[float]:
+        words = ("score", "d.csv", "--protocol", "2afc", "--json", *options)
+        return macro(pd.DataFrame(json.loads(pmbench(*words).stdout)))
+
+    same = scored("--resamples", "200", "--seed", "3")
+    board = pd.read_csv(empty_folder / "results" / "leaderboard.csv")
+    assert macro(board) == pytest.approx(same, rel=1e-12)
+    for options in ([], ["--resamples", "200"], ["--seed", "3"]):
+        value, low, high = scored(*options)
+        assert value == same[0]
+        assert (low, high) != tuple(same[1:])
+
+
+def test_a_metric_without_its_weights_does_not_stop_the_others() -> None:
+    result = pmbench("eval", "-m", "lpips-alex,net-alex,l2", "-d", "ladder-jnd", code=1)
+    assert "l2" in result.stdout
+    told = one_line(result.stdout)
+    assert "not run: lpips-alex, net-alex: the weights 'alexnet' are not on this machine" in told
+    assert told.count("not run:") == 1
+
+
+def test_a_plan_runs_nothing(empty_folder: Path) -> None:
+    result = pmbench("eval", "-m", "l2,mmdpp", "-d", "ladder-2afc", "--dry-run")
+    told = one_line(result.stdout)
+    assert "ladder-2afc: 216 items" in told
+    assert re.search(r"different images in \d+ batches", told)
+    assert "MB at its peak" in told
+    assert "all in one pass" in told
+    assert not (empty_folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["eval", "-m", "lpips-alexx"], "unknown metric 'lpips-alexx'; did you mean lpips-alex"),
+        (["eval", "-m", "l2", "-d", "bapps-2afc-vall"], "unknown dataset 'bapps-2afc-vall'; did"),
+        (["eval", "-m", "l2", "-d", "bapps"], "not on this machine; get it with `pmbench download"),
+        (
+            ["eval", "-m", "l2", "--resamples", "99"],
+            "--resamples 99: expected 100 to 10,000; an end of a 95 % interval rests on the "
+            "outermost 2.5 % of the resamples, and more than 10,000 hardly move it",
+        ),
+        (["eval", "-m", "l2", "--resamples", "10001"], "--resamples 10001: expected 100 to 10,000"),
+        (
+            ["eval", "-m", "l2", "--seed", "-1"],
+            "--seed -1: expected a whole number from 0 to 4,294,967,295",
+        ),
+        (["score", "x.csv", "--protocol", "2afc", "--resamples", "0"], "--resamples 0: expected"),
+        (["score", "x.csv", "--protocol", "2afc", "--seed", "4294967296"], "--seed 4294967296: ex"),
+        (["eval", "-m", "l2", "--batch-size", "0"], "--batch-size 0: expected auto or a whole"),
+        (["eval", "-m", "l2", "--device", "gpu"], "unknown device 'gpu'; expected auto, cpu"),
+        (
+            ["eval", "-m", "l2", "-d", "ladder", "--resize", "exact"],
+            "--resize exact does not fit ladder-2afc: its manifest declares no enlargement",
+        ),
+        (["eval", "-m", "l2", "--manifests", "/nowhere"], "the manifests folder /nowhere does not"),
+        (["eval", "-m", "l2", "--batch-size", "²"], "--batch-size ²: expected auto or a whole"),
+        (["eval", "-m", ","], "--metric names no metric; `pmbench list metrics` says what there"),
+        (
+            ["eval", "-m", "l2", "--resize", "exact"],
+            "BAPPS is not on this machine, and only it has",
+        ),
+        (["download", "bapps-2afc-val", "--sha256", "abc"], "expected 64 hexadecimal digits"),
+        (["download", "--sha256", "0" * 64], "expected 64 hexadecimal digits, for one dataset"),
+        (["eval", "-m", "l2", "-d", "ladder", "--results", "/dev/null"], "/dev/null"),
+        (["leaderboard"], "no runs in results; make some with `pmbench eval`"),
+        (["export", "l2", "-o", "x.csv"], "no runs in results; make one with `pmbench eval`"),
+        (["download", "nothing"], "unknown dataset, group or metric 'nothing'"),
+        (["download", "bapps", "--from", "x"], "--from names the files of one dataset, but 2 were"),
+        (["download", "bapps-2afc-val", "--from", "x.tar.gz"], "x.tar.gz does not exist"),
+        (["score", "x.csv", "--protocol", "mos"], "unknown protocol 'mos'"),
+        (["score", "x.csv", "--protocol", "jnd"], "expected a CSV file with the columns item, sub"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_exit_code_2(words: list[str], sentence: str) -> None:
+    result = pmbench(*words, code=2)
+    assert sentence in one_line(result.stderr)
+    assert result.stdout == ""
+
+
+def test_a_weights_folder_that_is_not_there_stops_only_the_metrics_that_need_it() -> None:
+    words = ("eval", "-m", "net-alex,l2", "-d", "ladder-jnd", "--weights", "/nowhere")
+    told = one_line(pmbench(*words, code=1).stdout)
+    assert "not run: net-alex: the weights folder /nowhere does not exist" in told
+    assert "l2" in told
+
+
+def test_usage_errors_exit_with_2() -> None:
+    assert "No such command" in pmbench("evaluate", code=2).stderr
+    assert "--metric" in pmbench("eval", code=2).stderr
+
+
+def test_version_and_help() -> None:
+    assert re.fullmatch(r"pmbench \d+\.\d+\.\d+\n", pmbench("--version").stdout)
+    for command in ("download", "eval", "leaderboard", "list", "export", "score"):
+        assert "Examples" in pmbench(command, "--help").stdout
+
+
+def test_help_does_not_load_torch_or_pandas() -> None:
+    code = "import sys, pmbench.cli; sys.exit(bool({'torch', 'pandas', 'h5py'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_showing_a_leaderboard_does_not_load_torch(empty_folder: Path) -> None:
+    pmbench("eval", "-m", "l2", "-d", "ladder-jnd")
+    code = (
+        "import sys; from typer.testing import CliRunner; from pmbench.cli import app\n"
+        "result = CliRunner().invoke(app, ['leaderboard'])\n"
+        "assert 'l2' in result.output, result.output\n"
+        "sys.exit(bool({'torch', 'scipy'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- lists, leaderboards, files -------------------------------------------------------------------
+
+
+def test_lists() -> None:
+    metrics = json.loads(pmbench("list", "metrics", "--json").stdout)
+    assert {"mmdpp", "lpips-vgg", "psnr"} <= {m["metric"] for m in metrics}
+    assert {m["metric"]: m["better"] for m in metrics}["psnr"] == "higher"
+    datasets = json.loads(pmbench("list", "datasets", "--json").stdout)
+    by_name = {d["dataset"]: d for d in datasets}
+    assert by_name["bapps-2afc-val"]["items"] == 36344
+    assert by_name["bapps-jnd-val"]["items"] is None
+    assert by_name["ladder-2afc"]["here"] == "216 items"
+    assert json.loads(pmbench("list", "runs", "--json").stdout) == []
+    assert pmbench("list", "runs").stdout == "none\n"
+    pmbench("eval", "-m", "l2", "-d", "ladder-jnd")
+    (run,) = json.loads(pmbench("list", "runs", "--json").stdout)
+    assert run["signature"].startswith("pmbench:0.1|ladder-jnd:108#")
+    assert "ladder-2afc" in pmbench("list", "datasets").stdout
+    assert "mmdpp" in pmbench("list").stdout
+    assert pmbench("download", "--list").stdout == pmbench("list", "datasets").stdout
+
+
+def test_a_leaderboard_in_every_format(empty_folder: Path) -> None:
+    pmbench("eval", "-m", "l2,l1,mmdpp", "-d", "ladder")
+    assert "| mmdpp |" in pmbench("leaderboard", "--format", "md").stdout
+    records = json.loads(pmbench("leaderboard", "--format", "json").stdout)
+    assert {r["name"] for r in records} == {"l2", "l1", "mmdpp"}
+    assert all(r["signature"] and r["n"] for r in records)
+    rows = list(csv.DictReader(io.StringIO(pmbench("leaderboard", "--format", "csv").stdout)))
+    assert len(rows) == len(records)
+    pmbench("leaderboard", "-o", "board.txt")
+    assert "ladder-jnd" in (empty_folder / "board.txt").read_text()
+    only = pmbench("leaderboard", "-d", "ladder-2afc", "--statistic", "srcc", "--sort", "name")
+    assert "Spearman" in only.stdout
+    assert "ladder-jnd" not in only.stdout
+    assert only.stdout.index("l1") < only.stdout.index("mmdpp")
+    wrong = pmbench("leaderboard", "--sort", "macroo", code=2)
+    assert "unknown column to sort by 'macroo'; did you mean macro" in one_line(wrong.stderr)
+    wrong = pmbench("leaderboard", "--statistic", "srccc", code=2)
+    assert "unknown statistic 'srccc'; did you mean srcc" in one_line(wrong.stderr)
+
+
+def test_a_plan_fetches_nothing(empty_folder: Path, home: Path) -> None:
+    told = one_line(
+        pmbench("eval", "-m", "all", "-d", "ladder-jnd", "--limit", "1", "--plan").stdout
+    )
+    assert "lpips-vgg: not probed; would first fetch vgg16 (528 MB)" in told
+    assert "mmdpp" in told
+    assert not (home / "weights").exists()
+
+
+def test_published_rows_are_in_every_format(shared: Path, empty_folder: Path) -> None:
+    pmbench("download", "bapps-2afc-val", "--from", shared / "bapps_sample", "--partial")
+    pmbench("eval", "-m", "l2-lab", "-d", "bapps-2afc-val")
+    path = empty_folder / "results" / "bapps-2afc-val" / "l2-lab" / "run.json"
+    info = json.loads(path.read_text())
+    info["dataset"]["partial"] = False  # as if it were all of BAPPS
+    path.write_text(json.dumps(info))
+    records = json.loads(pmbench("leaderboard", "--published", "--format", "json").stdout)
+    published = [r for r in records if r["kind"] == "published"]
+    assert {(r["name"], r["sub_dataset"]): r["value"] for r in published}[
+        "Alex-lin [1]", "macro"
+    ] == pytest.approx(0.698)
+    assert {r["same_as"] for r in published if r["name"] == "L2 [1]"} == {"l2-lab"}
+    assert all("Table 5" in r["note"] for r in published if r["name"].endswith("[1]"))
+    for form in ("table", "md", "latex", "html"):
+        assert "Alex-lin" in pmbench("leaderboard", "--published", "--format", form).stdout
+
+
+def test_a_damaged_run_is_told_and_left_out(empty_folder: Path) -> None:
+    pmbench("eval", "-m", "l2,l1", "-d", "ladder-jnd")
+    (empty_folder / "results" / "ladder-jnd" / "l2" / "run.json").write_text("{")
+    result = pmbench("leaderboard")
+    assert "left out: results/ladder-jnd/l2/run.json: expected a run" in one_line(result.stderr)
+    assert "l1" in result.stdout
+
+
+def test_export_and_score_give_back_the_scores_of_eval() -> None:
+    pmbench("eval", "-m", "dssim", "-d", "ladder")
+    told = pmbench("export", "dssim", "-d", "ladder-2afc", "-o", "d.csv.gz")
+    assert "d.csv.gz: 216 items of ladder-2afc/dssim" in told.stdout
+    scored = pd.DataFrame(
+        json.loads(pmbench("score", "d.csv.gz", "--protocol", "2afc", "--json").stdout)
+    )
+    board = pd.read_csv("results/leaderboard.csv")
+    keys = ["statistic", "sub_dataset"]
+    board = board[(board["dataset"] == "ladder-2afc") & (board["kind"] == "metric")]
+    both = scored[scored["kind"] == "metric"].merge(board, on=keys, suffixes=("", "_eval"))
+    assert len(both) == len(board) > 0
+    for column in ("value", "low", "high", "n"):
+        np.testing.assert_array_equal(
+            both[column].astype(float), both[f"{column}_eval"].astype(float)
+        )
+    ambiguous = pmbench("export", "dssim", "-o", "x.csv", code=2)
+    assert "ladder-2afc/dssim, ladder-jnd/dssim" in one_line(ambiguous.stderr)
+    pmbench("export", "ladder-jnd/dssim", "-o", "j.csv")
+    assert Path("j.csv").read_text().startswith("item,sub_dataset,votes,same,d,cluster\n")
+    assert "JND mAP" in pmbench("score", "j.csv", "--protocol", "jnd").stdout
+
+
+# --- real input -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sample(shared: Path) -> Path:
+    archive = shared / "twoafc_val_sample.tar.gz"
+    result = pmbench("download", "bapps-2afc-val", "--from", archive, "--partial")
+    assert "bapps-2afc-val: 94 items of 36,344, partial" in one_line(result.stdout)
+    assert "the checksum differs" in one_line(result.stderr)
+    return archive
+
+
+# of each family one; every metric is compared with its authors' numbers in test_golden
+CHOSEN = (
+    "l2",
+    "l2-lab",
+    "dssim",
+    "mmdpp",
+    "lpips-alex",
+    "net-squeeze",
+    "watson-dct",
+    "alex-loss-4",
+)
+
+
+def test_real_triplets_real_weights_the_authors_distances(
+    sample: Path, shared: Path, empty_folder: Path
+) -> None:
+    words = ("eval", "--metric", ",".join(CHOSEN), "--dataset", "bapps-2afc-val", "--weights")
+    result = pmbench(*words, shared / "weights")
+    assert "partial: 94 of 36,344 triplets" in result.stdout
+    ids = [f"{triplet}" for triplet in GOLDEN["triplets"]]
+    for key, (name, tolerance) in PAIRS.items():
+        if name not in CHOSEN:
+            continue
+        pmbench("export", name, "-o", "d.csv")
+        ours = pd.read_csv("d.csv").set_index("item").loc[ids, ["d0", "d1"]].to_numpy()
+        theirs = np.array([GOLDEN["values"][key]["d0"], GOLDEN["values"][key]["d1"]]).T
+        assert np.abs(ours / theirs - 1).max() <= tolerance, name
+    records = json.loads(pmbench("leaderboard", "--format", "json").stdout)
+    value = {
+        r["sub_dataset"]: r["value"]
+        for r in records
+        if (r["name"], r["statistic"]) == ("lpips-alex", "2afc")
+    }
+    assert value["macro"] == pytest.approx(0.7586, abs=5e-5)
+    assert value["pooled"] == pytest.approx(73 / 94, abs=1e-12)
+    l2_lab = [r for r in records if (r["name"], r["statistic"]) == ("l2-lab", "2afc")]
+    assert {r["sub_dataset"]: r["value"] for r in l2_lab}["pooled"] == pytest.approx(44 / 94)
+    assert all(r["partial"] for r in records)
+    published = pmbench("leaderboard", "--published")
+    assert "published: not shown beside a partial dataset" in one_line(published.stdout)
+    assert "Alex-lin" not in published.stdout
+
+
+def test_the_default_is_bapps_once_a_part_of_it_is_there(sample: Path) -> None:
+    result = pmbench("eval", "-m", "l2")
+    assert "bapps-jnd-val left out: not on this machine" in one_line(result.stderr)
+    assert "bapps-2afc-val" in result.stdout
+    assert "ladder" not in result.stdout
+
+
+def test_a_users_own_dataset_needs_one_manifest_and_no_code(
+    shared: Path, empty_folder: Path
+) -> None:
+    """CSV of paths and vote counts, images of two sizes."""
+    from PIL import Image
+
+    mine = empty_folder / "mine"
+    (mine / "pictures").mkdir(parents=True)
+    rows = ["name,photo,left,right"]
+    for i, (size, folder) in enumerate([(64, "cnn"), (48, "color"), (64, "deblur"), (48, "cnn")]):
+        item = sorted((shared / "bapps_sample" / "2afc" / "val" / folder / "ref").iterdir())[i]
+        for role in ("ref", "p0", "p1"):
+            picture = Image.open(item.parent.parent / role / item.name).convert("RGB")
+            picture.resize((size, size)).save(mine / "pictures" / f"{i}_{role}.bmp")
+        rows.append(f"{i},{folder},{i + 1},{4 - i}")
+    (mine / "votes.csv").write_text("\n".join(rows) + "\n")
+    (mine / "mine.toml").write_text(
+        """
+        name = "mine"
+        title = "My pictures"
+        protocol = "2afc"
+        source = { path = "." }
+        [table]
+        file = "votes.csv"
+        item = "{name}"
+        vote_counts = ["left", "right"]
+        cluster = "photo"
+        [table.roles]
+        ref = "pictures/{name}_ref.bmp"
+        p0 = "pictures/{name}_p0.bmp"
+        p1 = "pictures/{name}_p1.bmp"
+        """
+    )
+    result = pmbench("eval", "-m", "ssim", "-d", "mine", "--manifests", mine)
+    assert "My pictures" in result.stdout
+    assert "human-fresh" in result.stdout
+    pmbench("export", "mine/ssim", "-o", "d.csv")
+    table = pd.read_csv("d.csv")
+    assert table["votes"].tolist() == [5, 5, 5, 5]
+    assert table["p"].tolist() == [0.8, 0.6, 0.4, 0.2]
+    assert table["cluster"].nunique() == 3
+
+
+def test_a_changed_pack_is_measured_anew(sample: Path, shared: Path, tmp_path: Path) -> None:
+    pmbench("eval", "-m", "l2", "-d", "bapps-2afc-val")
+    before = json.loads(Path("results/bapps-2afc-val/l2/run.json").read_text())["signature"]
+    tree = tmp_path / "tree"
+    shutil.copytree(shared / "bapps_sample", tree)
+    for path in tree.rglob("000563.*"):
+        path.unlink()
+    pmbench("download", "bapps-2afc-val", "--from", tree, "--partial")
+    result = pmbench("eval", "-m", "l2", "-d", "bapps-2afc-val")
+    assert "kept" not in result.stderr
+    after = json.loads(Path("results/bapps-2afc-val/l2/run.json").read_text())["signature"]
+    assert before != after
+    assert "93of36344" in after
