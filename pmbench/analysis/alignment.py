@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pmbench.analysis.joint import JointScores, covariance_of_draws, joint, of_means
+from pmbench.analysis.joint_scores import JointScores, covariance_of_draws, joint, of_means
 from pmbench.results.run import Run
 from pmbench.results.signature import differing_parts, protocol_signature
 from pmbench.scoring.bootstrap import USUAL, BootstrapSamples, Resampling

@@ -13,10 +13,10 @@ from itertools import combinations
 import numpy as np
 
 from pmbench.analysis.alignment import Drift, align, check_same_way, overall_scores
-from pmbench.analysis.joint import JointScores, joint
+from pmbench.analysis.difference_text import unjudged
+from pmbench.analysis.joint_scores import JointScores, joint
 from pmbench.analysis.paired import Difference, difference
 from pmbench.analysis.ranking import RankRange, holm, pairwise, ranked
-from pmbench.analysis.verdicts import unjudged
 from pmbench.results.run import Run
 from pmbench.results.signature import (
     dataset_warnings,

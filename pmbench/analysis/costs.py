@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pmbench.analysis.board import Row
+from pmbench.analysis.leaderboard_rows import Row
 from pmbench.results.run import Run
 from pmbench.results.signature import Signature, in_latest_protocol, precision
 from pmbench.results.timings import Speeds, Timing, of_one_machine, read

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from pmbench.analysis.board import Board, Row, View
 from pmbench.analysis.leaderboard import boards, runs_in_view
+from pmbench.analysis.leaderboard_rows import Board, Row, View
 from pmbench.results.merging import Results, folders
 from pmbench.results.run import Run
 from pmbench.results.signature import protocol_signature

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pmbench.analysis.board import Board, Cell, Row, View
 from pmbench.analysis.correlation import ProtocolCorrelation, correlate_runs
 from pmbench.analysis.costs import costs_of, with_costs
+from pmbench.analysis.leaderboard_rows import Board, Cell, Row, View
 from pmbench.analysis.legends import cost_legend, legend
 from pmbench.analysis.published import published_entries, published_legend, published_rows, unions
 from pmbench.analysis.ranking import rank_ranges

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pmbench.analysis.board import Row
+from pmbench.analysis.leaderboard_rows import Row
 from pmbench.scoring.intervals import RELIABLE
 from pmbench.scoring.protocols import Protocol
 

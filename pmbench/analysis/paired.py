@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pmbench.analysis.joint import JointScores
+from pmbench.analysis.joint_scores import JointScores
 from pmbench.scoring.bootstrap import interval
 from pmbench.scoring.statistics import Array
 

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pmbench.analysis.board import Cell, Row
-from pmbench.analysis.findings import Findings, Reproduction, Verdict
+from pmbench.analysis.check_results import Findings, Reproduction, Verdict
+from pmbench.analysis.leaderboard_rows import Cell, Row
 from pmbench.datasets import manifest
 from pmbench.datasets.manifest import ROUNDING, Manifest, Published
 from pmbench.results.run import USUAL_PRECISION, Run

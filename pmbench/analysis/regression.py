@@ -16,8 +16,8 @@ import numpy as np
 
 from pmbench.analysis.alignment import relative_changes
 from pmbench.analysis.baseline import Entry, RunScores
-from pmbench.analysis.findings import Change, Findings, Verdict
-from pmbench.analysis.joint import joint
+from pmbench.analysis.check_results import Change, Findings, Verdict
+from pmbench.analysis.joint_scores import joint
 from pmbench.analysis.paired import difference
 from pmbench.results.signature import PARTS, Signature, differing_parts
 from pmbench.scoring.scores import defined

@@ -25,7 +25,7 @@ from pmbench.cli.leaderboard import tell_damaged
 from pmbench.utils.errors import PmbenchError, unknown
 
 if TYPE_CHECKING:
-    from pmbench.analysis.findings import Findings
+    from pmbench.analysis.check_results import Findings
     from pmbench.analysis.regression import Rules
     from pmbench.results.run import Run
 

@@ -81,11 +81,11 @@ def compare(
 
     `pmbench compare lpips-vgg --precision bf16`
     """
-    from pmbench.analysis.board import View
     from pmbench.analysis.comparison import compare_datasets, select_runs, with_statistic
     from pmbench.analysis.correlation import correlate_runs
     from pmbench.analysis.drift import compared_with, in_folder, in_usual_precision, measured_in
     from pmbench.analysis.leaderboard import runs_in_view
+    from pmbench.analysis.leaderboard_rows import View
     from pmbench.results.store import no_runs
 
     set_env_default("PMBENCH_MANIFESTS", manifests)
@@ -124,7 +124,7 @@ def _show(
 
     import pandas as pd
 
-    from pmbench.analysis.verdicts import relation_in_words
+    from pmbench.analysis.difference_text import relation_in_words
     from pmbench.reporting.comparisons import documents, records, to_markdown, to_rich
 
     words = [f"{group}: {relation_in_words(one)}" for group, one in related.items()]

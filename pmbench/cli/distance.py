@@ -22,7 +22,7 @@ from pmbench.cli.common import (
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.evaluation.pairs import PairDistances
+    from pmbench.evaluation.pair_distances import PairDistances
 
 
 @app.command()
@@ -58,9 +58,9 @@ def distance(
 
     `pmbench distance pairs.csv -m lpips-vgg --csv > distances.csv`
     """
-    from pmbench.datasets import pairs as pairing
-    from pmbench.datasets.pairs import resizing
-    from pmbench.evaluation.pairs import measure_pairs
+    from pmbench.datasets import picture_pairs as pairing
+    from pmbench.datasets.picture_pairs import resizing
+    from pmbench.evaluation.pair_distances import measure_pairs
     from pmbench.metrics.loading import load_metrics
     from pmbench.metrics.selection import select_metrics
     from pmbench.utils.devices import choose_device, use_exact_arithmetic

@@ -199,7 +199,7 @@ def _note_reuse(config: EvalConfig, result: EvalResult, reporter: Reporter) -> N
 
 def show_results(results: Path, configs: list[EvalConfig]) -> None:
     """Bring the leaderboard's files up to date, and print the boards of these datasets."""
-    from pmbench.analysis.board import View
+    from pmbench.analysis.leaderboard_rows import View
     from pmbench.reporting.leaderboard import write_leaderboards
     from pmbench.results.store import find_runs
 

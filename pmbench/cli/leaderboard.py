@@ -13,7 +13,7 @@ from pmbench.cli.common import Manifests, app, console, set_env_default
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.analysis.board import View
+    from pmbench.analysis.leaderboard_rows import View
 
 
 class Format(StrEnum):
@@ -90,7 +90,7 @@ def leaderboard(
 
     `pmbench leaderboard --merge laptop/results --merge server/results --strict`
     """
-    from pmbench.analysis.board import View
+    from pmbench.analysis.leaderboard_rows import View
     from pmbench.reporting.leaderboard import render_leaderboard
     from pmbench.utils.files import write_text
 

@@ -15,10 +15,10 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from pmbench.datasets import download, integrity, manifest, sources
+from pmbench.datasets import cache_integrity, download, manifest, sources
 from pmbench.datasets.pack import Pack
 from pmbench.networks.manifest import weight_files
-from pmbench.utils import fetch, paths
+from pmbench.utils import paths, verified_download
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import is_stale, target_of
 from pmbench.utils.locks import BusyError, exclusive, is_free, is_read
@@ -94,7 +94,7 @@ def _judged(
     if thing.kind == "weights":
         return _judged_weights(thing, parts, metrics, verify)
     if thing.kind == "checksums":
-        why = integrity.check_json(path)
+        why = cache_integrity.check_json(path)
         return replace(thing, state="corrupt" if why else "complete", why=why, used_by="downloads")
     return thing
 
@@ -122,11 +122,11 @@ def _named(path: Path, parts: tuple[str, ...]) -> CacheEntry:
     if (len(folder) == 3 and folder[0] == "downloads") or folder == ("weights",):
         for ending in _OF_A_DOWNLOAD:
             if name.endswith(ending):
-                lock = fetch.lock_of(path.with_name(name.removesuffix(ending)))
+                lock = verified_download.lock_of(path.with_name(name.removesuffix(ending)))
                 why = "of a download that does not run; it would go on from there"
                 return CacheEntry(path, "part", size, "stale", why, lock=lock)
         kind = "archive" if folder[0] == "downloads" else "weights"
-        return CacheEntry(path, kind, size, "complete", lock=fetch.lock_of(path))
+        return CacheEntry(path, kind, size, "complete", lock=verified_download.lock_of(path))
     if len(folder) >= 2 and folder[0] == "weights" and folder[1] in _OTHERS:
         return CacheEntry(path, "weights", size, "complete")
     return CacheEntry(path, "unknown", size, "unknown", "not a file of pmbench's")
@@ -145,7 +145,7 @@ def _judged_pack(thing: CacheEntry, verify: bool) -> CacheEntry:
     used_by = f"{named['dataset']}, {named['resize']}"
     if is_read(thing.path):
         return replace(thing, state="in use", why="a process reads it", used_by=used_by)
-    why = integrity.check_pack(thing.path, verify)
+    why = cache_integrity.check_pack(thing.path, verify)
     if not why:
         facts = Pack.open(thing.path).attributes
         if (facts["dataset"], facts["resize"]) != (named["dataset"], named["resize"]):
@@ -157,14 +157,14 @@ def _judged_archive(thing: CacheEntry, parts: tuple[str, ...], verify: bool) -> 
     _, dataset, place, _ = parts
     entry = manifest.datasets().get(dataset)
     used_by = dataset if entry else f"{dataset}, of which no manifest is known"
-    why = integrity.check_archive(thing.path)
+    why = cache_integrity.check_archive(thing.path)
     if why and not _was_fetched(thing, entry, place):
         return replace(thing, kind="unknown", state="unknown", why="not a file of pmbench's")
     if not why and verify:
         expected = _checksum_of(entry, place) if entry else None
         if expected is None:
             return replace(thing, why="nobody says what its checksum is", used_by=used_by)
-        why = integrity.check_checksum(thing.path, expected)
+        why = cache_integrity.check_checksum(thing.path, expected)
     return replace(thing, state="corrupt" if why else "complete", why=why, used_by=used_by)
 
 
@@ -173,7 +173,7 @@ def _was_fetched(thing: CacheEntry, entry: manifest.Manifest | None, place: str)
     if thing.lock is not None and thing.lock.is_file():
         return True
     url = _url_of(entry, place) if entry else None
-    return url is not None and fetch.RemoteFile(url).name == thing.path.name
+    return url is not None and verified_download.RemoteFile(url).name == thing.path.name
 
 
 def _checksum_of(entry: manifest.Manifest, place: str) -> str | None:
@@ -201,12 +201,12 @@ def _judged_weights(
     }
     entry = known.get(name)
     said = (entry.sha256 or entry.sha256_prefix) if entry else None
-    expected = said or integrity.digest_in(name)
+    expected = said or cache_integrity.digest_in(name)
     if entry is None and not expected:
         return replace(thing, kind="unknown", state="unknown", why="not a file of pmbench's")
-    why = integrity.check_weights(thing.path, entry.megabytes if entry else None)
+    why = cache_integrity.check_weights(thing.path, entry.megabytes if entry else None)
     if not why and verify and expected:
-        why = integrity.check_checksum(thing.path, expected)
+        why = cache_integrity.check_checksum(thing.path, expected)
     message = why or ("nobody says what its checksum is" if verify and not expected else "")
     state = "corrupt" if why else "complete"
     return replace(thing, state=state, why=message, used_by=metrics.get(name, ""))

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.utils import paths
 from pmbench.utils.errors import PmbenchError, unknown
-from pmbench.utils.fields import (
+from pmbench.utils.manifest_fields import (
     Count,
     Entry,
     FileName,

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from pmbench import __version__
 from pmbench.datasets.image_store import ImageStore as ImageStore  # from which a pack is written
-from pmbench.datasets.items import read_items, within
 from pmbench.datasets.layouts import Item
 from pmbench.datasets.resize import Pixels
+from pmbench.datasets.stored_items import read_items, within
 from pmbench.scoring.items import Items as Items  # which a pack is asked for
 from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.utils.errors import PmbenchError

@@ -10,10 +10,10 @@ from pathlib import Path
 from pmbench.datasets.manifest import Manifest
 from pmbench.utils import paths
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.fetch import RemoteFile, fetch
 from pmbench.utils.files import sha256_of, write_text
 from pmbench.utils.locks import exclusive
 from pmbench.utils.progress import Reporter
+from pmbench.utils.verified_download import RemoteFile, fetch
 
 
 @dataclass(frozen=True)

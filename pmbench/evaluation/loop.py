@@ -21,8 +21,8 @@ from pmbench.datasets.pack import Pack
 from pmbench.evaluation.batching import Batch, halves
 from pmbench.evaluation.prefetch import Prefetcher
 from pmbench.metrics import Metric
+from pmbench.metrics.global_state import preserve_global_state
 from pmbench.metrics.images import Images
-from pmbench.metrics.isolation import preserve_global_state
 from pmbench.metrics.loading import LoadedMetric, group_by_backbone, to_float64
 from pmbench.scoring.protocols import Protocol
 from pmbench.utils.errors import PmbenchError, describe

@@ -26,11 +26,11 @@ from pmbench.datasets.archive import files
 from pmbench.datasets.download import pack_for
 from pmbench.datasets.layouts import layout_for
 from pmbench.datasets.pack import Pack
-from pmbench.datasets.pairs import Size, pack_of
+from pmbench.datasets.picture_pairs import Size, pack_of
 from pmbench.datasets.resize import Pixels, decode, resize_for
-from pmbench.evaluation import reference_impls
-from pmbench.evaluation.pairs import Distances, measure_items
-from pmbench.evaluation.references import (
+from pmbench.evaluation import reference_implementations
+from pmbench.evaluation.pair_distances import Distances, measure_items
+from pmbench.evaluation.reference_values import (
     GOLDEN,
     PACKAGES,
     Array,
@@ -235,7 +235,8 @@ def _asked(entry: Package, pack: Pack, items: NDArray[np.int64], reporter: Repor
             torch.no_grad(),
         ):
             warnings.simplefilter("ignore")
-            peer: reference_impls.Peer = getattr(reference_impls, entry.function)(*entry.arguments)
+            make = getattr(reference_implementations, entry.function)
+            peer: reference_implementations.Peer = make(*entry.arguments)
             both = torch.stack([peer(ref, p0), peer(ref, p1)], dim=1)
     except PmbenchError:
         raise

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pmbench.metrics import EXTRAS, Distance, Metric, OnPixels
-from pmbench.metrics.isolation import preserve_global_state
+from pmbench.metrics.global_state import preserve_global_state
 from pmbench.networks import weights
 from pmbench.networks.backbones import Backbone
 from pmbench.networks.feature_extractor import FeatureExtractor

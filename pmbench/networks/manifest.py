@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import StringConstraints, model_validator
 
 from pmbench.utils import paths
-from pmbench.utils.fields import Entry, FileName, Line, Prose, Sha256, Size, Url
+from pmbench.utils.manifest_fields import Entry, FileName, Line, Prose, Sha256, Size, Url
 from pmbench.utils.validation import read_toml, validate
 
 

@@ -22,9 +22,9 @@ from torch import Tensor
 from pmbench.networks.manifest import WeightFile, weight_files
 from pmbench.utils import paths
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.fetch import RemoteFile, fetch
 from pmbench.utils.http import is_page
 from pmbench.utils.progress import Reporter
+from pmbench.utils.verified_download import RemoteFile, fetch
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _POINTER = b"version https://git-lfs"

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pmbench.analysis.findings import Change, Finding, Findings, Reproduction
+from pmbench.analysis.check_results import Change, Finding, Findings, Reproduction
 from pmbench.reporting.tables import Row, StyledCell, Table, escape_markdown
 
 _STYLES = {

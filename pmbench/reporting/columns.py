@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pmbench.analysis.board import Board, Cell, Row
+from pmbench.analysis.leaderboard_rows import Board, Cell, Row
 from pmbench.analysis.ranking import RankRange
 
 SCORES, SUBS, COUNT, COST = "scores", "by sub-dataset", "", "cost"  # groups of columns

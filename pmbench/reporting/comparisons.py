@@ -13,11 +13,11 @@ from rich.text import Text
 from pmbench.analysis.alignment import Drift
 from pmbench.analysis.comparison import About, Line, MultiComparison, PairComparison
 from pmbench.analysis.correlation import ProtocolCorrelation
+from pmbench.analysis.difference_text import number, p_number, verdict
 from pmbench.analysis.drift import DriftComparison
 from pmbench.analysis.legends import OVERALL
 from pmbench.analysis.paired import ALPHA, Difference
 from pmbench.analysis.ranking import RankRange
-from pmbench.analysis.verdicts import number, p_number, verdict
 from pmbench.reporting.columns import rank_text, score_text
 from pmbench.reporting.tables import GAP, Table, escape_markdown
 from pmbench.scoring.intervals import RELIABLE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from pmbench.analysis.board import Board, Row
+from pmbench.analysis.leaderboard_rows import Board, Row
 from pmbench.reporting.columns import (
     SCORES,
     Column,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from pmbench import __version__
-from pmbench.analysis.board import Board
+from pmbench.analysis.leaderboard_rows import Board
 from pmbench.reporting.columns import (
     COST,
     SCORES,

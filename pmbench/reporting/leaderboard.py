@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pmbench.analysis.board import Board, View
 from pmbench.analysis.export import scores_table
 from pmbench.analysis.leaderboard import boards, relations
+from pmbench.analysis.leaderboard_rows import Board, View
 from pmbench.reporting.html import to_html
 from pmbench.reporting.latex import to_latex
 from pmbench.reporting.listings import to_json

@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pmbench.analysis.board import Cell
+from pmbench.analysis.leaderboard_rows import Cell
 from pmbench.analysis.legends import UNRELIABLE
 from pmbench.reporting.columns import interval, many, number
 from pmbench.reporting.tables import Table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pmbench.analysis.board import Board
+from pmbench.analysis.leaderboard_rows import Board
 from pmbench.reporting.columns import Column, begins_family, columns_of, legend_of, name_of
 from pmbench.reporting.tables import Row, StyledCell, Table, escape_markdown
 

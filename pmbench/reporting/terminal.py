@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from pmbench.analysis.board import Board
+from pmbench.analysis.leaderboard_rows import Board
 from pmbench.reporting.columns import Column, columns_of, in_lines, name_of
 from pmbench.reporting.tables import Row, StyledCell, Table, split_columns, text_width
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pmbench.datasets.items import read_items, within
+from pmbench.datasets.stored_items import read_items, within
 from pmbench.results.schema import DatasetInfo
 from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import PROTOCOLS, Judgement

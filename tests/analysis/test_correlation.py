@@ -12,9 +12,9 @@ from support.boards import run_2afc, run_jnd
 from support.factories import run_info
 from support.votes import jnd_distances, jnd_items, many_items, noisy_distances
 
-from pmbench.analysis.board import View
 from pmbench.analysis.correlation import ProtocolCorrelation, correlate_protocols, correlate_runs
 from pmbench.analysis.leaderboard import relations
+from pmbench.analysis.leaderboard_rows import View
 from pmbench.results.run import Run, save
 from pmbench.scoring.protocols import JND, TWO_AFC
 from pmbench.scoring.scores import score

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from support.boards import everywhere, only_board, row_of, run_2afc
 
-from pmbench.analysis.board import View
 from pmbench.analysis.export import scores_table
+from pmbench.analysis.leaderboard_rows import View
 
 
 def test_a_row_has_the_cost_that_its_run_says(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.boards import WAY, everywhere, only_board, run_2afc
 
-from pmbench.analysis.board import View
 from pmbench.analysis.export import scores_table
+from pmbench.analysis.leaderboard_rows import View
 from pmbench.scoring.scores import COLUMNS
 from pmbench.utils.errors import PmbenchError
 

@@ -19,9 +19,9 @@ from support.boards import (
     run_2afc,
 )
 
-from pmbench.analysis.board import View
 from pmbench.analysis.export import scores_table
 from pmbench.analysis.leaderboard import boards
+from pmbench.analysis.leaderboard_rows import View
 from pmbench.reporting.site.sections import sections
 from pmbench.results.run import Run
 from pmbench.utils.errors import PmbenchError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from support.votes import items_of, many_items, noisy_distances
 
-from pmbench.analysis.joint import joint, moments, of_means
+from pmbench.analysis.joint_scores import joint, moments, of_means
 from pmbench.analysis.paired import _growth, difference, two_sided, z_test
 from pmbench.results import csv_io
 from pmbench.scoring.bootstrap import Resampling

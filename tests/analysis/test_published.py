@@ -25,7 +25,7 @@ from support.boards import (
 from support.cli import one_line, pmbench
 from support.factories import FOLDERS, toml
 
-from pmbench.analysis.board import Cell, Row
+from pmbench.analysis.leaderboard_rows import Cell, Row
 from pmbench.analysis.published import published_rows
 from pmbench.datasets import manifest
 from pmbench.results.csv_io import read_csv

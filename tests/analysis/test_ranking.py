@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from support.factories import run_info
 from support.votes import items_of, jnd_distances, jnd_items, many_items, noisy_distances
 
-from pmbench.analysis import joint as joint_module
+from pmbench.analysis import joint_scores as joint_module
 from pmbench.analysis.alignment import overall_scores
-from pmbench.analysis.joint import joint
+from pmbench.analysis.joint_scores import joint
 from pmbench.analysis.paired import difference
 from pmbench.analysis.ranking import RankRange, holm, letter_display, pairwise, rank_ranges, ranked
 from pmbench.datasets.pack import Items

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from support.boards import BAPPS, everywhere, only_board, row_of, run_2afc
 
-from pmbench.analysis.board import Cell, Row, View
 from pmbench.analysis.export import scores_table
+from pmbench.analysis.leaderboard_rows import Cell, Row, View
 from pmbench.analysis.legends import legend
 from pmbench.analysis.ranking import RankRange
 from pmbench.scoring.protocols import TWO_AFC

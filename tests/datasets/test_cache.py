@@ -16,7 +16,7 @@ import pytest
 from support.cli import pmbench
 from support.factories import FOLDERS, manifest, packed, tar, triplets, write_tree
 
-from pmbench.datasets import download, integrity
+from pmbench.datasets import cache_integrity, download
 from pmbench.datasets.download import DownloadOptions
 from pmbench.datasets.manifest import Manifest, load
 from pmbench.datasets.pack import Pack
@@ -143,13 +143,13 @@ def test_the_size_of_weights_tells_nothing_of_those_that_are_as_large_as_said(
 ) -> None:
     path = tmp_path / "a.pth"
     path.write_bytes(b"x" * 600_000)
-    assert integrity.check_weights(path, 1.0) == ""
-    assert integrity.check_weights(path, 1.3) == "it is cut off: it should have 1.3 MB"
-    assert integrity.check_weights(path, None) == ""
+    assert cache_integrity.check_weights(path, 1.0) == ""
+    assert cache_integrity.check_weights(path, 1.3) == "it is cut off: it should have 1.3 MB"
+    assert cache_integrity.check_weights(path, None) == ""
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 100)
-    assert integrity.check_weights(tmp_path / "a.safetensors", None) == "it is cut off"
+    assert cache_integrity.check_weights(tmp_path / "a.safetensors", None) == "it is cut off"
     (tmp_path / "b.pth").write_bytes(b"")
-    assert integrity.check_weights(tmp_path / "b.pth", None) == "it is empty"
+    assert cache_integrity.check_weights(tmp_path / "b.pth", None) == "it is empty"
     assert {entry.url is None for entry in weight_files().values()} == {True, False}
 
 
@@ -243,12 +243,12 @@ def test_a_packs_digest_is_computed_anew(tmp_path: Path, clusters: bool) -> None
     write_tree(tmp_path / "data", data)
     more = {"table": table} if clusters else {}
     pack = packed(manifest(tmp_path / "manifests", source={"path": "../data"}, **more))
-    assert integrity.digest_of(pack) == pack.digest
+    assert cache_integrity.digest_of(pack) == pack.digest
     if clusters:
         with h5py.File(pack.path, "r+") as file:
             del file["items/cluster_name"]  # as an earlier version wrote it
-        assert integrity.digest_of(Pack.open(pack.path)) is None
-        assert integrity.check_pack(pack.path, verify=True) == ""
+        assert cache_integrity.digest_of(Pack.open(pack.path)) is None
+        assert cache_integrity.check_pack(pack.path, verify=True) == ""
 
 
 def test_a_pack_under_another_ones_name(home: Path) -> None:

@@ -2,7 +2,7 @@
 
 The numbers in ``golden/bapps_sample.json`` were made by the authors' code; nothing here compares
 pmbench with itself. Which metric must give which numbers, and how closely, stands in
-``pmbench.evaluation.references``. Images and weights are read from the reference material.
+``pmbench.evaluation.reference_values``. Images and weights are read from the reference material.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pmbench.datasets.resize import Resize, decode
-from pmbench.evaluation import references
+from pmbench.evaluation import reference_values
 from pmbench.metrics import registered
 from pmbench.metrics.images import Images
 from pmbench.utils.devices import use_exact_arithmetic
@@ -77,12 +77,12 @@ def test_there_are_63_triplets() -> None:
 
 def test_every_golden_key_has_its_metric() -> None:
     assert len(GOLDEN["values"]) == 45
-    assert set(references.GOLDEN) == set(GOLDEN["values"])
-    assert {entry.metric for entry in references.GOLDEN.values()} <= set(registered())
+    assert set(reference_values.GOLDEN) == set(GOLDEN["values"])
+    assert {entry.metric for entry in reference_values.GOLDEN.values()} <= set(registered())
 
 
 def test_the_numbers_are_read_as_they_are_on_file() -> None:
-    known = references.golden_numbers()
+    known = reference_values.golden_numbers()
     assert list(known.triplets) == GOLDEN["triplets"]
     assert all(np.array_equal(known.values[key], golden(key)) for key in GOLDEN["values"])
 
@@ -98,7 +98,7 @@ def test_the_numbers_are_those_of_the_reference_material(shared: Path) -> None:
 def every_key() -> list[Any]:
     """Return (key, number of triplets): all 63, of slow metrics a few, and all in slow tests."""
     cases = []
-    for key, entry in references.GOLDEN.items():
+    for key, entry in reference_values.GOLDEN.items():
         if entry.metric in SLOW:
             cases.append(pytest.param(key, SLOW[entry.metric]))
             cases.append(pytest.param(key, 63, marks=pytest.mark.slow))
@@ -111,7 +111,7 @@ def every_key() -> list[Any]:
 def test_distances_are_the_authors(
     key: str, count: int, triplets: Triplets, reference_weights: Path
 ) -> None:
-    entry = references.GOLDEN[key]
+    entry = reference_values.GOLDEN[key]
     ours = entry.expected(distances(entry.metric, triplets, count))
     differences = np.abs(ours / golden(key)[:count] - 1).ravel()
     assert entry.tolerance.holds(differences), (

@@ -19,8 +19,15 @@ from support.paths import REPOSITORY, TESTS
 from torch import Tensor
 
 from pmbench import metrics as registry
-from pmbench.evaluation import reference_impls, references, verify
-from pmbench.evaluation.references import DEEP, ILL_CONDITIONED, PACKAGES, PLAIN, Package, Tolerance
+from pmbench.evaluation import reference_implementations, reference_values, verify
+from pmbench.evaluation.reference_values import (
+    DEEP,
+    ILL_CONDITIONED,
+    PACKAGES,
+    PLAIN,
+    Package,
+    Tolerance,
+)
 from pmbench.evaluation.verify import Comparison
 from pmbench.metrics import registered
 from pmbench.metrics.images import Images
@@ -87,12 +94,12 @@ def test_tolerances_are_told_in_words() -> None:
 def test_every_package_is_asked_about_a_registered_metric() -> None:
     for entry in PACKAGES:
         assert entry.metric in registered()
-        assert callable(getattr(reference_impls, entry.function))
+        assert callable(getattr(reference_implementations, entry.function))
     assert len({(entry.metric, entry.package) for entry in PACKAGES}) == len(PACKAGES)
 
 
 def test_the_golden_numbers_are_found_in_the_checkout_and_in_a_wheel(tmp_path: Path) -> None:
-    assert references.golden_file() == TESTS / "golden" / "bapps_sample.json"
+    assert reference_values.golden_file() == TESTS / "golden" / "bapps_sample.json"
     pyproject = (REPOSITORY / "pyproject.toml").read_text()
     assert '"tests/golden/bapps_sample.json" = "pmbench/golden/bapps_sample.json"' in pyproject
 
@@ -112,7 +119,7 @@ def test_metrics_agree_with_their_authors_on_real_triplets(
     ):
         one = found[name, "authors"]
         assert (one.verdict, one.version, one.n, one.reason) == ("agrees", key, 126, "")
-        assert one.tolerance == references.GOLDEN[key].tolerance
+        assert one.tolerance == reference_values.GOLDEN[key].tolerance
         assert 0 < one.largest < 0.02
 
 
@@ -189,7 +196,7 @@ def test_triplets_of_which_only_some_are_there_are_counted(tmp_path: Path, archi
             tmp_path, [m for m in whole.getmembers() if "/cnn/" in m.name], filter="data"
         )
     one = compared("l1", triplets=tmp_path)["l1", "authors"]
-    known = [item for item in references.golden_numbers().triplets if item.startswith("cnn/")]
+    known = [item for item in reference_values.golden_numbers().triplets if item.startswith("cnn/")]
     assert 0 < len(known) < 63
     assert (one.verdict, one.n) == ("agrees", 2 * len(known))
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import pmbench
 from pmbench.datasets.pack import Pack
-from pmbench.datasets.pairs import Pair
-from pmbench.evaluation.pairs import measure_pairs
+from pmbench.datasets.picture_pairs import Pair
+from pmbench.evaluation.pair_distances import measure_pairs
 from pmbench.metrics import Metric, registered
 from pmbench.metrics.api import Perceptual
 from pmbench.metrics.images import Images

@@ -20,7 +20,7 @@ from support.http_server import Server, serving
 
 from pmbench.metrics import registered
 from pmbench.metrics.loading import load_metrics
-from pmbench.networks import backbones, libraries, weights
+from pmbench.networks import backbones, model_libraries, weights
 from pmbench.networks.manifest import WeightFile, weight_files
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.progress import Silent
@@ -312,7 +312,7 @@ def test_numbers_that_are_no_filters_are_refused(
     assert said in told
     network = torch.nn.Linear(2, 3)
     with pytest.raises(PmbenchError, match="need finite numbers in the tensor 'weight', "):
-        libraries.fit(network, weights.load("alexnet"), "alexnet", file)
+        model_libraries.fit(network, weights.load("alexnet"), "alexnet", file)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
@@ -330,7 +330,7 @@ def test_numbers_of_another_width_are_taken_as_they_are(folder: Path, kind: torc
 def test_a_count_of_batches_is_no_filter() -> None:
     counted = torch.nn.BatchNorm2d(3).state_dict()
     assert counted["num_batches_tracked"].dtype == torch.int64
-    libraries.fit(torch.nn.BatchNorm2d(3), counted, "resnet18", None)
+    model_libraries.fit(torch.nn.BatchNorm2d(3), counted, "resnet18", None)
 
 
 # --- from a server --------------------------------------------------------------------------------

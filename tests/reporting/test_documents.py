@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from support.boards import everywhere, only_board, run_2afc, run_jnd
 
-from pmbench.analysis.board import Board, Cell, Row, View
 from pmbench.analysis.leaderboard import boards
+from pmbench.analysis.leaderboard_rows import Board, Cell, Row, View
 from pmbench.reporting import to_html, to_latex
 from pmbench.reporting.latex import escaped
 from pmbench.scoring.protocols import TWO_AFC

@@ -14,8 +14,8 @@ import pytest
 from markdown_it import MarkdownIt
 from support.boards import WAY, everywhere, only_board, run_2afc
 
-from pmbench.analysis.board import View
 from pmbench.analysis.export import scores_table
+from pmbench.analysis.leaderboard_rows import View
 from pmbench.reporting import to_json, to_markdown
 
 # --- Markdown -------------------------------------------------------------------------------------

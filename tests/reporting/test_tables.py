@@ -15,8 +15,8 @@ import pytest
 from support.boards import BAPPS, WAY, everywhere, items_of, only_board, run_2afc, run_jnd
 from support.terminal import bold_numbers, terminal_lines
 
-from pmbench.analysis.board import Board, Cell, Row, View
 from pmbench.analysis.leaderboard import boards
+from pmbench.analysis.leaderboard_rows import Board, Cell, Row, View
 from pmbench.reporting import (
     forecast_to_rich,
     listing_to_rich,

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from support.boards import BAPPS, WAY, cell_value, everywhere, row_names, row_of, run_2afc
 
-from pmbench.analysis.board import View
 from pmbench.analysis.export import scores_table
 from pmbench.analysis.leaderboard import boards
+from pmbench.analysis.leaderboard_rows import View
 from pmbench.results.merging import merge_runs
 from pmbench.results.run import Run
 from pmbench.utils.errors import PmbenchError

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pmbench.analysis.board import Board, Row, View
 from pmbench.analysis.leaderboard import boards
+from pmbench.analysis.leaderboard_rows import Board, Row, View
 from pmbench.datasets.pack import Items
 from pmbench.results.run import Run, save
 from pmbench.scoring.bootstrap import Resampling

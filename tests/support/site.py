@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pmbench.analysis.board import Board, Cell, Row
+from pmbench.analysis.leaderboard_rows import Board, Cell, Row
 from pmbench.analysis.ranking import RankRange
 from pmbench.datasets.pack import Items
 from pmbench.reporting.site.build import Options, write

@@ -7,7 +7,7 @@ import re
 
 from rich.console import Console, RenderableType
 
-from pmbench.analysis.board import Board
+from pmbench.analysis.leaderboard_rows import Board
 from pmbench.reporting import to_rich
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.fetch import RemoteFile, fetch
 from pmbench.utils.http import RetryPolicy
 from pmbench.utils.progress import Silent
+from pmbench.utils.verified_download import RemoteFile, fetch
 
 DATA = np.random.default_rng(0).bytes(300_000)
 OTHER = DATA[::-1]

@@ -9,7 +9,7 @@ import pytest
 from support.http_server import Server, serving
 from support.transfers import DATA, DIGEST
 
-from pmbench.utils.fetch import RemoteFile
+from pmbench.utils.verified_download import RemoteFile
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from support.measured import EVAL, RUNS, run_files
 
 from pmbench.results.store import damaged_runs, find_runs
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.fetch import RemoteFile, fetch
 from pmbench.utils.hdf5 import writing_hdf5
 from pmbench.utils.progress import Silent
+from pmbench.utils.verified_download import RemoteFile, fetch
 
 FILL = """
 import resource, sys

@@ -41,8 +41,8 @@ from pmbench.datasets.resize import resize_for
 from pmbench.utils import http as answers
 from pmbench.utils import http as transfer
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.fetch import RemoteFile
 from pmbench.utils.progress import Silent
+from pmbench.utils.verified_download import RemoteFile
 
 pytestmark = pytest.mark.usefixtures("no_proxies")
 

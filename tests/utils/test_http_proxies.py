@@ -14,7 +14,7 @@ import pytest
 from support.http_server import Server, cut, drip, proxying, redirect, serving
 from support.transfers import DATA, DIGEST, HURRIED, PATIENCE, REST, fetch_data, names, refusal
 
-from pmbench.utils.fetch import RemoteFile
+from pmbench.utils.verified_download import RemoteFile
 
 pytestmark = pytest.mark.usefixtures("no_proxies")
 

@@ -25,8 +25,8 @@ from pmbench.metrics import (
     collect_registrations,
     metric_of_function,
 )
+from pmbench.metrics.global_state import preserve_global_state
 from pmbench.metrics.images import Images
-from pmbench.metrics.isolation import preserve_global_state
 from pmbench.networks.manifest import weight_files
 from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.utils.errors import PmbenchError, one_line_of

@@ -25,8 +25,8 @@ import torch
 from pmbench.metrics import Distance, Metric, failing_metric
 from pmbench.metrics.builtin.lpips import FeatureDistance
 from pmbench.networks.feature_extractor import FeatureExtractor, Tap, keep_only
-from pmbench.networks.libraries import ModelLibrary, Timm, Torchvision
-from pmbench.networks.probing import TapCatalog, examine, sizes
+from pmbench.networks.model_libraries import ModelLibrary, Timm, Torchvision
+from pmbench.networks.tap_catalog import TapCatalog, examine, sizes
 from pmbench.utils.errors import PmbenchError, unknown
 
 _PAPER = "Zhang et al.: The Unreasonable Effectiveness of Deep Features, CVPR 2018"

@@ -10,8 +10,8 @@ import math
 import altair as alt
 import pandas as pd
 
-from pmbench.analysis.board import Cell, Row
 from pmbench.analysis.correlation import ProtocolCorrelation
+from pmbench.analysis.leaderboard_rows import Cell, Row
 from pmbench.reporting.site.charts import (
     DIGITS,
     TOP,

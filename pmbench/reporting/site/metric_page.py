@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pmbench.analysis.board import Cell
+from pmbench.analysis.leaderboard_rows import Cell
 from pmbench.reporting.columns import interval, number
 from pmbench.reporting.site.gallery import ExampleSection
 from pmbench.reporting.site.sections import FRESH, Section, counted

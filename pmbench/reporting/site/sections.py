@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from pmbench.analysis.alignment import align
-from pmbench.analysis.board import Board, Row, View
 from pmbench.analysis.leaderboard import boards
+from pmbench.analysis.leaderboard_rows import Board, Row, View
 from pmbench.datasets import manifest
 from pmbench.datasets.pack import Items
 from pmbench.results.run import Run, metric_folder

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from pmbench.analysis.board import Cell, Row
+from pmbench.analysis.leaderboard_rows import Cell, Row
 from pmbench.reporting.columns import number
 from pmbench.reporting.site.sections import FRESH, MAJORITY, Section, counted, front
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from pmbench.analysis.board import Cell, Row
+from pmbench.analysis.leaderboard_rows import Cell, Row
 from pmbench.reporting.columns import Column, Text, columns_of
 from pmbench.reporting.site.sections import FRESH, MAJORITY, Section, counted, page_of
 

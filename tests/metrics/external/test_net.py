@@ -27,7 +27,7 @@ from pmbench.metrics.external import net
 from pmbench.metrics.images import Images
 from pmbench.metrics.loading import load_metric, load_metrics
 from pmbench.metrics.selection import select_metrics
-from pmbench.networks import libraries, weights
+from pmbench.networks import model_libraries, weights
 from pmbench.networks.feature_extractor import FeatureExtractor
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.progress import Silent
@@ -193,13 +193,13 @@ def test_a_network_is_built_once_for_all_metrics_on_it(monkeypatch: pytest.Monke
         [f"{name}=net:torchvision/alexnet@{taps}?random=3" for name, taps in NAMES.items()]
     ).metrics
     built: list[str] = []
-    build = libraries.Torchvision.build
+    build = model_libraries.Torchvision.build
 
-    def counted(self: libraries.Torchvision, name: str) -> nn.Module:
+    def counted(self: model_libraries.Torchvision, name: str) -> nn.Module:
         built.append(name)
         return build(self, name)
 
-    monkeypatch.setattr(libraries.Torchvision, "build", counted)
+    monkeypatch.setattr(model_libraries.Torchvision, "build", counted)
     loaded, _ = load_metrics([*chosen, *chosen], CPU, Silent())
     assert built == ["alexnet"]
     assert (
@@ -339,7 +339,7 @@ def test_a_network_that_cannot_be_examined_fails_alone(monkeypatch: pytest.Monke
         def forward(self, x: Tensor) -> Tensor:
             raise RuntimeError("no such kernel\nand a second line")
 
-    monkeypatch.setattr(libraries.Torchvision, "build", lambda self, name: Faulty())
+    monkeypatch.setattr(model_libraries.Torchvision, "build", lambda self, name: Faulty())
     net._offer.cache_clear()
     assert failure("net:torchvision/vgg11?random=0") == (
         "torchvision/vgg11 cannot be examined (RuntimeError: no such kernel); "

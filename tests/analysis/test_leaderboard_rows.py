@@ -22,9 +22,9 @@ from support.boards import (
 )
 from support.factories import update_digests
 
-from pmbench.analysis.board import Cell, Row, View
 from pmbench.analysis.export import scores_table
 from pmbench.analysis.leaderboard import boards
+from pmbench.analysis.leaderboard_rows import Cell, Row, View
 from pmbench.analysis.legends import legend
 from pmbench.results.run import save
 from pmbench.scoring.protocols import JND, TWO_AFC

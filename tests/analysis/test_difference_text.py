@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from pmbench.analysis.correlation import correlate_protocols
+from pmbench.analysis.difference_text import number, p_number, relation_in_words, unjudged, verdict
 from pmbench.analysis.paired import Difference
-from pmbench.analysis.verdicts import number, p_number, relation_in_words, unjudged, verdict
 from pmbench.scoring.protocols import TWO_AFC
 
 MAIN, SRCC = TWO_AFC.statistics[0], TWO_AFC.statistic("srcc")

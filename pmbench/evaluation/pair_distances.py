@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from pmbench.datasets.pack import Pack
-from pmbench.datasets.pairs import ROLES, Pair, Resizing, Size, open_pairs
+from pmbench.datasets.picture_pairs import ROLES, Pair, Resizing, Size, open_pairs
 from pmbench.evaluation.batching import Batch, BatchLimits, plan
 from pmbench.evaluation.loop import Result, Results, measure
 from pmbench.metrics.loading import LoadedMetric

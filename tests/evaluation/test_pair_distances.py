@@ -19,12 +19,12 @@ from torch import Tensor
 
 import pmbench as package
 from pmbench import metrics as registry
-from pmbench.datasets import pairs as pairing
-from pmbench.datasets.pairs import Pair, Picture, open_pairs, resizing
+from pmbench.datasets import picture_pairs as pairing
+from pmbench.datasets.picture_pairs import Pair, Picture, open_pairs, resizing
 from pmbench.datasets.resize import Pixels
-from pmbench.evaluation import pairs as distances
+from pmbench.evaluation import pair_distances as distances
 from pmbench.evaluation.batching import BatchLimits
-from pmbench.evaluation.pairs import measure_pairs
+from pmbench.evaluation.pair_distances import measure_pairs
 from pmbench.metrics import Metric, registered
 from pmbench.metrics.images import Images
 from pmbench.metrics.loading import load_metrics

@@ -34,9 +34,9 @@ from support.http_server import (
 )
 
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.fetch import RemoteFile, fetch
 from pmbench.utils.http import RetryPolicy
 from pmbench.utils.progress import Silent
+from pmbench.utils.verified_download import RemoteFile, fetch
 
 DATA = np.random.default_rng(0).bytes(300_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()

@@ -14,7 +14,7 @@ from support.networks import CPU, X, distances, extractor, metric
 from pmbench.metrics.images import Images
 from pmbench.networks.backbones import IMAGENET
 from pmbench.networks.feature_extractor import Tap
-from pmbench.networks.probing import positions
+from pmbench.networks.tap_catalog import positions
 
 pytestmark = pytest.mark.usefixtures("forget_networks")
 

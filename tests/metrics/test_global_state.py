@@ -16,7 +16,7 @@ from support.cli import pmbench
 from support.factories import write_triplets
 from support.user_metrics import ADDRESS, CPU, not_run, write_file, write_program
 
-from pmbench.metrics.isolation import preserve_global_state
+from pmbench.metrics.global_state import preserve_global_state
 from pmbench.metrics.loading import load_metrics, to_float64
 from pmbench.metrics.selection import select_metrics
 from pmbench.utils.errors import one_line_of
