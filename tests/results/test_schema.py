@@ -128,10 +128,6 @@ def changed(*place: str, to: Any = ...) -> str:
             "key 'metric.weights.a': Input should be a valid string, got '1'",
         ),
         (
-            changed("metric", "title", to="\ud800"),
-            "the whole file: Invalid JSON: unexpected end of hex escape at line 1 column 0",
-        ),
-        (
             changed("metric", "tolerance", to="1e-5"),
             "key 'metric.tolerance': Input should be a valid number, got '1e-5'",
         ),
@@ -142,6 +138,10 @@ def changed(*place: str, to: Any = ...) -> str:
         (
             changed("files", to={"scores.csv": 1}),
             "key 'files.scores.csv': Input should be a valid string, got '1'",
+        ),
+        (
+            r'{"title": "\ud800"}',
+            "the whole file: Invalid JSON: unexpected end of hex escape at line 1 column 18",
         ),
         (
             "[" * 100_000,
@@ -155,8 +155,6 @@ def test_a_damaged_run_json_is_said(tmp_path: Path, text: str, why: str) -> None
     path.write_text(text)
     with pytest.raises(PmbenchError) as error:
         open_run(path.parent)
-    if "hex escape" in why:  # where it stands depends on the length of what is before it
-        why = re.sub(r"column \d+", re.search(r"column \d+", str(error.value))[0], why)
     assert str(error.value) == (
         f"{path}: expected a run written by pmbench ({why}); "
         "delete its folder and run `pmbench eval` again"
