@@ -97,7 +97,7 @@ def _all_runs(runs: Sequence[Run], fewest: int) -> RunSelection:
 
 
 def _called(runs: Sequence[Run], name: str) -> list[Run]:
-    """Return the runs called ``name``; as in ``store.pick``, a metric's name may have a slash."""
+    """Return the runs called ``name``; a metric's name may have a slash, as in ``find_run``."""
     called = [run for run in runs if run.metric == name]
     if not called and "/" in name:
         dataset, _, metric = name.partition("/")

@@ -37,7 +37,7 @@ def scores_table(results: Results, view: View) -> pd.DataFrame:
     keys = ["dataset", "kind", "name", "statistic", "sub_dataset", "signature"]
     whole = whole.drop_duplicates(keys, ignore_index=True)
     whole[["n", "of"]] = whole[["n", "of"]].astype("Int64")  # papers do not say
-    whole = _with_standings(whole, shown)
+    whole = _with_rank_ranges(whole, shown)
     place = {(b.dataset, row.kind, row.name): i for i, (b, row) in enumerate(_all_rows(shown))}
     order = [place.get(key, len(place)) for key in _identities(whole)]
     return whole.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
@@ -93,7 +93,7 @@ def _published_records(board: Board) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def _with_standings(table: pd.DataFrame, shown: list[Board]) -> pd.DataFrame:
+def _with_rank_ranges(table: pd.DataFrame, shown: list[Board]) -> pd.DataFrame:
     """Add the columns that say which places a metric's macro score may have."""
     rank_range = {
         (board.dataset, row.name, board.statistic.name, board.overall): row.rank_range

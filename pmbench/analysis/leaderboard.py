@@ -154,7 +154,7 @@ def _board(runs: list[Run], view: View) -> Board | None:
 
 
 def _measured_rows(runs: list[Run], statistic: Statistic, columns: list[str]) -> list[Row]:
-    """Return the rows of metrics and people, with their standings."""
+    """Return the rows of metrics and people, with their rank ranges."""
     latest = in_latest_protocol(runs)
     rows: dict[tuple[str, str], Row] = {}
     for run in runs:

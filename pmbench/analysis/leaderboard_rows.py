@@ -1,4 +1,4 @@
-"""What a leaderboard is made of: plain values, which ``render`` draws."""
+"""What a leaderboard is made of: plain values, which ``reporting`` draws."""
 
 from __future__ import annotations
 

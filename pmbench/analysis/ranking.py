@@ -39,7 +39,7 @@ class RankRange:
 
 
 def rank_ranges(runs: list[Run], statistic: Statistic) -> dict[str, RankRange]:
-    """Return the standing of each metric by its overall score, by name; {} where fewer than two.
+    """Return the rank range of each metric by its overall score, by name; {} where fewer than two.
 
     Left out are metrics that have no score on all items, or in a sub-dataset where others have one.
     {} too where nothing is known of how scores vary.
@@ -56,7 +56,7 @@ def rank_ranges(runs: list[Run], statistic: Statistic) -> dict[str, RankRange]:
 def ranked(
     names: Sequence[str], scores: Array, covariance: Array, freedom: float
 ) -> dict[str, RankRange]:
-    """Return the standings of metrics from their scores (k,) and these' covariance (k, k).
+    """Return the rank ranges of metrics from their scores (k,) and these' covariance (k, k).
 
     {} where the covariance is NaN or without a degree of freedom: nobody can be told apart then,
     which says nothing of anybody.

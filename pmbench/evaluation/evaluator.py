@@ -96,16 +96,19 @@ def _reusable_run(context: EvalContext, loaded: LoadedMetric, folder: Path) -> R
         context.note(reason)
         return None
     (folder / JOURNAL).unlink(missing_ok=True)  # of a run killed when it was complete
-    metric, dataset = provenance.metric_info(loaded, config.pack), provenance.dataset_info(config)
+    dataset = provenance.dataset_info(config)
+    if upgraded := _is_of_earlier_source(run, loaded):
+        context.result.upgraded.append(name)
     if (damage := run.damage()) != "":
         context.note(f"scoring {name} anew, since its scores are damaged ({damage})")
-    elif _is_of_earlier_source(run, loaded):
-        context.result.upgraded.append(name)
-    elif (run.info.dataset, run.info.pmbench) == (dataset, __version__) and (
-        (samples := run.draws()) is not None and samples.how == config.how
+    elif (
+        not upgraded
+        and (run.info.dataset, run.info.pmbench) == (dataset, __version__)
+        and ((samples := run.draws()) is not None and samples.how == config.how)
     ):
         return run
     _, distances = run.distances()
+    metric = provenance.metric_info(loaded, config.pack)
     now = {"pmbench": __version__, "dataset": dataset, "metric": metric}
     human = human_rows(config.protocol, config.pack.items.take(config.chosen), config.how)
     return save_run(config, run.info.model_copy(update=now), distances, human)

@@ -69,8 +69,9 @@ def import_distances(
             batches=None,
             measured_together=(),
         )
-        (folder / JOURNAL).unlink(missing_ok=True)  # of a run that this one takes the place of
-        return save_run(config, info, distances, human_rows(config.protocol, items, config.how))
+        run = save_run(config, info, distances, human_rows(config.protocol, items, config.how))
+        (folder / JOURNAL).unlink(missing_ok=True)  # of a run that this one took the place of
+        return run
 
 
 def read_for(path: Path, protocol: str, dataset: str, items: Items) -> Array:

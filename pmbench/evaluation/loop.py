@@ -50,14 +50,16 @@ def measure(
     batches: Sequence[Batch],
     metrics_for: Callable[[Batch], Sequence[LoadedMetric]],
     device: torch.device,
+    *,
+    prefetch: bool = True,
 ) -> Iterator[tuple[Batch, Results]]:
     """Yield each batch with what every metric gives on it, by the metric's name.
 
     Which metrics a batch is measured with is asked when its turn comes, so that what the caller
     learns from one batch counts for the next: a metric that has failed, or has been there before,
-    need not be measured again. Metrics on one backbone share its pass over the images. The next
-    batch is read meanwhile. Raises PmbenchError where the images of a batch cannot be read; what a
-    metric does wrong is a result.
+    need not be measured again. Metrics on one backbone share its pass over the images. With
+    ``prefetch`` the next batch is read meanwhile. Raises PmbenchError where the images of a batch
+    cannot be read; what a metric does wrong is a result.
     """
     keep_freed_memory()
     with Prefetcher(pack, device) as prefetcher:
@@ -66,7 +68,8 @@ def measure(
             # foreign code may print, and stdout is for results
             with torch.inference_mode(), redirect_stdout(sys.stderr):
                 metrics = group_by_backbone(metrics_for(batch))
-                results = loop.results(metrics, batch, following) if metrics else {}
+                ahead = following if prefetch else None
+                results = loop.results(metrics, batch, ahead) if metrics else {}
             yield batch, results
 
 
@@ -76,12 +79,8 @@ class _BatchMeasurer:
     def __init__(
         self, pack: Pack, protocol: Protocol, device: torch.device, prefetcher: Prefetcher
     ) -> None:
-        self._pack, self._protocol, self._device, self._prefetcher = (
-            pack,
-            protocol,
-            device,
-            prefetcher,
-        )
+        self._pack, self._protocol = pack, protocol
+        self._device, self._prefetcher = device, prefetcher
         self._fitting: dict[str, int] = {}  # items, by the names of metrics whose batch did not fit
 
     def results(

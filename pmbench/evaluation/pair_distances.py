@@ -93,8 +93,14 @@ class _Kept:
         queue = deque(batches)
         while queue:
             try:
+                # no prefetch: decoding changes the process's warnings, and a metric may its folder
                 for batch, results in measure(
-                    self.pack, self.protocol, list(queue), self._metrics_for, device
+                    self.pack,
+                    self.protocol,
+                    list(queue),
+                    self._metrics_for,
+                    device,
+                    prefetch=False,
                 ):
                     queue.popleft()
                     self._take(batch, results)

@@ -1,4 +1,4 @@
-"""Other people's implementations, called on our images: what a referee of ``referees`` computes.
+"""Other people's implementations, called on our images: what ``reference_values`` compares with.
 
 Each function returns a callable of two float64 batches (N, 3, H, W) in [0, 1] on the CPU, which
 returns (N,). Networks are filled from the weight files that pmbench uses; nothing is downloaded.

@@ -131,8 +131,8 @@ GOLDEN: dict[str, Golden] = {
 class Package:
     """An installed package that computes a metric.
 
-    ``function`` is one of ``reference_implementations``, called with ``arguments``. ``weights`` are files of
-    weights.toml that stand in for what the package would download.
+    ``function`` is one of ``reference_implementations``, called with ``arguments``. ``weights`` are
+    files of weights.toml that stand in for what the package would download.
     """
 
     metric: str

@@ -29,7 +29,7 @@ class Images:
     def of_bytes(cls, stored: Tensor) -> Images:
         """Return images as a pack has them: uint8 sRGB (N, H, W, 3).
 
-        They can be ``restore_if_modified``.
+        ``restore_if_modified`` works on them.
         """
         # a tensor made in inference mode would not count who writes into it
         with torch.inference_mode(False):

@@ -6,7 +6,7 @@ import ast
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -222,9 +222,9 @@ def source_digest(metric: Metric, distance: Distance) -> str:
     """Return a digest of what a metric's source files say, "" where there are none.
 
     They are the file of its loader, that of its distance, and those of pmbench that they import;
-    of each the syntax tree counts, without docstrings, comments and imports. It is no part of the
-    signature, since most edits do not change a number; but a run made by another source is not
-    taken for a run of this one.
+    of each the syntax tree counts, without docstrings, comments and imports of pmbench. It is no
+    part of the signature, since most edits do not change a number; but a run made by another source
+    is not taken for a run of this one.
     """
     files: set[Path] = set()
     for part in (metric.load, _formula(distance)):
@@ -262,24 +262,44 @@ def _imports(file: Path, modified: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _digest_of_code(file: Path, modified: int) -> str:
-    """Return a digest of a file's syntax tree, without docstrings, comments and imports."""
-    return hashlib.sha256(ast.unparse(_CodeOnly().visit(_parse(file))).encode()).hexdigest()
+    """Return a digest of what a file computes: its code without docstrings and comments."""
+    return hashlib.sha256("\n".join(_code(_parse(file))).encode()).hexdigest()
 
 
 def _parse(file: Path) -> ast.Module:
     return ast.parse(file.read_bytes())  # bytes: the file may name an encoding of its own
 
 
-class _CodeOnly(ast.NodeTransformer):
-    """Leaves out what computes nothing: imports, and texts that stand alone."""
+def _code(tree: ast.Module) -> Iterator[str]:
+    """Yield the kinds of nodes, the names of their fields, and the values, each before the next.
 
-    def visit_Import(self, node: ast.Import) -> None:
-        """Leave it out."""
+    Empty fields are left out, since a version of Python may add some; what ``ast.unparse`` and
+    ``ast.dump`` give is another text in another version, and both fail on a sum of 400 terms.
+    """
+    stack: list[object] = [tree]
+    while stack:
+        match stack.pop():
+            case list(nodes):
+                kept = [node for node in nodes if not _computes_nothing(node)]
+                yield str(len(kept))
+                stack.extend(reversed(kept))
+            case ast.AST() as node:
+                fields = [pair for pair in ast.iter_fields(node) if pair[1] not in (None, [])]
+                yield " ".join([type(node).__name__, *(name for name, _ in fields)])
+                stack.extend(value for _, value in reversed(fields))
+            case value:
+                yield ascii(value)
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        """Leave it out."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        """Leave a docstring out."""
-        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if is_text else node
+def _computes_nothing(node: object) -> bool:
+    """Say whether a node is a text that stands alone, or an import of pmbench's own modules."""
+    match node:
+        case ast.Expr(value=ast.Constant(value=str())):
+            return True
+        case ast.ImportFrom(module=str(module), level=0):
+            modules = [module]
+        case ast.Import(names=names):
+            modules = [alias.name for alias in names]
+        case _:
+            return False
+    return all(module.partition(".")[0] == PACKAGE.name for module in modules)

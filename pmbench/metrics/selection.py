@@ -1,6 +1,6 @@
-"""The names that a user may give to metrics: registered ones, and doors to everyone else's.
+"""The names that a user may give to metrics: registered ones, and addresses of external ones.
 
-``NAME=ADDRESS`` gives a metric behind a door a name of its own.
+``NAME=ADDRESS`` gives an external metric a name of its own.
 """
 
 from __future__ import annotations

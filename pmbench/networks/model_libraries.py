@@ -1,6 +1,6 @@
 """Networks of other people's libraries, by name: torchvision's and timm's.
 
-A zoo knows what a network is called, what its input looks like, how it is built, and where its
+Each knows what a network is called, what its input looks like, how it is built, and where its
 weights come from.
 """
 

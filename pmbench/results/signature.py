@@ -48,7 +48,8 @@ class Signature:
     @property
     def overall(self) -> str:
         """The score over the whole dataset that counts: "macro" or "pooled"."""
-        return self.protocol.split("|")[-2]
+        parts = self.protocol.split("|")
+        return parts[-2] if len(parts) > 1 else ""
 
     @property
     def precision(self) -> str:

@@ -173,6 +173,11 @@ def test_other_items_or_another_way_are_not_compared(part: str, other: str, said
     )
 
 
+def test_a_signature_of_one_part_is_not_compared() -> None:
+    found = change_between(measurement(signature="x || mine#11111111"), measurement())
+    assert (found.verdict, found.fails) == ("not comparable", True)
+
+
 def test_items_of_other_ids_are_not_compared_whatever_the_signature_says() -> None:
     strange = replace(items(), id=np.array([f"x{i:02}" for i in range(60)], object))
     assert (

@@ -247,6 +247,19 @@ def test_a_metric_whose_source_changed_is_measured_anew(tmp_path: Path) -> None:
     assert reporter.notes == ["ladder-2afc: the source of l2 changed; measuring it anew"]
 
 
+@pytest.mark.parametrize("damage", [False, True])
+def test_a_run_of_an_earlier_pmbench_is_kept_once_and_named(tmp_path: Path, damage: bool) -> None:
+    config, (l2,) = job("ladder-2afc", tmp_path, limit=3), load_named("l2")
+    (before,) = run(config, [replace(l2, source="f" * 64)]).runs  # a digest of whole files
+    if damage:
+        (before.folder / "scores.csv").write_text("")
+    outcome = run(config, [l2])
+    assert (outcome.reused, outcome.upgraded) == (["l2"], ["l2"])
+    assert outcome.runs[0].info.metric.source == l2.source
+    np.testing.assert_array_equal(outcome.runs[0].distances()[1], before.distances()[1])
+    assert run(config, [l2]).upgraded == []
+
+
 def test_a_run_of_another_metric_of_that_name_is_told_before_it_is_replaced(tmp_path: Path) -> None:
     config, (l2,) = job("ladder-2afc", tmp_path, limit=1), load_named("l2")
     (before,) = run(config, [l2]).runs

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -385,6 +387,26 @@ def test_a_pair_that_a_metric_fails_on_costs_no_other_pair(
     assert pairs[3]["not_available"]["nan-on-black"].startswith(
         "nan-on-black: the distance of ref and dist of item 3.png is nan; expected a finite number"
     )
+
+
+def test_a_metric_that_changes_the_folder_meanwhile_loses_no_picture(
+    planted: Callable[[str, Callable[..., Tensor]], None],
+) -> None:
+    """Paths count from the folder, so no picture may be read while a metric computes."""
+
+    def wanders(x: Images, y: Images) -> Tensor:
+        folder = Path.cwd()
+        os.chdir("/")
+        time.sleep(0.05)
+        os.chdir(folder)
+        return y.pixels.mean(dim=(1, 2, 3))
+
+    planted("wanders", wanders)
+    for i in range(4):  # each of another size, so in another batch
+        save(f"{i}.png", picture(i, 16 + i, 16))
+    pairs = [Pair(f"{i}.png", Path(f"{i}.png"), Path(f"{i}.png")) for i in range(4)]
+    loaded, _ = load_metrics([registered()["wanders"]], CPU, Silent())
+    assert measure_pairs(pairs, None, loaded, CPU, Silent()).columns["wanders"].failed == {}
 
 
 def test_a_metric_that_always_fails_is_given_up(

@@ -126,7 +126,11 @@ def distance(x: Tensor, y: Tensor) -> Tensor:
     [
         ("# squared", "# the squared difference", True),
         ("Return the distance.", "Return one number a pair.", True),
-        ("from torch import Tensor", "import torch\nfrom torch import Tensor", True),
+        ("from torch import", "from pmbench.metrics import Metric\nfrom torch import", True),
+        ("from torch import", "import pmbench.metrics\nfrom torch import", True),
+        ("from torch import", "from math import pi\nfrom torch import", False),
+        ("(x - y)", "(x - y" + " + 0" * 2_000 + ")", False),
+        ("Tensor:", "'Tensor':", False),
         ("(x - y)", "(x  -  y)", True),
         (".square()", ".abs()", False),
         ("dim=(1, 2, 3)", "dim=(1, 3, 2)", False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
+import math
 import re
 import sys
 import traceback
@@ -149,7 +150,11 @@ class _OnCopies(OnPixels):
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _are_parameters(value: object) -> bool:
@@ -165,6 +170,11 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
         (lambda value: isinstance(value, str), "text"),
     ),
     **dict.fromkeys(("min_size", "multiple_of", "version"), (_is_count, "a whole number from 1")),
+    **dict.fromkeys(
+        ("higher_is_better", "symmetric", "differentiable"),
+        (lambda value: isinstance(value, bool), "True or False"),
+    ),
+    **dict.fromkeys(("tolerance", "seconds"), (_is_amount, "a number from 0")),
     "pixels_at_once": (lambda value: value is None or _is_count(value), "a whole number or None"),
     "weights": (lambda value: isinstance(value, tuple), "a tuple of names"),
     "parameters": (_are_parameters, "texts and numbers by name"),

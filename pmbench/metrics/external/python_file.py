@@ -2,7 +2,7 @@
 
 The name is that of an object in the module, or of a metric that the module registers; a file
 without a name stands for all metrics that it registers. What an object may be says
-``foreign.metrics_of``. The metric of a plain callable is called ``module:name`` (``mine:name`` for
+``adapters.metrics_of``. The metric of a plain callable is called ``module:name`` (``mine:name`` for
 a file, wherever it lies). ``?better=higher`` after it says that its numbers are similarities.
 """
 

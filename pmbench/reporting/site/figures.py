@@ -250,7 +250,7 @@ def _devices(section: Section) -> str:
 
 
 def two_afc_against_jnd(two_afc: Section, jnd: Section, result: ProtocolCorrelation) -> Figure:
-    """Return the macro scores of the same metrics under both protocols."""
+    """Return the overall scores of the same metrics under both protocols."""
     points = pd.DataFrame(
         [
             {
@@ -263,7 +263,8 @@ def two_afc_against_jnd(two_afc: Section, jnd: Section, result: ProtocolCorrelat
             for name, a, b in zip(result.metrics, result.two_afc, result.jnd, strict=True)
         ]
     )
-    x, y = around("2AFC, % →", points["x"]), around("JND mAP, % →", points["y"])
+    x = around(f"2AFC, {two_afc.board.overall}, % →", points["x"])
+    y = around(f"JND mAP, {jnd.board.overall}, % →", points["y"])
     across, up = encodings(x, y)
     ends = pd.concat(
         [

@@ -100,7 +100,7 @@ def measured(section: Section, name: str, strips: list[ExampleSection], why_not:
             _place(section, name, place, [(cells[place, s.name], s.percent) for s in statistics])
             for place in ordered
         ],
-        rank_range=_standing(section, name),
+        rank_range=_rank_sentence(section, name),
         facts=_provenance(run),
         recipe=recipe(run),
         strips=strips,
@@ -148,7 +148,7 @@ def _comparison(section: Section, metric: str, place: str) -> str:
     return ", ".join(said)
 
 
-def _standing(section: Section, name: str) -> str:
+def _rank_sentence(section: Section, name: str) -> str:
     """Return the metric's place among the others, in a sentence; "" where there is none."""
     order = [row.name for row in section.metrics]
     if name not in order:

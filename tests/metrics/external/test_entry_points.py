@@ -61,6 +61,9 @@ GOOD = """
     WEIGHTS = _metric("x", weights=("nowhere",))
     TITLE = Metric(name="x", load=lambda device: _mean, title=None)
     SIZE = _metric("x", min_size=0)
+    VERSION = _metric("x", version=True)
+    DIRECTION = _metric("x", higher_is_better=1)
+    TOLERANCE = _metric("x", tolerance="1e-3")
     PARAMETERS = _metric("x", parameters={"path": object()})
 
     def plain(x, y):
@@ -242,6 +245,18 @@ BROKEN = {
         "zoo.good:SIZE",
         "brings the metric 'x', whose min_size is 0; expected a whole number from 1",
     ),
+    "version": (
+        "zoo.good:VERSION",
+        "brings the metric 'x', whose version is True; expected a whole number from 1",
+    ),
+    "direction": (
+        "zoo.good:DIRECTION",
+        "brings the metric 'x', whose higher_is_better is 1; expected True or False",
+    ),
+    "tolerance": (
+        "zoo.good:TOLERANCE",
+        "brings the metric 'x', whose tolerance is '1e-3'; expected a number from 0",
+    ),
     "empty": (
         "zoo",
         "its entry point is the module zoo, which registers no metric; expected functions under "
@@ -335,12 +350,12 @@ def test_installed_plug_ins_at_the_terminal(tmp_path: Path) -> None:
     item = "noise/astronaut-03-below"
     assert not_run(stdout) == {
         "raises": f"failed on the batch of item {item}: ZeroDivisionError: division by zero "
-        "(in good.py, line 46)",
+        "(in good.py, line 49)",
         "shape": "expected floating-point numbers of shape (6,), one a pair, got torch.float32 of "
         "shape (6, 3, 64, 64)",
         "nan": f"the distance of p0 and p1 of item {item} is nan; expected a finite number; mend "
         "the metric, or say in its `min_size` where it is not defined",
-        "leaves": f"failed on the batch of item {item}: SystemExit: 3 (in good.py, line 55)",
+        "leaves": f"failed on the batch of item {item}: SystemExit: 3 (in good.py, line 58)",
         "lacking": BROKEN["lacking"][1] + FROM,
         "syntax": BROKEN["syntax"][1].replace("{site}", str(site)) + FROM,
     }
