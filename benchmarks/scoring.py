@@ -22,7 +22,7 @@ import numpy as np
 
 from pmbench.datasets.pack import Items
 from pmbench.results.csv_io import read_csv
-from pmbench.scoring.bootstrap import USUAL
+from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING
 from pmbench.scoring.protocols import TWO_AFC
 from pmbench.scoring.scores import human_rows, score
 from pmbench.scoring.statistics import Array
@@ -68,7 +68,7 @@ def main() -> None:
     items, first = read_csv(Path(sys.argv[1]), "2afc", False) if len(sys.argv) > 1 else made()
     rng = np.random.default_rng(1)
     metrics = [first * rng.lognormal(sigma=0.1, size=first.shape) for _ in range(METRICS)]
-    print(f"{METRICS} metrics × {len(items):,} triplets × {USUAL.count:,} resamples")
+    print(f"{METRICS} metrics × {len(items):,} triplets × {DEFAULT_RESAMPLING.count:,} resamples")
     with told("drawing resamples, and the human rows"):
         human_rows(TWO_AFC, items)
     for title, names in GROUPS.items():

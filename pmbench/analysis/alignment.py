@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pmbench.analysis.joint_scores import JointScores, covariance_of_draws, joint, of_means
 from pmbench.results.run import Run
-from pmbench.results.signature import differing_parts, protocol_signature
-from pmbench.scoring.bootstrap import USUAL, BootstrapSamples, Resampling
+from pmbench.results.signature import differing_parts, setup_of
+from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, BootstrapSamples, Resampling
 from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import Protocol, Statistic
 from pmbench.scoring.statistics import Array
@@ -28,15 +28,15 @@ def check_same_way(runs: Sequence[Run], but: Collection[str] = ()) -> None:
 
     ``but`` are the parts (of ``PARTS``) that may differ.
     """
-    first = protocol_signature(runs[0])
+    first = setup_of(runs[0])
     for run in runs[1:]:
         differing = [
             f"{part} ({a} and {b})"
-            for part, a, b in differing_parts(first, protocol_signature(run))
+            for part, a, b in differing_parts(first, setup_of(run))
             if part not in but
         ]
-        if differing or first.count("|") != protocol_signature(run).count("|"):
-            what = ", ".join(differing) or f"{first} and {protocol_signature(run)}"
+        if differing or first.count("|") != setup_of(run).count("|"):
+            what = ", ".join(differing) or f"{first} and {setup_of(run)}"
             raise PmbenchError(
                 f"{runs[0].dataset}/{runs[0].metric} and {run.dataset}/{run.metric} cannot be "
                 f"compared: they differ in {what}; run `pmbench eval` again for the older one, "
@@ -90,28 +90,28 @@ _VALUES_ONLY = Resampling(count=1)  # the rest would take time
 
 
 def overall_scores(
-    runs: Sequence[Run], statistic: Statistic, how: Resampling | None = None
+    runs: Sequence[Run], statistic: Statistic, resampling: Resampling | None = None
 ) -> JointScores:
     """Return the overall scores of metrics together: macro or pooled, as their protocol has it.
 
     Left out are metrics that have no score on all items, or in a sub-dataset where others have one.
-    Draws are as ``how`` says. Without it there are none of a mean over items, whose covariance does
-    not need them; of other statistics they are as they lie beside the runs.
+    Draws are as ``resampling`` says. Without it there are none of a mean over items, whose
+    covariance does not need them; of other statistics they are as they lie beside the runs.
     Raises PmbenchError where the runs were not measured in one way.
     """
     check_same_way(runs)
     items, rows = _rows(runs)
     whole = {run.metric: d for run, (d, _) in zip(runs, rows, strict=True) if np.isfinite(d).all()}
-    straight = {run.metric for run, (_, same) in zip(runs, rows, strict=True) if same}
+    in_order = {run.metric for run, (_, same) in zip(runs, rows, strict=True) if same}
 
     def stored(names: Collection[str]) -> Array | None:
-        if not straight.issuperset(names):
+        if not in_order.issuperset(names):
             return None
-        return _stored([run for run in runs if run.metric in names], statistic, how)
+        return _stored([run for run in runs if run.metric in names], statistic, resampling)
 
     if whole and statistic.items is not None:
-        draws = None if how is None else stored(whole)
-        anew = how if draws is None else None
+        draws = None if resampling is None else stored(whole)
+        anew = resampling if draws is None else None
         names, stack = tuple(whole), list(whole.values())
         scores = of_means(names, statistic, items, stack, anew, (runs[0].protocol.overall,))
         return scores if draws is None else replace(scores, draws=draws[:, None])
@@ -121,7 +121,8 @@ def overall_scores(
     if (draws := stored(values.names)) is None:
         kept = {name: whole[name] for name in values.names}
         return _overall(
-            runs[0].protocol, joint(runs[0].protocol, statistic, items, kept, how or USUAL)
+            runs[0].protocol,
+            joint(runs[0].protocol, statistic, items, kept, resampling or DEFAULT_RESAMPLING),
         )
     covariance = covariance_of_draws(draws, values.widening[0])
     return replace(values, draws=draws[:, None], covariance=covariance[None])
@@ -160,16 +161,18 @@ def _overall(protocol: Protocol, scores: JointScores) -> JointScores:
     )
 
 
-def _stored(runs: Sequence[Run], statistic: Statistic, how: Resampling | None) -> Array | None:
+def _stored(
+    runs: Sequence[Run], statistic: Statistic, resampling: Resampling | None
+) -> Array | None:
     """Return the resampled overall scores (metrics, count) that lie beside the runs.
 
     None where a run has none that can be read, or where they are not of the same resamples (those
-    of ``how``).
+    of ``resampling``).
     """
     stored = [_readable(run) for run in runs]
     sound = [draws for draws in stored if draws is not None and statistic.name in draws.values]
-    hows = {draws.how for draws in sound} | ({how} if how is not None else set())
-    if len(sound) < len(runs) or len(hows) > 1:
+    resamplings = {draws.resampling for draws in sound} | ({resampling} if resampling else set())
+    if len(sound) < len(runs) or len(resamplings) > 1:
         return None
     place = sound[0].places.index(runs[0].protocol.overall)
     return np.stack([draws.values[statistic.name][place] for draws in sound])

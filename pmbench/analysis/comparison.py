@@ -20,12 +20,12 @@ from pmbench.analysis.ranking import RankRange, holm, pairwise, ranked
 from pmbench.results.run import Run
 from pmbench.results.signature import (
     dataset_warnings,
-    in_latest_protocol,
-    metrics_by_protocol,
-    protocol_signature,
+    in_latest_setup,
+    metrics_by_setup,
+    setup_of,
 )
 from pmbench.results.store import by_dataset
-from pmbench.scoring.bootstrap import USUAL, Resampling
+from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling
 from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import Protocol, Statistic
 from pmbench.scoring.scores import defined
@@ -160,7 +160,7 @@ class About:
     protocol: Protocol
     statistic: Statistic
     unit: str  # "triplets" | "pairs"
-    how: Resampling
+    resampling: Resampling
     signature: str  # the protocol part
 
 
@@ -199,7 +199,9 @@ class MultiComparison:
 
 
 def compare_datasets(
-    runs: Mapping[str, Sequence[Run]], statistic: str | None, how: Resampling = USUAL
+    runs: Mapping[str, Sequence[Run]],
+    statistic: str | None,
+    resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> tuple[list[PairComparison | MultiComparison], list[str]]:
     """Return the comparison of the runs of each dataset, and a sentence for those without one.
 
@@ -209,7 +211,7 @@ def compare_datasets(
     failed: dict[str, PmbenchError] = {}
     for dataset, on_dataset in runs.items():
         try:
-            comparisons.append(compare_runs(on_dataset, statistic, how))
+            comparisons.append(compare_runs(on_dataset, statistic, resampling))
         except PmbenchError as error:
             failed[dataset] = error
     if not comparisons:
@@ -218,13 +220,13 @@ def compare_datasets(
 
 
 def compare_runs(
-    runs: Sequence[Run], statistic: str | None, how: Resampling = USUAL
+    runs: Sequence[Run], statistic: str | None, resampling: Resampling = DEFAULT_RESAMPLING
 ) -> PairComparison | MultiComparison:
     """Return the comparison of two or more runs on one dataset, by the main statistic if None."""
     chosen = statistic_of(runs[0], statistic)
     if len(runs) == 2:
-        return compare_pair(runs[0], runs[1], chosen, how)
-    return compare_many(runs, chosen, how)
+        return compare_pair(runs[0], runs[1], chosen, resampling)
+    return compare_many(runs, chosen, resampling)
 
 
 def statistic_of(run: Run, name: str | None) -> Statistic:
@@ -232,7 +234,7 @@ def statistic_of(run: Run, name: str | None) -> Statistic:
     return run.protocol.main if name is None else run.protocol.statistic(name)
 
 
-def _about(run: Run, statistic: Statistic, how: Resampling) -> About:
+def _about(run: Run, statistic: Statistic, resampling: Resampling) -> About:
     protocol = run.protocol
     return About(
         run.dataset,
@@ -241,31 +243,33 @@ def _about(run: Run, statistic: Statistic, how: Resampling) -> About:
         protocol,
         statistic,
         protocol.unit,
-        how,
-        protocol_signature(run),
+        resampling,
+        setup_of(run),
     )
 
 
 # --- of two metrics -------------------------------------------------------------------------------
 
 
-def compare_pair(a: Run, b: Run, statistic: Statistic, how: Resampling = USUAL) -> PairComparison:
+def compare_pair(
+    a: Run, b: Run, statistic: Statistic, resampling: Resampling = DEFAULT_RESAMPLING
+) -> PairComparison:
     """Return the comparison of two runs, on the items on which both metrics are defined.
 
     Raises PmbenchError where they were not measured in one way.
     """
     check_same_way([a, b])
-    return compare_named(a, b, (a.metric, b.metric), statistic, how)
+    return compare_named(a, b, (a.metric, b.metric), statistic, resampling)
 
 
 def compare_named(
-    a: Run, b: Run, names: tuple[str, str], statistic: Statistic, how: Resampling
+    a: Run, b: Run, names: tuple[str, str], statistic: Statistic, resampling: Resampling
 ) -> PairComparison:
     """Return the comparison of two runs of the same items, called ``names``."""
-    about = _about(a, statistic, how)
+    about = _about(a, statistic, resampling)
     items, stack = align([a, b])
     distances = dict(zip(names, stack, strict=True))
-    scores = joint(about.protocol, about.statistic, items, distances, about.how)
+    scores = joint(about.protocol, about.statistic, items, distances, about.resampling)
     nearer = _nearer(about, items, *stack)
     lines = []
     for i, place in enumerate(scores.places):
@@ -320,17 +324,17 @@ def _wins(nearer: Array) -> Wins:
 
 
 def compare_many(
-    runs: Sequence[Run], statistic: Statistic, how: Resampling = USUAL
+    runs: Sequence[Run], statistic: Statistic, resampling: Resampling = DEFAULT_RESAMPLING
 ) -> MultiComparison:
     """Return the comparison of many metrics, all pairs of them, by overall score.
 
     Runs that were not measured as the latest, and metrics without a whole overall score, are left
     out, and it is said which. Raises PmbenchError where fewer than two are left.
     """
-    latest = in_latest_protocol(runs)
-    about = _about(latest[0], statistic, how)
+    latest = in_latest_setup(runs)
+    about = _about(latest[0], statistic, resampling)
     sentences = _measured_otherwise(runs, about.signature)
-    scores = overall_scores(latest, statistic, how)
+    scores = overall_scores(latest, statistic, resampling)
     if gone := [run.metric for run in latest if run.metric not in scores.names]:
         sentences.append(f"left out, without a score on all {about.unit}: {', '.join(gone)}")
     if len(scores.names) < 2:
@@ -349,7 +353,7 @@ def _measured_otherwise(runs: Sequence[Run], latest: str) -> list[str]:
         f"{names[0]} is left out: it was measured as {one}"
         if len(names) == 1
         else f"{', '.join(names)} are left out: they were measured as {one}"
-        for one, names in metrics_by_protocol(runs).items()
+        for one, names in metrics_by_setup(runs).items()
         if one != latest
     ]
 

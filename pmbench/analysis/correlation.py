@@ -13,7 +13,7 @@ import numpy as np
 
 from pmbench.datasets import manifest
 from pmbench.results.run import Run
-from pmbench.results.signature import in_latest_protocol
+from pmbench.results.signature import in_latest_setup
 from pmbench.results.store import by_dataset
 from pmbench.scoring.protocols import JND, TWO_AFC
 from pmbench.scoring.statistics import ones, pearson, spearman
@@ -83,7 +83,7 @@ def correlate_runs(runs: Sequence[Run]) -> dict[str, ProtocolCorrelation | str]:
     is compared are the macro scores of both protocols' main statistics. Of each dataset the runs
     that were measured as the latest one count.
     """
-    latest = [run for some in by_dataset(runs).values() for run in in_latest_protocol(some)]
+    latest = [run for some in by_dataset(runs).values() for run in in_latest_setup(some)]
     result: dict[str, ProtocolCorrelation | str] = {}
     if not {TWO_AFC.name, JND.name} <= {run.protocol.name for run in latest}:
         return result  # without the manifests, which take time to read

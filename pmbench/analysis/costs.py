@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pmbench.analysis.leaderboard_rows import Row
 from pmbench.results.run import Run
-from pmbench.results.signature import Signature, in_latest_protocol, precision
+from pmbench.results.signature import Signature, in_latest_setup, precision
 from pmbench.results.timings import Speeds, Timing, of_one_machine, read
 from pmbench.utils.errors import PmbenchError
 
@@ -31,7 +31,7 @@ def costs_of(runs: Sequence[Run]) -> Costs:
             speeds.append(read(folder))
         except PmbenchError as error:  # the scores do not depend on it
             messages.append(f"left out: {error}")
-    counted = in_latest_protocol(runs)
+    counted = in_latest_setup(runs)
     signatures = {run.metric: Signature.parse(run.signature).metric for run in counted}
     result = of_one_machine(speeds, signatures, precision(counted[0]))
     if result is None:
@@ -52,7 +52,7 @@ def with_costs(rows: Sequence[Row], costs: Costs) -> list[Row]:
 
 
 def _with_cost(row: Row, time: Timing | None) -> Row:
-    if time is None or row.kind != "metric" or row.other_protocol:
+    if time is None or row.kind != "metric" or row.other_setup:
         return replace(row, ms=None, peak_memory_mb=None)
     memory = None if math.isnan(time.memory_mb) else time.memory_mb
     return replace(row, ms=time.ms, peak_memory_mb=memory)

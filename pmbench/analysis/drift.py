@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pmbench.analysis.alignment import check_same_way, drift
 from pmbench.analysis.comparison import About, PairComparison, compare_named, statistic_of
-from pmbench.results.run import USUAL_PRECISION, Run
+from pmbench.results.run import DEFAULT_PRECISION, Run
 from pmbench.results.signature import precision
 from pmbench.results.store import find_runs
-from pmbench.scoring.bootstrap import USUAL, Resampling
+from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling
 from pmbench.scoring.protocols import Statistic
 from pmbench.utils.errors import PmbenchError, unknown
 
@@ -51,12 +51,12 @@ def in_folder(folder: Path, datasets: Iterable[str]) -> OtherRuns:
 def measured_in(runs: Sequence[Run], wanted: str) -> list[Run]:
     """Return the runs whose networks computed in a precision. Raises where there is none."""
     measured = [run for run in runs if precision(run) == wanted]
-    if wanted == USUAL_PRECISION:
+    if wanted == DEFAULT_PRECISION:
         raise PmbenchError(
             f"--precision {wanted} is what runs are held against; name another one, such as bf16"
         )
     if not measured:
-        others = {precision(run) for run in runs} - {USUAL_PRECISION}
+        others = {precision(run) for run in runs} - {DEFAULT_PRECISION}
         if not others:
             raise PmbenchError(
                 f"there are no runs in {wanted}; make some with `pmbench eval --precision {wanted}`"
@@ -68,7 +68,7 @@ def measured_in(runs: Sequence[Run], wanted: str) -> list[Run]:
 def in_usual_precision(results: Path, datasets: Iterable[str]) -> OtherRuns:
     """Return the runs in float32 of the same items, of datasets in another precision."""
     return OtherRuns(
-        USUAL_PRECISION,
+        DEFAULT_PRECISION,
         {name: _by_metric(results, _usual(name)) for name in datasets},
         "there are no runs of the same metrics in float32; make some with `pmbench eval` "
         "without --precision",
@@ -89,7 +89,7 @@ def compared_with(
     others: OtherRuns,
     runs: Mapping[str, Sequence[Run]],
     statistic: str | None,
-    how: Resampling = USUAL,
+    resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> tuple[list[PairComparison | DriftComparison], list[str]]:
     """Return runs, by dataset, beside the other ones of the same metrics.
 
@@ -110,7 +110,9 @@ def compared_with(
             if run.metric not in before:
                 continue
             try:
-                pairs.append(compare_drift(run, before[run.metric], others.where, chosen, how))
+                pairs.append(
+                    compare_drift(run, before[run.metric], others.where, chosen, resampling)
+                )
             except PmbenchError as error:
                 failed.append(f"{dataset}/{run.metric}: left out, {error}")
         if pairs:
@@ -123,7 +125,11 @@ def compared_with(
 
 
 def compare_drift(
-    run: Run, before: Run, where: str, statistic: Statistic, how: Resampling = USUAL
+    run: Run,
+    before: Run,
+    where: str,
+    statistic: Statistic,
+    resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> PairComparison:
     """Return the comparison of one metric's run with another one of it, which is ``where``.
 
@@ -131,4 +137,6 @@ def compare_drift(
     """
     check_same_way([run, before], but=("version of pmbench", "precision"))
     names = (run.metric, f"{run.metric} ({where})")
-    return replace(compare_named(run, before, names, statistic, how), drift=drift(run, before))
+    return replace(
+        compare_named(run, before, names, statistic, resampling), drift=drift(run, before)
+    )

@@ -10,14 +10,14 @@ import pandas as pd
 
 from pmbench.analysis.leaderboard import boards, runs_in_view
 from pmbench.analysis.leaderboard_rows import Board, Row, View
-from pmbench.results.merging import Results, folders
+from pmbench.results.merging import ResultFolders, folders
 from pmbench.results.run import Run
-from pmbench.results.signature import protocol_signature
+from pmbench.results.signature import setup_of
 
 _OF_THE_METRIC = ("items_per_second", "peak_memory_mb", "parameters_count", "weights_mb")
 
 
-def scores_table(results: Results, view: View) -> pd.DataFrame:
+def scores_table(results: ResultFolders, view: View) -> pd.DataFrame:
     """Return every score of every run as one table: what ``scores`` says, and where it is from.
 
     Rows come in the order of the boards. Of a view, the dataset, the statistic, the order and the
@@ -66,7 +66,7 @@ def _tidy_run(run: Run, several: bool) -> pd.DataFrame:
     if several:
         table["results"] = str(run.folder.parent.parent)
     people = table["kind"] == "human"  # the same in every run, and not the metric's
-    table.loc[people, "signature"] = protocol_signature(run)
+    table.loc[people, "signature"] = setup_of(run)
     table.loc[people, "family"] = "people"
     table.loc[people, list(_OF_THE_METRIC)] = math.nan
     table.loc[~people, "name"] = run.metric

@@ -16,7 +16,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from pmbench.scoring.bootstrap import USUAL, Resampling, resamples, urns
+from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling, resamples, urns
 from pmbench.scoring.intervals import Estimand, estimates, places
 from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import Protocol, Statistic
@@ -52,7 +52,7 @@ def joint(
     statistic: Statistic,
     items: Items,
     distances: Mapping[str, Array],
-    how: Resampling = USUAL,
+    resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> JointScores:
     """Return what is known of several metrics, by name, from their distances (n, pairs).
 
@@ -74,8 +74,8 @@ def joint(
         )
     items, stack = items.take(kept), [d[kept] for d in distances.values()]
     if statistic.items is not None:
-        return of_means(tuple(distances), statistic, items, stack, how, places(items))
-    return _of_others(tuple(distances), statistic, items, stack, how)
+        return of_means(tuple(distances), statistic, items, stack, resampling, places(items))
+    return _of_others(tuple(distances), statistic, items, stack, resampling)
 
 
 # --- statistics that are means over items ---------------------------------------------------------
@@ -86,12 +86,13 @@ def of_means(
     statistic: Statistic,
     items: Items,
     stack: list[Array],
-    how: Resampling | None,
+    resampling: Resampling | None,
     where: tuple[str, ...],
 ) -> JointScores:
     """Return ``joint`` of a statistic that is a mean over items, in some places only.
 
-    All metrics are defined on all items. Without ``how`` there are no draws, which take the time.
+    All metrics are defined on all items. Without ``resampling`` there are no draws, which take the
+    time.
     """
     assert statistic.items is not None
     x = np.stack([statistic.items(d, items.p) for d in stack], axis=1)  # (n, metrics)
@@ -99,7 +100,7 @@ def of_means(
     used, x = items.take(counted), x[counted]
     results = [moments(used, x, place) for place in where]
     at = [places(items).index(place) for place in where]
-    weights = resamples(items.sub, items.cluster, how) if how is not None else ()
+    weights = resamples(items.sub, items.cluster, resampling) if resampling is not None else ()
     drawn = [_means(used, x, w[:, counted])[:, at] for w in weights]
     draws = np.concatenate([np.empty((len(names), len(where), 0)), *drawn], axis=2)
     draws[:, [_clusters(used, place) < 2 for place in where]] = np.nan  # nothing varies
@@ -201,14 +202,18 @@ def _means(items: Items, x: Array, w: Weights) -> Array:
 
 
 def _of_others(
-    names: tuple[str, ...], statistic: Statistic, items: Items, stack: list[Array], how: Resampling
+    names: tuple[str, ...],
+    statistic: Statistic,
+    items: Items,
+    stack: list[Array],
+    resampling: Resampling,
 ) -> JointScores:
     def at(d: Array) -> Callable[[Index, Weights], Array]:
         return lambda index, w: statistic.value(d[index], items.p[index], w)
 
     counts = [statistic.counts(d, items.p) for d in stack]
     quantities = [Estimand(at(d), used) for d, used in zip(stack, counts, strict=True)]
-    result = estimates(items, quantities, how)
+    result = estimates(items, quantities, resampling)
     subs = len(items.sub_names)
     values = np.stack([estimate.value for estimate in result])
     draws = np.stack([estimate.draws for estimate in result])

@@ -18,13 +18,13 @@ from pmbench.analysis.legends import cost_legend, legend
 from pmbench.analysis.published import published_entries, published_legend, published_rows, unions
 from pmbench.analysis.ranking import rank_ranges
 from pmbench.datasets import manifest
-from pmbench.results.merging import Results, folder_names, merge_runs
+from pmbench.results.merging import ResultFolders, folder_names, merge_runs
 from pmbench.results.run import Run
 from pmbench.results.signature import (
     dataset_warnings,
-    in_latest_protocol,
-    metrics_by_protocol,
-    protocol_signature,
+    in_latest_setup,
+    metrics_by_setup,
+    setup_of,
 )
 from pmbench.results.store import by_dataset, no_runs
 from pmbench.scoring.protocols import PROTOCOLS, Statistic
@@ -34,7 +34,7 @@ from pmbench.utils.errors import PmbenchError, unknown
 _MANY = 16  # with more metrics than this a board is grouped by family
 
 
-def boards(results: Results, view: View) -> list[Board]:
+def boards(results: ResultFolders, view: View) -> list[Board]:
     """Return a board for each dataset that has runs.
 
     Raises PmbenchError where there are none, where the view names what is unknown, and where it is
@@ -49,7 +49,7 @@ def boards(results: Results, view: View) -> list[Board]:
     return [board for board in made if board is not None]
 
 
-def runs_in_view(results: Results, view: View) -> list[Run]:
+def runs_in_view(results: ResultFolders, view: View) -> list[Run]:
     """Return the runs that a view is of."""
     dataset, variants = view.dataset, view.variants
     if dataset is None:
@@ -62,7 +62,7 @@ def runs_in_view(results: Results, view: View) -> list[Run]:
     return [run for member in members for run in merge_runs(results, member.name).runs]
 
 
-def relations(results: Results, view: View) -> list[str]:
+def relations(results: ResultFolders, view: View) -> list[str]:
     """Return a line for each group of which boards of both protocols are shown.
 
     It says how 2AFC and JND go together over the metrics; too few metrics say nothing.
@@ -91,7 +91,7 @@ def _check_view(view: View, runs: list[Run]) -> None:
 
 def _check_one_way(runs: list[Run]) -> None:
     """Raise PmbenchError unless all runs of a board were measured in one way."""
-    by_way = metrics_by_protocol(runs)
+    by_way = metrics_by_setup(runs)
     if len(by_way) > 1:
         mixed = "; ".join(f"{', '.join(names)}: {one}" for one, names in by_way.items())
         raise PmbenchError(
@@ -102,7 +102,7 @@ def _check_one_way(runs: list[Run]) -> None:
 
 def _board(runs: list[Run], view: View) -> Board | None:
     """Return the board of a dataset's runs; None where its protocol lacks the view's statistic."""
-    latest = in_latest_protocol(runs)[0]
+    latest = in_latest_setup(runs)[0]
     info, protocol = latest.info.dataset, latest.protocol
     if view.statistic not in (None, *(s.name for s in protocol.statistics)):
         return None
@@ -123,10 +123,9 @@ def _board(runs: list[Run], view: View) -> Board | None:
     published = published_rows(entries, measured, columns)
     lines = legend(protocol, measured)
     lines += [*cost_legend(measured, costs.timed_on), *costs.messages] if view.cost else []
-    if any(row.other_protocol for row in measured):
+    if any(row.other_setup for row in measured):
         lines.append(
-            "† measured in another way, or on other items, than "
-            f"{protocol_signature(latest)}; not comparable"
+            f"† measured in another way, or on other items, than {setup_of(latest)}; not comparable"
         )
     lines += published_legend(entries, published) + [reason] * bool(reason)
     metrics = sum(row.kind == "metric" for row in measured)
@@ -143,7 +142,7 @@ def _board(runs: list[Run], view: View) -> Board | None:
         rows=_ordered([*measured, *published], view.sort, columns, grouped),
         grouped=grouped,
         legend=lines,
-        signature=protocol_signature(latest),
+        signature=setup_of(latest),
         intervals=view.intervals,
         cost=view.cost,
         timed_on=costs.timed_on,
@@ -155,14 +154,14 @@ def _board(runs: list[Run], view: View) -> Board | None:
 
 def _measured_rows(runs: list[Run], statistic: Statistic, columns: list[str]) -> list[Row]:
     """Return the rows of metrics and people, with their rank ranges."""
-    latest = in_latest_protocol(runs)
+    latest = in_latest_setup(runs)
     rows: dict[tuple[str, str], Row] = {}
     for run in runs:
-        other = protocol_signature(run) != protocol_signature(latest[0])
+        other = setup_of(run) != setup_of(latest[0])
         for row in _rows_of_run(run, statistic, columns):
             if other and row.kind == "human":  # other items, perhaps: not the people of this table
                 continue
-            rows[row.name, protocol_signature(run)] = replace(row, other_protocol=other)
+            rows[row.name, setup_of(run)] = replace(row, other_setup=other)
     judged = latest[0].info.dataset.human_votes
     ranks = rank_ranges(latest, statistic)
     return [
@@ -174,7 +173,7 @@ def _measured_rows(runs: list[Run], statistic: Statistic, columns: list[str]) ->
 
 def _has_rank(row: Row) -> bool:
     """Say whether a row was measured as the latest one, and has an overall score."""
-    return not (row.other_protocol or math.isnan(row.score.value))
+    return not (row.other_setup or math.isnan(row.score.value))
 
 
 def _rows_of_run(run: Run, statistic: Statistic, columns: list[str]) -> list[Row]:
@@ -257,7 +256,5 @@ def _ordered(rows: list[Row], sort: str, columns: list[str], grouped: bool) -> l
         if row.beside:
             below.setdefault(row.beside, []).append(row)
     return [
-        one
-        for row in flat
-        for one in (row, *([] if row.other_protocol else below.get(row.name, [])))
+        one for row in flat for one in (row, *([] if row.other_setup else below.get(row.name, [])))
     ]

@@ -37,7 +37,7 @@ class Row:
     of: int | None = None
     speed: float | None = None  # items/s
     family: str = ""  # what it is grouped with
-    other_protocol: bool = False  # measured in another way than the latest run
+    other_setup: bool = False  # measured in another way than the latest run
     rank_range: RankRange | None = (
         None  # by the overall score, among rows measured in the latest way
     )

@@ -48,7 +48,7 @@ def legend(protocol: Protocol, rows: Sequence[Row]) -> list[str]:
 
 def _without_rank(rows: Sequence[Row]) -> list[str]:
     """Return why metrics have no rank though they have a score over everything."""
-    metrics = [row for row in rows if row.kind == "metric" and not row.other_protocol]
+    metrics = [row for row in rows if row.kind == "metric" and not row.other_setup]
     whole = [row for row in metrics if not math.isnan(row.score.value) and not row.score.part]
     without = [row.name for row in whole if row.rank_range is None]
     if len(whole) < 2 or not without:

@@ -17,8 +17,8 @@ from pmbench.analysis.check_results import Findings, Reproduction, Verdict
 from pmbench.analysis.leaderboard_rows import Cell, Row
 from pmbench.datasets import manifest
 from pmbench.datasets.manifest import ROUNDING, Manifest, Published
-from pmbench.results.run import USUAL_PRECISION, Run
-from pmbench.results.signature import in_latest_protocol, precision
+from pmbench.results.run import DEFAULT_PRECISION, Run
+from pmbench.results.signature import in_latest_setup, precision
 from pmbench.results.store import by_dataset, no_runs
 from pmbench.scoring.scores import score_at
 from pmbench.utils.errors import PmbenchError
@@ -57,7 +57,7 @@ def counterpart(entry: Published) -> str:
 def why_not_comparable(run: Run) -> str:
     """Return why a run cannot be compared with published scores, "" where it can."""
     dataset, _, variant = run.dataset.partition("@")
-    if (rough := precision(run)) != USUAL_PRECISION:
+    if (rough := precision(run)) != DEFAULT_PRECISION:
         return (
             f"{run.dataset}: measured with networks in {rough}, and papers have measured in "
             f"float32, so published scores do not apply; measure {dataset} without --precision"
@@ -89,7 +89,7 @@ def published_entries(runs: Sequence[Run], main: bool) -> tuple[Entries, str]:
 
     ``main``: the statistic is the protocol's main one.
     """
-    latest = in_latest_protocol(runs)  # others have no published row beside them
+    latest = in_latest_setup(runs)  # others have no published row beside them
     entry = manifest.datasets().get(latest[0].info.dataset.name)
     if entry is None or not entry.published:
         return (), "published: nobody has published scores on this dataset, as far as known here"
@@ -114,7 +114,7 @@ def published_rows(entries: Entries, measured: Sequence[Row], columns: Sequence[
     Where its counterpart is among the ``measured`` rows it belongs to that, and each of its numbers
     says how far the measured one is above it.
     """
-    by_name = {row.name: row for row in measured if not row.other_protocol}
+    by_name = {row.name: row for row in measured if not row.other_setup}
     labels = _labels(entries)
     rows = []
     for entry, label in zip(entries, labels, strict=True):

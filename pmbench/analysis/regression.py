@@ -152,7 +152,7 @@ def compare(entry: Entry, now: RunScores, rules: Rules) -> Change:
 
 def _why_not_comparable(entry: Entry, now: RunScores) -> str | None:
     """Return why distances are not of the same items in the same form, or None where they are."""
-    then, today = Signature.parse(entry.signature).protocol, Signature.parse(now.signature).protocol
+    then, today = Signature.parse(entry.signature).setup, Signature.parse(now.signature).setup
     # which version it was is no matter here: distances of both are scored by this one
     differing = [
         f"{part} ({a}, now {b})" for part, a, b in differing_parts(then, today) if part != PARTS[0]
@@ -186,8 +186,8 @@ def _does_not_follow(entry: Entry, before: RunScores) -> str | None:
             return (
                 "the baseline's scores do not follow from its distances "
                 f"({place}: {_shown(stands)}, from the distances {_shown(follows)}): it was "
-                f"edited, or {_version(entry.signature)} scored in another way; write it anew with "
-                "`pmbench baseline`"
+                f"edited, or {Signature.parse(entry.signature).pmbench} scored in another way; "
+                "write it anew with `pmbench baseline`"
             )
     return None
 
@@ -242,19 +242,14 @@ def _in_words(moves: Array, now: RunScores, allowed: float) -> str:
     )
 
 
-def _version(signature: str) -> str:
-    """Return the version of pmbench, such as pmbench:0.1."""
-    return Signature.parse(signature).pmbench
-
-
 def _remarks(entry: Entry, now: RunScores, changed: bool) -> list[str]:
     """Return what else is not as it was, as far as it may explain something."""
     remarks = []
-    then, today = Signature.parse(entry.signature).metric, Signature.parse(now.signature).metric
-    if then != today:
-        remarks.append(f"another signature of the metric: {then}, now {today}")
-    if changed and (version := _version(entry.signature)) != _version(now.signature):
-        remarks.append(f"the baseline was made by {version}")
+    then, today = Signature.parse(entry.signature), Signature.parse(now.signature)
+    if then.metric != today.metric:
+        remarks.append(f"another signature of the metric: {then.metric}, now {today.metric}")
+    if changed and then.pmbench != today.pmbench:
+        remarks.append(f"the baseline was made by {then.pmbench}")
     if changed and entry.made_with != now.made_with:
         remarks.append(f"the baseline was made with {entry.made_with}; now {now.made_with}")
     return remarks

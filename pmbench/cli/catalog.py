@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pmbench.cli.common import AsJson, Manifests, Results, Weights, app, console, set_env_default
+from pmbench.cli.common import (
+    AsJson,
+    Manifests,
+    ResultsOption,
+    Weights,
+    app,
+    console,
+    set_env_default,
+)
 from pmbench.cli.leaderboard import tell_damaged
 from pmbench.utils.errors import PmbenchError, unknown
 
@@ -32,7 +40,7 @@ def list_(
         str, typer.Argument(help="Only metrics with this in name, family, title or paper.")
     ] = "",
     as_json: AsJson = False,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     manifests: Manifests = None,
     weights: Weights = None,
 ) -> None:
@@ -100,7 +108,7 @@ def show(
         str | None, typer.Option("--dataset", "-d", help="Show the run on this dataset.")
     ] = None,
     as_json: AsJson = False,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     manifests: Manifests = None,
     weights: Weights = None,
 ) -> None:

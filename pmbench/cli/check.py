@@ -15,7 +15,7 @@ from pmbench.cli.common import (
     AsJson,
     Datasets,
     Manifests,
-    Results,
+    ResultsOption,
     app,
     console,
     set_env_default,
@@ -88,7 +88,7 @@ def baseline(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write (JSON).")],
     metric: Metrics = None,
     dataset: Datasets = None,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
 ) -> None:
     """Write the scores and distances of runs into a file, for `pmbench check --baseline`.
 
@@ -154,7 +154,7 @@ def check(
         typer.Option(help='Also append Markdown, as to "$GITHUB_STEP_SUMMARY".'),
     ] = None,
     as_json: AsJson = False,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     manifests: Manifests = None,
 ) -> None:
     """Compare the runs there are with a baseline, or with published scores.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pmbench.cli.common import Datasets, Manifests, Results, app, set_env_default, split
+from pmbench.cli.common import Datasets, Manifests, ResultsOption, app, set_env_default, split
 from pmbench.cli.leaderboard import tell_damaged
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def cite(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to a file, such as CITATION.bib.")
     ] = None,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     manifests: Manifests = None,
 ) -> None:
     """Write BibTeX for the metrics and datasets of a table, and for pmbench.

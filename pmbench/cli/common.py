@@ -104,7 +104,7 @@ Datasets = Annotated[
     list[str] | None,
     typer.Option("--dataset", "-d", help="Dataset or group; repeat, or separate by commas."),
 ]
-Results = Annotated[Path, typer.Option(help="Folder of the runs.")]
+ResultsOption = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Manifests = Annotated[
     Path | None, typer.Option(help="Folder of your own dataset manifests (PMBENCH_MANIFESTS).")
 ]
@@ -135,7 +135,7 @@ def split(values: list[str] | None) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def resampling(count: int, seed: int) -> Resampling:
+def check_resampling(count: int, seed: int) -> Resampling:
     """Return how intervals are to be drawn. Raises PmbenchError where that makes no sense."""
     from pmbench.scoring.bootstrap import Resampling
 

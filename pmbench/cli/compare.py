@@ -13,11 +13,11 @@ from pmbench.cli.common import (
     AsJson,
     Manifests,
     Resamples,
-    Results,
+    ResultsOption,
     Seed,
     app,
+    check_resampling,
     console,
-    resampling,
     set_env_default,
 )
 from pmbench.cli.leaderboard import Dataset, tell_damaged
@@ -61,7 +61,7 @@ def compare(
         Form, typer.Option("--format", help="csv, json: every difference.")
     ] = Form.table,
     as_json: AsJson = False,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     manifests: Manifests = None,
 ) -> None:
     """Compare metrics on the same items: who is better, by how much, and whether that is certain.
@@ -89,7 +89,7 @@ def compare(
     from pmbench.results.store import no_runs
 
     set_env_default("PMBENCH_MANIFESTS", manifests)
-    how = resampling(resamples, seed)
+    resampling = check_resampling(resamples, seed)
     tell_damaged(results)
     runs = runs_in_view(results, View(dataset))
     if not runs:
@@ -105,12 +105,12 @@ def compare(
     if other is not None:
         tell_damaged(other)
         others = in_folder(other, meant.by_dataset)
-        result, left_out = compared_with(others, meant.by_dataset, statistic, how)
+        result, left_out = compared_with(others, meant.by_dataset, statistic, resampling)
     elif precision is not None:
         others = in_usual_precision(results, meant.by_dataset)
-        result, left_out = compared_with(others, meant.by_dataset, statistic, how)
+        result, left_out = compared_with(others, meant.by_dataset, statistic, resampling)
     else:
-        result, left_out = compare_datasets(meant.by_dataset, statistic, how)
+        result, left_out = compare_datasets(meant.by_dataset, statistic, resampling)
     for sentence in [*meant.messages, *left_out]:
         typer.secho(sentence, fg="yellow", err=True)
     every = not names and not paired and statistic is None

@@ -59,7 +59,7 @@ def distance(
     `pmbench distance pairs.csv -m lpips-vgg --csv > distances.csv`
     """
     from pmbench.datasets import picture_pairs as pairing
-    from pmbench.datasets.picture_pairs import resizing
+    from pmbench.datasets.picture_pairs import parse_resizing
     from pmbench.evaluation.pair_distances import measure_pairs
     from pmbench.metrics.loading import load_metrics
     from pmbench.metrics.selection import select_metrics
@@ -71,7 +71,7 @@ def distance(
     choice = select_metrics(split(metric))
     if not choice.metrics:
         raise PmbenchError("--metric names no metric; `pmbench list metrics` says what there is")
-    how = None if resize is None else resizing(resize)
+    resizing = None if resize is None else parse_resizing(resize)
     where = choose_device(device)
     use_exact_arithmetic()
     with progress_reporter() as reporter:
@@ -79,7 +79,7 @@ def distance(
         for sentence in result.left_out:
             reporter.note(f"left out: {sentence}")
         loaded, not_run = load_metrics(choice.metrics, where, reporter)
-        compared = measure_pairs(result.pairs, how, loaded, where, reporter)
+        compared = measure_pairs(result.pairs, resizing, loaded, where, reporter)
     higher = [one.metric.name for one in loaded if one.metric.higher_is_better]
     signatures = {one.metric.name: one.signature for one in loaded}
     if as_json:

@@ -13,13 +13,13 @@ from pmbench.cli.common import (
     Datasets,
     Manifests,
     Resamples,
-    Results,
+    ResultsOption,
     Seed,
     Weights,
     app,
+    check_resampling,
     console,
     progress_reporter,
-    resampling,
     set_env_default,
     split,
 )  # fmt: skip
@@ -59,7 +59,7 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first N items of each sub-dataset.")
     ] = None,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Keep what is done, or measure anew.")
     ] = True,
@@ -110,7 +110,7 @@ def evaluate(
     if not choice.metrics:
         raise PmbenchError("--metric names no metric; `pmbench list metrics` says what there is")
     limits = BatchLimits(items=_items_in_a_batch(batch_size))
-    how = resampling(resamples, seed)
+    resampling = check_resampling(resamples, seed)
     where = choose_device(device)
     check_precision(precision, where)
     use_exact_arithmetic()
@@ -121,7 +121,7 @@ def evaluate(
             reporter.note(f"left out: {names}: {why}")
         configs = load_configs(
             split(dataset), resize, Subset(limit), results, reporter,
-            how=how, precision=precision,
+            resampling=resampling, precision=precision,
         )  # fmt: skip
         ready = _with_weights(choice.metrics) if dry_run else choice.metrics
         loaded, failures = load_metrics(ready, where, reporter)
@@ -146,12 +146,12 @@ def _print_estimate(
 ) -> dict[str, str]:
     """Print what an evaluation would take; return the metrics that failed, and why."""
     from pmbench.evaluation.estimate import estimate_cost
-    from pmbench.reporting import forecast_to_rich
+    from pmbench.reporting import estimate_to_rich
     from pmbench.utils.devices import network_precision
 
     with network_precision(config.precision):
         estimate = estimate_cost(config, metrics, device, limits)
-    console().print(forecast_to_rich(config.manifest.name, estimate))
+    console().print(estimate_to_rich(config.manifest.name, estimate))
     return estimate.failures
 
 

@@ -10,7 +10,7 @@ import typer
 from pmbench.cli.common import (
     Datasets,
     Manifests,
-    Results,
+    ResultsOption,
     app,
     progress_reporter,
     set_env_default,
@@ -32,7 +32,7 @@ def report(
     title: Annotated[
         str, typer.Option(help="What the first page is called.")
     ] = "Perceptual metrics against people",
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     manifests: Manifests = None,
 ) -> None:
     """Write a site of all runs: which metric to use, charts, a gallery, a page for each metric.

@@ -11,12 +11,12 @@ from pmbench.cli.common import (
     AsJson,
     Manifests,
     Resamples,
-    Results,
+    ResultsOption,
     Seed,
     app,
+    check_resampling,
     console,
     progress_reporter,
-    resampling,
     set_env_default,
 )  # fmt: skip
 from pmbench.cli.evaluate import show_results
@@ -33,7 +33,7 @@ def export(
     run: Annotated[str, typer.Argument(help="A run: METRIC, or DATASET/METRIC.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV file, or .csv.gz.")],
     dataset: Dataset = None,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
 ) -> None:
     """Write a run's distances: item, sub-dataset, votes, and a column per distance.
 
@@ -66,7 +66,7 @@ def import_(
     replace: Annotated[
         bool, typer.Option("--replace", help="Also where there is another run of that name.")
     ] = False,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     manifests: Manifests = None,
 ) -> None:
     """Make a run of distances that were computed elsewhere, such as with MATLAB.
@@ -126,9 +126,9 @@ def score(
 
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
-    how = resampling(resamples, seed)
+    resampling = check_resampling(resamples, seed)
     items, distances = csv_io.read_csv(file, protocol, higher_is_better)
-    table = csv_io.score_table(file.name.partition(".")[0], protocol, items, distances, how)
+    table = csv_io.score_table(file.name.partition(".")[0], protocol, items, distances, resampling)
     if as_json:
         typer.echo(to_json(table))
     else:

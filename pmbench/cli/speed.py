@@ -10,7 +10,7 @@ import typer
 from pmbench.cli.common import (
     CHECK_FAILED,
     AsJson,
-    Results,
+    ResultsOption,
     Weights,
     app,
     console,
@@ -48,7 +48,7 @@ def speed(
     seconds: Annotated[
         float, typer.Option(min=0, help="For a metric at a size; no turn begins after that.")
     ] = 5.0,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     as_json: AsJson = False,
     weights: Weights = None,
 ) -> None:

@@ -226,7 +226,7 @@ class Resizing:
     target: Callable[[Size, Size], Size]
 
 
-def resizing(text: str) -> Resizing:
+def parse_resizing(text: str) -> Resizing:
     """Return what "WIDTHxHEIGHT" or "smaller" asks for.
 
     "smaller": both pictures get the size of the one with fewer pixels. Raises PmbenchError for
@@ -252,11 +252,11 @@ class OpenPairs:
     unreadable: dict[int, str]
 
 
-def open_pairs(pairs: Sequence[Pair], how: Resizing | None) -> OpenPairs:
-    """Return pairs of picture files as a pack, brought to one size as ``how`` says.
+def open_pairs(pairs: Sequence[Pair], resizing: Resizing | None) -> OpenPairs:
+    """Return pairs of picture files as a pack, brought to one size as ``resizing`` says.
 
-    Raises PmbenchError where pictures of a pair differ in size and ``how`` is None, and where no
-    pair can be read.
+    Raises PmbenchError where pictures of a pair differ in size and ``resizing`` is None, and where
+    no pair can be read.
     """
     images: dict[int, tuple[Picture, Picture]] = {}
     unreadable: dict[int, str] = {}
@@ -267,9 +267,9 @@ def open_pairs(pairs: Sequence[Pair], how: Resizing | None) -> OpenPairs:
         except PmbenchError as error:
             unreadable[i] = str(error)
             continue
-        if how is None and ref != dist:
+        if resizing is None and ref != dist:
             unequal.append(f"{pair.ref} is {_shown(ref)}, {pair.dist} is {_shown(dist)}")
-        size = ref if how is None else how.target(ref, dist)
+        size = ref if resizing is None else resizing.target(ref, dist)
         images[i] = (Picture(pair.ref, size), Picture(pair.dist, size))
     if unequal:
         others = f" (as do {len(unequal) - 1:,} more)" if len(unequal) > 1 else ""

@@ -17,19 +17,18 @@ from pmbench.datasets.manifest import Manifest
 from pmbench.datasets.pack import Pack
 from pmbench.datasets.resize import resize_for
 from pmbench.results.run import (
-    USUAL_PRECISION,
+    DEFAULT_PRECISION,
+    LOCK_FILE,
     Subset,
     folder_name,
     metric_folder,
 )
-from pmbench.results.signature import Signature, build_protocol_signature
-from pmbench.scoring.bootstrap import USUAL, Resampling
+from pmbench.results.signature import Signature, build_setup
+from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling
 from pmbench.scoring.protocols import PROTOCOLS, Protocol
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.locks import BusyError, exclusive
 from pmbench.utils.progress import Reporter
-
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,10 @@ class EvalConfig:
 
     manifest: Manifest
     pack: Pack
-    selection: Subset
+    subset: Subset
     results: Path
-    how: Resampling = USUAL  # how its intervals are drawn
-    precision: str = USUAL_PRECISION  # of networks: one of devices.PRECISIONS
+    resampling: Resampling = DEFAULT_RESAMPLING  # how its intervals are drawn
+    precision: str = DEFAULT_PRECISION  # of networks: one of devices.PRECISIONS
 
     @property
     def protocol(self) -> Protocol:
@@ -51,14 +50,14 @@ class EvalConfig:
     @property
     def chosen(self) -> NDArray[np.int64]:
         """The items that are measured, as indices into the pack."""
-        return self.selection.index(self.pack)
+        return self.subset.index(self.pack)
 
     @property
     def folder_name(self) -> str:
         """The dataset's name, with an @ and what is not as usual about it."""
         usual = resize_for(self.manifest, None).label
         resize = str(self.pack.attributes["resize"])
-        return folder_name(self.manifest.name, resize, usual, self.selection, self.precision)
+        return folder_name(self.manifest.name, resize, usual, self.subset, self.precision)
 
     def folder(self, metric: str) -> Path:
         """Return where the run of a metric is, or will be."""
@@ -69,16 +68,14 @@ class EvalConfig:
 
         ``metric`` is the metric's part of it: name#digest.
         """
-        protocol = build_protocol_signature(
-            self.pack, len(self.chosen), self.selection, self.protocol, self.precision
-        )
-        return str(Signature(protocol, metric))
+        setup = build_setup(self.pack, len(self.chosen), self.subset, self.protocol, self.precision)
+        return str(Signature(setup, metric))
 
 
 def load_configs(
     names: Sequence[str],
     resize: str | None,
-    selection: Subset,
+    subset: Subset,
     results: Path,
     reporter: Reporter,
     **options: Any,
@@ -114,7 +111,7 @@ def load_configs(
             f"{', '.join(missing)} left out: not on this machine; get it with `{command}`"
         )
     return [
-        EvalConfig(entry, pack, selection, results, **options)
+        EvalConfig(entry, pack, subset, results, **options)
         for entry, pack in chosen
         if pack is not None
     ]
@@ -125,7 +122,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep a second process from measuring the same thing into the same folder."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(exclusive(folder / LOCK))
+            stack.enter_context(exclusive(folder / LOCK_FILE))
         except BusyError as error:
             raise PmbenchError(
                 f"{error} is measuring into {folder}; wait for it, or choose another folder with "

@@ -19,7 +19,7 @@ from pmbench.evaluation.config import EvalConfig, locked
 from pmbench.evaluation.determinism import check_determinism
 from pmbench.evaluation.runner import EvalContext, EvalResult, run_group, save_run
 from pmbench.metrics.loading import SOURCE_KIND, LoadedMetric
-from pmbench.results.run import JOURNAL, Run, open_run
+from pmbench.results.run import CHECKPOINT_FILE, Run, open_run
 from pmbench.scoring.scores import human_rows
 from pmbench.utils.devices import network_precision
 from pmbench.utils.errors import PmbenchError
@@ -49,7 +49,7 @@ def evaluate(
             try:
                 locks.enter_context(locked(folder))
                 if fresh:
-                    (folder / JOURNAL).unlink(missing_ok=True)
+                    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
                 elif (run := _reusable_run(context, loaded, folder)) is not None:
                     context.result.runs.append(run)
                     context.result.reused.append(name)
@@ -95,7 +95,7 @@ def _reusable_run(context: EvalContext, loaded: LoadedMetric, folder: Path) -> R
     if (reason := _why_stale(config, run, loaded)) is not None:
         context.note(reason)
         return None
-    (folder / JOURNAL).unlink(missing_ok=True)  # of a run killed when it was complete
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # of a run killed when it was complete
     dataset = provenance.dataset_info(config)
     if upgraded := _is_of_earlier_source(run, loaded):
         context.result.upgraded.append(name)
@@ -104,13 +104,13 @@ def _reusable_run(context: EvalContext, loaded: LoadedMetric, folder: Path) -> R
     elif (
         not upgraded
         and (run.info.dataset, run.info.pmbench) == (dataset, __version__)
-        and ((samples := run.draws()) is not None and samples.how == config.how)
+        and ((samples := run.draws()) is not None and samples.resampling == config.resampling)
     ):
         return run
     _, distances = run.distances()
     metric = provenance.metric_info(loaded, config.pack)
     now = {"pmbench": __version__, "dataset": dataset, "metric": metric}
-    human = human_rows(config.protocol, config.pack.items.take(config.chosen), config.how)
+    human = human_rows(config.protocol, config.pack.items.take(config.chosen), config.resampling)
     return save_run(config, run.info.model_copy(update=now), distances, human)
 
 
@@ -138,7 +138,7 @@ def _is_of_earlier_source(run: Run, loaded: LoadedMetric) -> bool:
 
 def _resume_limits(context: EvalContext, loaded: LoadedMetric, limits: BatchLimits) -> BatchLimits:
     """Return the limits that an interrupted run began with, or ``limits`` where none can go on."""
-    path = context.config.folder(loaded.metric.name) / JOURNAL
+    path = context.config.folder(loaded.metric.name) / CHECKPOINT_FILE
     if not path.exists():
         return limits
     header = read_header(path)

@@ -22,7 +22,7 @@ from pmbench.evaluation import provenance
 from pmbench.evaluation.config import EvalConfig, locked
 from pmbench.evaluation.runner import save_run
 from pmbench.results.csv_io import numbers, read_table
-from pmbench.results.run import JOURNAL, Run, open_run
+from pmbench.results.run import CHECKPOINT_FILE, Run, open_run
 from pmbench.results.schema import Rate
 from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.scoring.scores import human_rows
@@ -45,10 +45,14 @@ def import_distances(
     if higher_is_better:
         distances = -distances
     digest = _digest(name, items, distances)
-    signature = config.signature(f"{name}#{digest[:8]}")
+    metric_signature = f"{name}#{digest[:8]}"
     folder = config.folder(name)
     with locked(folder):
-        if not replace and (run := open_run(folder)) is not None and run.signature != signature:
+        if (
+            not replace
+            and (run := open_run(folder)) is not None
+            and run.signature != config.signature(metric_signature)
+        ):
             what = "other distances were imported" if run.imported else "a metric was measured"
             raise PmbenchError(
                 f"{folder}: {what} under this name; choose another --name, or replace that run "
@@ -57,7 +61,7 @@ def import_distances(
         now = provenance.now()
         info = provenance.run_info(
             config,
-            f"{name}#{digest[:8]}",
+            metric_signature,
             provenance.imported_metric_info(name, path, higher_is_better, digest),
             provenance.imported_environment(path),
             started=now,
@@ -69,8 +73,12 @@ def import_distances(
             batches=None,
             measured_together=(),
         )
-        run = save_run(config, info, distances, human_rows(config.protocol, items, config.how))
-        (folder / JOURNAL).unlink(missing_ok=True)  # of a run that this one took the place of
+        run = save_run(
+            config, info, distances, human_rows(config.protocol, items, config.resampling)
+        )
+        (folder / CHECKPOINT_FILE).unlink(
+            missing_ok=True
+        )  # of a run that this one took the place of
         return run
 
 

@@ -41,7 +41,7 @@ class Result:
     fitting: int | None = None
 
 
-Results = dict[str, Result | PmbenchError]
+BatchResults = dict[str, Result | PmbenchError]
 
 
 def measure(
@@ -52,7 +52,7 @@ def measure(
     device: torch.device,
     *,
     prefetch: bool = True,
-) -> Iterator[tuple[Batch, Results]]:
+) -> Iterator[tuple[Batch, BatchResults]]:
     """Yield each batch with what every metric gives on it, by the metric's name.
 
     Which metrics a batch is measured with is asked when its turn comes, so that what the caller
@@ -85,7 +85,7 @@ class _BatchMeasurer:
 
     def results(
         self, metrics: list[LoadedMetric], batch: Batch, following: Batch | None
-    ) -> Results:
+    ) -> BatchResults:
         """Return what the metrics give on a batch; where it does not fit, on its halves.
 
         Those that need halves go through them together, so that they share what is derived.
@@ -108,7 +108,7 @@ class _BatchMeasurer:
             results[name] = result
         return results
 
-    def _in_halves(self, metrics: list[LoadedMetric], batch: Batch) -> Results:
+    def _in_halves(self, metrics: list[LoadedMetric], batch: Batch) -> BatchResults:
         first, second = halves(self._pack, batch)
         one = self.results(metrics, first, None)
         sound = [m for m in metrics if isinstance(one[m.metric.name], Result)]
@@ -117,9 +117,9 @@ class _BatchMeasurer:
 
     def _at_once(
         self, metrics: list[LoadedMetric], batch: Batch, following: Batch | None
-    ) -> Results:
+    ) -> BatchResults:
         """Return what the metrics give on a whole batch; those for which it is too large lack."""
-        results: Results = {}
+        results: BatchResults = {}
         try:
             everything = Images.of_bytes(self._prefetcher.images(batch, following))
             places = torch.from_numpy(batch.place)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pmbench.datasets.pack import Pack
 from pmbench.datasets.picture_pairs import ROLES, Pair, Resizing, Size, open_pairs
 from pmbench.evaluation.batching import Batch, BatchLimits, plan
-from pmbench.evaluation.loop import Result, Results, measure
+from pmbench.evaluation.loop import BatchResults, Result, measure
 from pmbench.metrics.loading import LoadedMetric
 from pmbench.scoring.protocols import Judgement, Protocol
 from pmbench.utils.errors import PmbenchError
@@ -117,7 +117,7 @@ class _Kept:
         items = set(batch.items.tolist())
         return [loaded for name, loaded in self.metrics.items() if items & self.missing[name]]
 
-    def _take(self, batch: Batch, results: Results) -> None:
+    def _take(self, batch: Batch, results: BatchResults) -> None:
         """Keep what metrics gave for a batch."""
         items = batch.items.tolist()
         for name, result in results.items():
@@ -179,17 +179,17 @@ class PairDistances:
 
 def measure_pairs(
     pairs: Sequence[Pair],
-    how: Resizing | None,
+    resizing: Resizing | None,
     metrics: list[LoadedMetric],
     device: torch.device,
     reporter: Reporter,
 ) -> PairDistances:
     """Return the distance of every pair under every metric; what fails, fails alone.
 
-    Raises PmbenchError where pictures of a pair differ in size and ``how`` is None, and where no
-    pair can be read.
+    Raises PmbenchError where pictures of a pair differ in size and ``resizing`` is None, and where
+    no pair can be read.
     """
-    opened = open_pairs(pairs, how)
+    opened = open_pairs(pairs, resizing)
     pack, places = opened.pack, opened.places
     result = measure_items(pack, _PAIR, np.arange(len(pack)), metrics, device, reporter)
     columns = {}

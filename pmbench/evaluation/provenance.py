@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 import PIL
@@ -22,23 +22,47 @@ from pmbench.evaluation.config import EvalConfig
 from pmbench.metrics import Metric
 from pmbench.metrics.loading import LoadedMetric, model_size, package_version
 from pmbench.networks import weights
-from pmbench.results.schema import FORMAT, DatasetInfo, Environment, MetricInfo, RunInfo
+from pmbench.results.schema import (
+    FORMAT,
+    Batches,
+    DatasetInfo,
+    Environment,
+    MetricInfo,
+    Rate,
+    RunInfo,
+)
 from pmbench.utils.files import sha256_of
 from pmbench.utils.system import cores
 
 
+class Measurement(TypedDict):
+    """The fields of a run's record that say how measuring went."""
+
+    started: str
+    finished: str
+    seconds: float | None
+    items_per_second: float | None
+    rate: Rate
+    peak_memory_mb: float | None
+    batches: Batches | None
+    measured_together: tuple[str, ...]
+
+
 def run_info(
     config: EvalConfig,
-    signature: str,
+    metric_signature: str,
     metric: MetricInfo,
     environment: Environment,
-    **measurement: Any,
+    **measurement: Unpack[Measurement],
 ) -> RunInfo:
-    """Return the record of a run, measured or imported; ``measurement`` are its other fields."""
+    """Return the record of a run, measured or imported.
+
+    ``metric_signature`` is the metric's part of the signature: name#digest.
+    """
     return RunInfo(
         format=FORMAT,
         pmbench=__version__,
-        signature=config.signature(signature),
+        signature=config.signature(metric_signature),
         dataset=dataset_info(config),
         metric=metric,
         environment=environment,
@@ -61,7 +85,7 @@ def dataset_info(config: EvalConfig) -> DatasetInfo:
         protocol=manifest.protocol,
         human_votes=manifest.human_votes,
         resize=str(pack.attributes["resize"]),
-        selection=config.selection.label or "every item",
+        selection=config.subset.label or "every item",
         items=n,
         of=len(pack) if pack.expected is None else pack.expected,
         partial=pack.partial or n < len(pack),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +14,9 @@ from pmbench.evaluation import provenance
 from pmbench.evaluation.batching import Batch, BatchLimits, plan
 from pmbench.evaluation.checkpoint import Checkpoint, CheckpointHeader
 from pmbench.evaluation.config import EvalConfig
-from pmbench.evaluation.loop import Results, measure
+from pmbench.evaluation.loop import BatchResults, measure
 from pmbench.metrics.loading import LoadedMetric
-from pmbench.results.run import JOURNAL, Run, save
+from pmbench.results.run import CHECKPOINT_FILE, Run, save
 from pmbench.results.schema import Batches, Environment, Rate, RunInfo
 from pmbench.scoring.scores import human_rows, score
 from pmbench.utils.devices import network_precision
@@ -67,11 +66,12 @@ def run_group(context: EvalContext, metrics: list[LoadedMetric], limits: BatchLi
     started = provenance.now()
     provenance.reset_peak_memory(context.device)
     measure_group(context, metrics, checkpoints, batches)
-    human = human_rows(config.protocol, config.pack.items.take(config.chosen), config.how)
+    human = human_rows(config.protocol, config.pack.items.take(config.chosen), config.resampling)
     measured = [loaded for loaded in metrics if loaded.metric.name not in result.failures]
     with context.reporter.task("scoring", float(len(measured)), "metrics") as task:
         for loaded in measured:
             checkpoint = checkpoints[loaded.metric.name]
+            items_per_second, rate = _rate(checkpoint, len(config.protocol.pairs))
             info = provenance.run_info(
                 config,
                 loaded.signature,
@@ -80,7 +80,8 @@ def run_group(context: EvalContext, metrics: list[LoadedMetric], limits: BatchLi
                 started=started,
                 finished=provenance.now(),
                 seconds=round(sum(checkpoint.seconds), 4),
-                **_rate(checkpoint, len(config.protocol.pairs)),
+                items_per_second=items_per_second,
+                rate=rate,
                 peak_memory_mb=provenance.peak_memory_mb(context.device),
                 batches=Batches(pixels=limits.pixels, items=limits.items, count=len(batches)),
                 measured_together=tuple(m.metric.name for m in metrics),
@@ -130,7 +131,7 @@ def _keep(
     context: EvalContext,
     checkpoints: Mapping[str, Checkpoint],
     batch: Batch,
-    results: Results,
+    results: BatchResults,
     fitting: dict[str, int],
 ) -> None:
     """Put the results of a batch into the checkpoints, and say for which metrics it was too large.
@@ -163,7 +164,9 @@ def save_run(
     items = config.pack.items.take(config.chosen)
     undefined = "; ".join(info.metric.undefined_on.values()) if np.isnan(distances).any() else ""
     name = info.metric.name
-    scores = score(config.protocol, name, items, distances, undefined=undefined, how=config.how)
+    scores = score(
+        config.protocol, name, items, distances, undefined=undefined, resampling=config.resampling
+    )
     table = pd.concat([scores.table, human], ignore_index=True)
     return save(config.folder(name), info, items, distances, table, scores.draws)
 
@@ -180,7 +183,7 @@ def _open_checkpoints(
     checkpoints = {}
     for loaded in metrics:
         name = loaded.metric.name
-        path = config.folder(name) / JOURNAL
+        path = config.folder(name) / CHECKPOINT_FILE
         checkpoint = Checkpoint(path, context.header(loaded, limits), sizes)
         if checkpoint.lost:
             context.note(
@@ -193,7 +196,7 @@ def _open_checkpoints(
     return checkpoints
 
 
-def _rate(checkpoint: Checkpoint, pairs: int) -> dict[str, Any]:
+def _rate(checkpoint: Checkpoint, pairs: int) -> tuple[float | None, Rate]:
     """Return the metric's items a second, and what they rest on.
 
     Those are the batches after the first one of this process and of the run, with which everything
@@ -205,15 +208,13 @@ def _rate(checkpoint: Checkpoint, pairs: int) -> dict[str, Any]:
     cold = {*measured[:1], *here[:1]}
     counted = [i for i in measured if i not in cold] or measured
     items, seconds = sum(defined[i] for i in counted), sum(checkpoint.seconds[i] for i in counted)
-    return {
-        "items_per_second": round(items / seconds, 2) if items and seconds else None,
-        "rate": Rate(
-            items=items,
-            batches=len(counted),
-            seconds=round(seconds, 4),
-            warm=not cold & set(counted),
-        ),
-    }
+    rate = Rate(
+        items=items,
+        batches=len(counted),
+        seconds=round(seconds, 4),
+        warm=not cold & set(counted),
+    )
+    return round(items / seconds, 2) if items and seconds else None, rate
 
 
 def _in_pack_order(

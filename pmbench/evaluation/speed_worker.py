@@ -21,13 +21,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from pmbench.evaluation.provenance import peak_memory_mb
+from pmbench.evaluation.provenance import now, peak_memory_mb
 from pmbench.metrics.images import Images
 from pmbench.metrics.loading import LoadedMetric, load_metric, model_size, output_error
 from pmbench.metrics.selection import select_metrics
@@ -72,7 +71,7 @@ def run(trial: Trial, begins: Callable[[Cell], None] = lambda cell: None) -> Ite
     _forget_peak(device)
     idle = 0.0 if device.type == "cuda" else _peak_mb(device)
     (metric,) = select_metrics([trial.metric]).metrics
-    empty = Timing(metric.name, "", 0, "", "failed", measured=_now())
+    empty = Timing(metric.name, "", 0, "", "failed", measured=now())
     try:
         loaded = load_metric(metric, device, Silent())
     except PmbenchError as error:
@@ -84,7 +83,7 @@ def run(trial: Trial, begins: Callable[[Cell], None] = lambda cell: None) -> Ite
     )
     for cell in trial.cells:
         begins(cell)
-        timing = replace(empty, **asdict(cell), batch=trial.pairs(cell.size), measured=_now())
+        timing = replace(empty, **asdict(cell), batch=trial.pairs(cell.size), measured=now())
         if why := _not_asked_for(loaded, cell):
             yield replace(timing, status="undefined", batch=0, note=why)
             continue
@@ -219,10 +218,6 @@ def _peak_mb(device: torch.device) -> float:
         return math.nan
     peak = peak_memory_mb(device)
     return math.nan if peak is None else peak
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 # --- as a program ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pmbench.metrics.external.adapters import RESERVED
 from pmbench.utils.errors import PmbenchError, unknown
 
 # the scheme of an address -> the module of pmbench.metrics.external that opens it
-_DOORS = {
+_ADAPTERS = {
     "net": "net",
     "pyiqa": "pyiqa",
     "torchmetrics": "torchmetrics",
@@ -23,12 +23,12 @@ _DOORS = {
 }
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 _NAMED = re.compile(r"([^=/:?]+)=(.+)", re.DOTALL)
-_ADDRESS = re.compile(rf"({'|'.join(_DOORS)})(?:\?([^:]*))?:(.+)", re.DOTALL)
+_ADDRESS = re.compile(rf"({'|'.join(_ADAPTERS)})(?:\?([^:]*))?:(.+)", re.DOTALL)
 _PYTHON = re.compile(r"(.+\.py(?::[\w.+-]+)?|[A-Za-z_][\w.]*:[\w.+-]+)(?:\?(.*))?")
 
 
 @dataclass(frozen=True)
-class Selection:
+class MetricSelection:
     """The metrics that were asked for, and those that "all" left out, each with the reason."""
 
     metrics: list[Metric]
@@ -45,7 +45,7 @@ def catalogue() -> dict[str, Metric]:
     return known
 
 
-def select_metrics(names: list[str]) -> Selection:
+def select_metrics(names: list[str]) -> MetricSelection:
     """Return the metrics of those names and addresses, each once.
 
     "all" is every metric of the catalogue whose package is installed. Raises PmbenchError for a
@@ -68,7 +68,9 @@ def select_metrics(names: list[str]) -> Selection:
                     left_out[entry.name] = lacking
                 else:
                     _add(chosen, entry)
-    return Selection(list(chosen.values()), {k: v for k, v in left_out.items() if k not in chosen})
+    return MetricSelection(
+        list(chosen.values()), {k: v for k, v in left_out.items() if k not in chosen}
+    )
 
 
 def is_address(text: str) -> bool:
@@ -113,8 +115,8 @@ def _resolve(text: str, known: Mapping[str, Metric]) -> list[Metric]:
         )
     if parts := _ADDRESS.fullmatch(address):
         scheme, query, rest = parts.groups()
-        door = importlib.import_module(f"pmbench.metrics.external.{_DOORS[scheme]}")
-        results = [door.resolve(name or text, rest, _options(query or "", text))]
+        adapter = importlib.import_module(f"pmbench.metrics.external.{_ADAPTERS[scheme]}")
+        results = [adapter.resolve(name or text, rest, _options(query or "", text))]
     elif parts := _PYTHON.fullmatch(address):
         from pmbench.metrics.external import python_file
 

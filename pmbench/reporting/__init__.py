@@ -6,7 +6,7 @@ Nothing is printed here. May import analysis, results and all below; never torch
 from pmbench.reporting.html import to_html
 from pmbench.reporting.latex import to_latex
 from pmbench.reporting.listings import (
-    forecast_to_rich,
+    estimate_to_rich,
     listing_to_rich,
     scores_to_rich,
     speeds_to_rich,
@@ -16,7 +16,7 @@ from pmbench.reporting.markdown import to_markdown
 from pmbench.reporting.terminal import to_plain, to_rich
 
 __all__ = [
-    "forecast_to_rich",
+    "estimate_to_rich",
     "listing_to_rich",
     "scores_to_rich",
     "speeds_to_rich",

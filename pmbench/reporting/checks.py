@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pmbench.analysis.check_results import Change, Finding, Findings, Reproduction
 from pmbench.reporting.tables import Row, StyledCell, Table, escape_markdown
+from pmbench.results.store import by_dataset
 
 _STYLES = {
     "worse": "bold red", "changed": "yellow", "missing": "bold red", "not comparable": "bold red",
@@ -45,7 +46,7 @@ _MEANINGS = {
 def to_rich(findings: Findings) -> RenderableType:
     """Return a table for each dataset, what is to be said of its rows, and what it comes to."""
     parts: list[RenderableType] = []
-    for dataset, some in _by_dataset(_compared(findings)):
+    for dataset, some in by_dataset(_compared(findings)).items():
         parts += [Text(dataset, style="bold"), Text(), _table(some).to_rich()]
         parts += [_sentence(finding) for finding in some if finding.message]
         parts.append(Text())
@@ -67,11 +68,6 @@ def _legend(findings: Findings) -> list[str]:
 def _compared(findings: Findings) -> list[Finding]:
     """Return what belongs into a table; what was not compared stands in a line below it."""
     return [finding for finding in findings.findings if finding.verdict not in _NOT_COMPARED]
-
-
-def _by_dataset(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
-    names = dict.fromkeys(finding.dataset for finding in findings)
-    return [(name, [one for one in findings if one.dataset == name]) for name in names]
 
 
 def _table(findings: Sequence[Finding]) -> Table:
@@ -119,7 +115,7 @@ def to_markdown(findings: Findings) -> str:
     """Return GitHub-flavoured Markdown: what is to be seen first, the rest folded away."""
     first, *others = findings.messages
     lines = [f"### pmbench check: {escape_markdown(first, code=True)}", ""]
-    for dataset, some in _by_dataset(_compared(findings)):
+    for dataset, some in by_dataset(_compared(findings)).items():
         eventful = [finding for finding in some if finding.verdict not in _UNEVENTFUL]
         quiet = [finding for finding in some if finding.verdict in _UNEVENTFUL]
         lines += [f"**{escape_markdown(dataset, code=True)}**", ""]
@@ -144,7 +140,7 @@ def _bullet(finding: Finding) -> str:
 def to_junit(findings: Findings) -> str:
     """Return JUnit's XML: a suite for each dataset, a case for each metric."""
     suites = ElementTree.Element("testsuites", name="pmbench check")
-    for dataset, some in _by_dataset(findings.findings):
+    for dataset, some in by_dataset(findings.findings).items():
         suite = ElementTree.SubElement(
             suites,
             "testsuite",

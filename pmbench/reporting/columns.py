@@ -76,7 +76,7 @@ def columns_of(board: Board) -> list[Column]:
 
 def name_of(row: Row) -> str:
     """Return a row's name, with what marks it."""
-    return "↳ " * bool(row.beside) + row.name + " †" * row.other_protocol
+    return "↳ " * bool(row.beside) + row.name + " †" * row.other_setup
 
 
 def in_lines(name: str, width: int) -> list[str]:
@@ -112,7 +112,7 @@ def _scores(board: Board, key: str) -> Column:
             texts.append(Text(""))
             continue
         percent = board.statistic.percent
-        is_best = row.kind == "metric" and not row.other_protocol and row.name in best
+        is_best = row.kind == "metric" and not row.other_setup and row.name in best
         texts.append(
             Text(
                 number(cell, percent),
@@ -192,7 +192,7 @@ def _rounded(value: float | None) -> str:
 
 def _best(board: Board, column: str) -> set[str]:
     """Return the best metrics of a column, where there are several on the same items."""
-    metrics = [row for row in board.rows if row.kind == "metric" and not row.other_protocol]
+    metrics = [row for row in board.rows if row.kind == "metric" and not row.other_setup]
     if len(metrics) < 2:
         return set()
     scored = [(row.name, row.cells[column]) for row in metrics if column in row.cells]

@@ -107,7 +107,7 @@ def _document(comparison: PairComparison | MultiComparison) -> dict[str, Any]:
         "marks": about.warnings,  # the word of 0.1
         "statistic": about.statistic.name,
         "signature": about.signature,
-        "bootstrap": asdict(about.how),
+        "bootstrap": asdict(about.resampling),
         "messages": comparison.messages,
         "told": comparison.messages,  # the word of 0.1
         "differences": records(comparison),
@@ -280,8 +280,8 @@ def _legend(comparison: Comparison) -> list[str]:
 def _test_legend(about: About) -> str:
     scale = "points" if about.statistic.percent else "correlations"
     return (
-        f"differences in {scale}; intervals: paired bootstrap, {about.how.count:,} resamples, seed "
-        f"{about.how.seed}; p: paired, stratified z, two-sided (Student's t)"
+        f"differences in {scale}; intervals: paired bootstrap, {about.resampling.count:,} "
+        f"resamples, seed {about.resampling.seed}; p: paired, stratified z, two-sided (Student's t)"
     )
 
 

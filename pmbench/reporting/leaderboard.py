@@ -13,7 +13,8 @@ from pmbench.reporting.latex import to_latex
 from pmbench.reporting.listings import to_json
 from pmbench.reporting.markdown import to_markdown
 from pmbench.reporting.terminal import to_plain
-from pmbench.results.merging import Results
+from pmbench.results.merging import ResultFolders
+from pmbench.results.run import LOCK_FILE
 from pmbench.results.store import find_runs
 from pmbench.utils.files import write_text
 from pmbench.utils.locks import exclusive
@@ -24,10 +25,9 @@ _WRITERS: dict[str, tuple[Callable[[Board], str], str]] = {
     "table": (to_plain, "{}\n"),
     "latex": (to_latex, "% {}\n"),
 }
-_LOCK = ".lock"
 
 
-def render_leaderboard(results: Results, view: View, form: str) -> str:
+def render_leaderboard(results: ResultFolders, view: View, form: str) -> str:
     """Return the leaderboard as table, md, csv, json, latex or html.
 
     csv and json hold every score of every run. Raises PmbenchError as ``boards`` does.
@@ -48,6 +48,6 @@ def write_leaderboards(results: Path) -> None:
     """Bring ``leaderboard.csv`` and ``leaderboard.md`` in a folder of results up to date."""
     if not find_runs(results):
         return
-    with exclusive(results / _LOCK, -1):  # of two that end at once, the last one shows both
+    with exclusive(results / LOCK_FILE, -1):  # of two that end at once, the last one shows both
         for form in ("csv", "md"):
             write_text(results / f"leaderboard.{form}", render_leaderboard(results, View(), form))

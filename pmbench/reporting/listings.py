@@ -19,6 +19,9 @@ from pmbench.reporting.tables import Table
 from pmbench.results.timings import BACKWARD, FORWARD, Machine, Timing
 from pmbench.scoring.protocols import Protocol
 
+if TYPE_CHECKING:
+    from pmbench.evaluation.estimate import CostEstimate  # would import torch
+
 
 def to_json(table: pd.DataFrame) -> str:
     """Return a tidy table as JSON: a list of records, null where there is no number."""
@@ -151,24 +154,20 @@ def _remarks(timings: Iterable[Timing]) -> list[str]:
     ]
 
 
-if TYPE_CHECKING:
-    from pmbench.evaluation.estimate import CostEstimate  # would import torch
-
-
-def forecast_to_rich(dataset: str, forecast: CostEstimate) -> RenderableType:
+def estimate_to_rich(dataset: str, estimate: CostEstimate) -> RenderableType:
     """Return what an evaluation would take."""
-    rows = [[name, _duration(seconds)] for name, seconds in forecast.seconds.items()]
-    rows.append(["all in one pass", _duration(forecast.together)])
+    rows = [[name, _duration(seconds)] for name, seconds in estimate.seconds.items()]
+    rows.append(["all in one pass", _duration(estimate.together)])
     table = Table(["metric", "alone"], rows, bold=[len(rows) - 1])
-    memory = f", {forecast.peak_memory_mb:,.0f} MB at its peak" if forecast.peak_memory_mb else ""
-    again = forecast.computed - forecast.images
+    memory = f", {estimate.peak_memory_mb:,.0f} MB at its peak" if estimate.peak_memory_mb else ""
+    again = estimate.computed - estimate.images
     passes = "each network passes over each image once" + f", over {again:,} again" * (again > 0)
     head = (
-        f"{dataset}: {forecast.items:,} items, {forecast.images:,} different images in "
-        f"{forecast.batches:,} batches; {passes}; "
-        f"{forecast.pair_evaluations:,} distances{memory}"
+        f"{dataset}: {estimate.items:,} items, {estimate.images:,} different images in "
+        f"{estimate.batches:,} batches; {passes}; "
+        f"{estimate.pair_evaluations:,} distances{memory}"
     )
-    probe = f"from a probe of {forecast.probe_items} items; reading and scoring not included"
+    probe = f"from a probe of {estimate.probe_items} items; reading and scoring not included"
     return Group(Text(head), Text(), table.to_rich(), Text(probe, style="dim"))
 
 

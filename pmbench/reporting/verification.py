@@ -29,8 +29,16 @@ def to_rich(comparisons: Sequence[Comparison]) -> RenderableType:
 
 def to_markdown(comparisons: Sequence[Comparison]) -> str:
     """Return the same as GitHub-flavoured Markdown."""
-    table = _table(comparisons).to_markdown().replace(r"\_", "_")  # inside of names: no emphasis
-    return "\n".join([table, "", *(f"- {line}" for line in _failures(comparisons))]).rstrip() + "\n"
+    return (
+        "\n".join(
+            [
+                _table(comparisons).to_markdown(),
+                "",
+                *(f"- {line}" for line in _failures(comparisons)),
+            ]
+        ).rstrip()
+        + "\n"
+    )
 
 
 def _table(comparisons: Sequence[Comparison]) -> Table:

@@ -22,10 +22,10 @@ def write_bootstrap_samples(path: Path, draws: BootstrapSamples) -> None:
     seed changes at the ends of an interval.
     """
     columns = {_VALUES + name: values.astype(np.float32) for name, values in draws.values.items()}
-    how = np.array([draws.how.count, draws.how.seed])
+    drawn_by = np.array([draws.resampling.count, draws.resampling.seed])
     places = np.array(draws.places, np.str_)
     with replacing(path) as draft, draft.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, how=how, places=places, **columns)
+        np.savez_compressed(file, allow_pickle=False, how=drawn_by, places=places, **columns)
 
 
 def read_bootstrap_samples(path: Path) -> BootstrapSamples:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from pmbench.datasets.layouts import WHOLE, check_sub_dataset
 from pmbench.datasets.pack import Items
-from pmbench.scoring.bootstrap import USUAL, Resampling
+from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling
 from pmbench.scoring.protocols import PROTOCOLS, Judgement
 from pmbench.scoring.scores import human_rows, score
 from pmbench.scoring.statistics import Array
@@ -80,12 +80,16 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
 
 
 def score_table(
-    name: str, protocol: str, items: Items, distances: Array, how: Resampling = USUAL
+    name: str,
+    protocol: str,
+    items: Items,
+    distances: Array,
+    resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> pd.DataFrame:
     """Return the tidy scores of distances made elsewhere, with the human rows."""
     kind = PROTOCOLS[protocol]
-    scores = score(kind, name, items, distances, how=how)
-    tables = [scores.table, human_rows(kind, items, how)]
+    scores = score(kind, name, items, distances, resampling=resampling)
+    tables = [scores.table, human_rows(kind, items, resampling)]
     return pd.concat(tables, ignore_index=True)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmbench.datasets.stored_items import read_items, within
-from pmbench.results.schema import DatasetInfo
+from pmbench.results.schema import MEASURE_AGAIN, DatasetInfo
 from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import PROTOCOLS, Judgement
 from pmbench.utils.hdf5 import column, dataset, reading_hdf5, writing_hdf5
@@ -82,5 +82,4 @@ def _finite(distances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _readable(path: Path) -> AbstractContextManager[h5py.File]:
-    then = "delete its folder and run `pmbench eval` again"
-    return reading_hdf5(path, "the distances of a run", then)
+    return reading_hdf5(path, "the distances of a run", MEASURE_AGAIN)

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from pmbench.results.run import Run
-from pmbench.results.signature import Signature, protocol_signature
+from pmbench.results.signature import Signature, setup_of
 from pmbench.results.store import find_runs
 from pmbench.utils.errors import PmbenchError
 
-Results = Path | Sequence[Path]  # one folder, or several that are read as one
+ResultFolders = Path | Sequence[Path]  # one folder, or several that are read as one
 
 ROUNDING = 0.0005  # half of the last digit shown: of 69.8 %, and of a correlation of 0.123
 _KEYS = ["name", "statistic", "sub_dataset"]
@@ -34,18 +34,20 @@ class MergedRuns:
     messages: list[str]
 
 
-def folders(results: Results) -> list[Path]:
+def folders(results: ResultFolders) -> list[Path]:
     """Return the folders, each once."""
     given = [results] if isinstance(results, Path) else list(results)
     return list({folder.resolve(): folder for folder in given}.values())
 
 
-def folder_names(results: Results) -> str:
+def folder_names(results: ResultFolders) -> str:
     """Return how a sentence calls the folders."""
     return " and ".join(map(str, folders(results)))
 
 
-def merge_runs(results: Results, dataset: str | None = None, variants: bool = True) -> MergedRuns:
+def merge_runs(
+    results: ResultFolders, dataset: str | None = None, variants: bool = True
+) -> MergedRuns:
     """Return the runs of all folders, of one dataset or of all, sorted by dataset.
 
     Raises PmbenchError where one of several folders does not exist.
@@ -123,11 +125,11 @@ def _renamed(different: list[list[Run]]) -> list[Run]:
     Runs of different ways to measure are marked on a board. What differs in the metric alone gets
     the metric's digest behind its name; what differs in nothing but the scores, its folder.
     """
-    ways = [protocol_signature(runs[0]) for runs in different]
+    setups = [setup_of(runs[0]) for runs in different]
     named = []
-    for runs, protocol in zip(different, ways, strict=True):
+    for runs, setup in zip(different, setups, strict=True):
         for run in runs:
-            tags = [f"#{Signature.parse(run.signature).digest}"] * (ways.count(protocol) > 1)
+            tags = [f"#{Signature.parse(run.signature).digest}"] * (setups.count(setup) > 1)
             tags += [f"({_folder(run)})"] * (len(runs) > 1)
             named.append(_called(run, " ".join([run.metric, *tags])))
     return named

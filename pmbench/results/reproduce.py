@@ -15,9 +15,9 @@ from pathlib import Path
 
 from pmbench.datasets import manifest
 from pmbench.datasets.manifest import Manifest
-from pmbench.results.run import USUAL_PRECISION, Run
+from pmbench.results.run import DEFAULT_PRECISION, Run
 from pmbench.results.signature import precision
-from pmbench.scoring.bootstrap import USUAL
+from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING
 from pmbench.utils.errors import PmbenchError
 
 FOLDER = "repeated"  # where the commands put their results, so that nothing old is kept
@@ -153,10 +153,12 @@ def _eval(run: Run) -> list[str]:
         words += ["--limit", limit]
     if batch is not None:
         words += ["--batch-size", str(batch)]
-    words += ["--precision", precision(run)] * (precision(run) != USUAL_PRECISION)
+    words += ["--precision", precision(run)] * (precision(run) != DEFAULT_PRECISION)
     if (bootstrap := run.info.bootstrap) is not None:
-        words += ["--resamples", str(bootstrap.resamples)] * (bootstrap.resamples != USUAL.count)
-        words += ["--seed", str(bootstrap.seed)] * (bootstrap.seed != USUAL.seed)
+        words += ["--resamples", str(bootstrap.resamples)] * (
+            bootstrap.resamples != DEFAULT_RESAMPLING.count
+        )
+        words += ["--seed", str(bootstrap.seed)] * (bootstrap.seed != DEFAULT_RESAMPLING.seed)
     return [*words, *_device(run), "--results", FOLDER]
 
 

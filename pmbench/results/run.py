@@ -31,7 +31,7 @@ from pmbench.results.distances import (
     read_numbers,
     write_distances,
 )
-from pmbench.results.schema import ANEW, Bootstrap, RunInfo, check_scores, read_run_info
+from pmbench.results.schema import MEASURE_AGAIN, Bootstrap, RunInfo, check_scores, read_run_info
 from pmbench.scoring.bootstrap import BootstrapSamples
 from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import Protocol
@@ -41,7 +41,9 @@ from pmbench.utils.files import sha256_of, write_text
 if TYPE_CHECKING:
     from pmbench.datasets.pack import Pack
 
-FACTS, JOURNAL, SCORES, DRAWS = "run.json", "journal.bin", "scores.csv", "draws.npz"
+RUN_FILE, CHECKPOINT_FILE = "run.json", "journal.bin"
+SCORES_FILE, SAMPLES_FILE = "scores.csv", "draws.npz"
+LOCK_FILE = ".lock"
 # of metrics, as folders: the same on file systems that ignore case, and Windows' devices left out
 _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9][a-z0-9._+-]{0,79}(?<!\.)")
 
@@ -66,19 +68,19 @@ class Subset:
         return "" if self.limit is None else f"first{self.limit}"
 
 
-USUAL_PRECISION = "fp32"
+DEFAULT_PRECISION = "fp32"
 
 
 def folder_name(
     dataset: str,
     resize_label: str,
     default_label: str,
-    selection: Subset,
-    precision: str = USUAL_PRECISION,
+    subset: Subset,
+    precision: str = DEFAULT_PRECISION,
 ) -> str:
     """Return the name of the folder of a dataset's runs, with its variant after an @."""
-    variant = [resize_label] * (resize_label != default_label) + [selection.label]
-    variant += [precision] * (precision != USUAL_PRECISION)
+    variant = [resize_label] * (resize_label != default_label) + [subset.label]
+    variant += [precision] * (precision != DEFAULT_PRECISION)
     return "@".join([dataset, *filter(None, [",".join(filter(None, variant))])])
 
 
@@ -145,7 +147,7 @@ class Run:
 
     @cached_property
     def _scores(self) -> pd.DataFrame:
-        path = self.folder / SCORES
+        path = self.folder / SCORES_FILE
         try:
             text = path.read_text(encoding="utf-8")
             table = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=["nan"])
@@ -156,14 +158,14 @@ class Run:
             raise PmbenchError(
                 f"{path}: expected the scores of a run ({error}); {self._again}"
             ) from error
-        self._check(SCORES)
+        self._check(SCORES_FILE)
         # a run written before there was such a column says nothing about its intervals
         return table if "unreliable" in table else table.assign(unreliable=False)
 
     def draws(self) -> BootstrapSamples | None:
         """Return what its intervals are made of; None for a run written before that was kept."""
-        path = self.folder / DRAWS
-        if not path.exists() and DRAWS not in self.info.files:
+        path = self.folder / SAMPLES_FILE
+        if not path.exists() and SAMPLES_FILE not in self.info.files:
             return None
         self.check_bootstrap_samples()
         return read_bootstrap_samples(path)
@@ -175,7 +177,7 @@ class Run:
 
     def check_bootstrap_samples(self) -> None:
         """Raise PmbenchError where its resampled scores are not what they were."""
-        self._check(DRAWS)
+        self._check(SAMPLES_FILE)
 
     def damage(self) -> str:
         """Return what is wrong with what was made of its distances, "" where nothing is."""
@@ -204,7 +206,7 @@ class Run:
                 return
             raise PmbenchError(
                 f"{path}: not what pmbench wrote (expected sha256 {expected[:8]}…, got "
-                f"{digest[:8]}…); {ANEW if name == DISTANCES else self._again}"
+                f"{digest[:8]}…); {MEASURE_AGAIN if name == DISTANCES else self._again}"
             )
 
 
@@ -222,19 +224,19 @@ def save(
     were made of; how they were drawn goes into ``run.json``.
     """
     if not _is_of(folder, info.signature):
-        (folder / FACTS).unlink(missing_ok=True)
+        (folder / RUN_FILE).unlink(missing_ok=True)
     write_distances(folder / DISTANCES, items, distances)
-    write_text(folder / SCORES, scores.to_csv(index=False, na_rep="nan"))
+    write_text(folder / SCORES_FILE, scores.to_csv(index=False, na_rep="nan"))
     bootstrap = None
     if draws is not None:
-        write_bootstrap_samples(folder / DRAWS, draws)
-        bootstrap = Bootstrap(resamples=draws.how.count, seed=draws.how.seed)
+        write_bootstrap_samples(folder / SAMPLES_FILE, draws)
+        bootstrap = Bootstrap(resamples=draws.resampling.count, seed=draws.resampling.seed)
     else:
-        (folder / DRAWS).unlink(missing_ok=True)
-    written = [DISTANCES, SCORES, *[DRAWS] * (draws is not None)]
+        (folder / SAMPLES_FILE).unlink(missing_ok=True)
+    written = [DISTANCES, SCORES_FILE, *[SAMPLES_FILE] * (draws is not None)]
     files = {name: sha256_of(folder / name) for name in written}
     info = info.model_copy(update={"bootstrap": bootstrap, "files": files})
-    write_text(folder / FACTS, info.to_json())
+    write_text(folder / RUN_FILE, info.to_json())
     return Run(folder, info)
 
 
@@ -252,5 +254,5 @@ def _is_of(folder: Path, signature: str) -> bool:
 
 def open_run(folder: Path) -> Run | None:
     """Return the run in ``folder``, or None where there is no complete one."""
-    path = folder / FACTS
+    path = folder / RUN_FILE
     return Run(folder, read_run_info(path)) if path.exists() else None

@@ -21,7 +21,7 @@ from pmbench.utils.errors import PmbenchError
 from pmbench.utils.validation import first_error
 
 FORMAT: Literal[1] = 1
-ANEW = "delete its folder and run `pmbench eval` again"
+MEASURE_AGAIN = "delete its folder and run `pmbench eval` again"
 _NUMBERS = ("value", "low", "high", "n", "of")
 
 Named = Annotated[str, Field(min_length=1)]
@@ -205,7 +205,9 @@ def read_run_info(path: Path) -> RunInfo:
         return RunInfo.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         why = first_error(error) if isinstance(error, ValidationError) else str(error)
-        raise PmbenchError(f"{path}: expected a run written by pmbench ({why}); {ANEW}") from error
+        raise PmbenchError(
+            f"{path}: expected a run written by pmbench ({why}); {MEASURE_AGAIN}"
+        ) from error
 
 
 def check_scores(table: pd.DataFrame, dataset: DatasetInfo) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pmbench import __version__
-from pmbench.results.run import USUAL_PRECISION, Run, Subset
+from pmbench.results.run import DEFAULT_PRECISION, Run, Subset
 from pmbench.scoring.protocols import Protocol
 
 if TYPE_CHECKING:
@@ -21,19 +21,19 @@ PARTS = ("version of pmbench", "items", "resize mode", "scoring", "overall score
 
 @dataclass(frozen=True)
 class Signature:
-    """A run's signature, taken apart: ``PROTOCOL || METRIC``."""
+    """A run's signature, taken apart: ``SETUP || METRIC``."""
 
-    protocol: str  # how and on what it was measured: the PARTS, joined by |
+    setup: str  # how and on what it was measured: the PARTS, joined by |
     metric: str  # name#digest
 
     @classmethod
     def parse(cls, text: str) -> Signature:
         """Return the parts of a signature."""
-        protocol, _, metric = text.partition(" || ")
-        return cls(protocol, metric)
+        setup, _, metric = text.partition(" || ")
+        return cls(setup, metric)
 
     def __str__(self) -> str:
-        return f"{self.protocol} || {self.metric}"
+        return f"{self.setup} || {self.metric}"
 
     @property
     def digest(self) -> str:
@@ -43,40 +43,40 @@ class Signature:
     @property
     def pmbench(self) -> str:
         """The version that measured: "pmbench:0.1"."""
-        return self.protocol.split("|")[0]
+        return self.setup.split("|")[0]
 
     @property
     def overall(self) -> str:
         """The score over the whole dataset that counts: "macro" or "pooled"."""
-        parts = self.protocol.split("|")
+        parts = self.setup.split("|")
         return parts[-2] if len(parts) > 1 else ""
 
     @property
     def precision(self) -> str:
         """What networks computed in: one of devices.PRECISIONS."""
-        return self.protocol.rpartition("|")[2]
+        return self.setup.rpartition("|")[2]
 
 
-def build_protocol_signature(
+def build_setup(
     pack: Pack,
     chosen: int,
-    selection: Subset,
+    subset: Subset,
     protocol: Protocol,
-    precision: str = USUAL_PRECISION,
+    precision: str = DEFAULT_PRECISION,
 ) -> str:
     """Return the part of the signature that all metrics of one table share."""
     whole = pack.expected or len(pack)
     count = str(chosen) if chosen == whole else f"{chosen}of{whole}"
-    items = ":".join(filter(None, [str(pack.attributes["dataset"]), selection.label, count]))
+    items = ":".join(filter(None, [str(pack.attributes["dataset"]), subset.label, count]))
     version = ".".join(__version__.split(".")[:2])
     resize = pack.attributes["resize"]
     scoring = f"{protocol.convention}|{protocol.overall}"
     return f"pmbench:{version}|{items}#{pack.digest[:8]}|{resize}|{scoring}|{precision}"
 
 
-def protocol_signature(run: Run) -> str:
-    """Return how and on what a run was measured: the protocol part of its signature."""
-    return Signature.parse(run.signature).protocol
+def setup_of(run: Run) -> str:
+    """Return how and on what a run was measured: the first part of its signature."""
+    return Signature.parse(run.signature).setup
 
 
 def differing_parts(one: str, other: str) -> list[tuple[str, str, str]]:
@@ -90,32 +90,30 @@ def precision(run: Run) -> str:
     return Signature.parse(run.signature).precision
 
 
-def latest_protocol(runs: Sequence[Run]) -> str:
-    """Return the protocol part of the latest signature.
+def latest_setup(runs: Sequence[Run]) -> str:
+    """Return the setup in which the latest run was measured.
 
     What was measured last is what there is now; older runs may be of items that have changed.
     """
-    ways = Counter(protocol_signature(run) for run in runs)
+    counts = Counter(setup_of(run) for run in runs)
     last: dict[str, str] = {}
     for run in runs:
-        last[protocol_signature(run)] = max(
-            last.get(protocol_signature(run), ""), run.info.finished
-        )
-    return max(ways, key=lambda one: (last[one], ways[one]))
+        last[setup_of(run)] = max(last.get(setup_of(run), ""), run.info.finished)
+    return max(counts, key=lambda setup: (last[setup], counts[setup]))
 
 
-def metrics_by_protocol(runs: Sequence[Run]) -> dict[str, list[str]]:
+def metrics_by_setup(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Return the names of the runs' metrics by how and on what they were measured."""
-    by_way: dict[str, list[str]] = {}
+    metrics: dict[str, list[str]] = {}
     for run in runs:
-        by_way.setdefault(protocol_signature(run), []).append(run.metric)
-    return by_way
+        metrics.setdefault(setup_of(run), []).append(run.metric)
+    return metrics
 
 
-def in_latest_protocol(runs: Sequence[Run]) -> list[Run]:
+def in_latest_setup(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that were measured in the way that counts, in their order."""
-    latest = latest_protocol(runs)
-    return [run for run in runs if protocol_signature(run) == latest]
+    latest = latest_setup(runs)
+    return [run for run in runs if setup_of(run) == latest]
 
 
 def dataset_warnings(runs: Sequence[Run], unit: str) -> list[str]:
@@ -123,7 +121,7 @@ def dataset_warnings(runs: Sequence[Run], unit: str) -> list[str]:
 
     Runs that were measured in another way than the latest have a mark of their own, and no say.
     """
-    latest = [run.info.dataset for run in in_latest_protocol(runs)]
+    latest = [run.info.dataset for run in in_latest_setup(runs)]
     result = [] if latest[0].human_votes else [SYNTHETIC]
     if partial := [info for info in latest if info.partial]:
         least = min(partial, key=lambda info: info.items)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from pmbench.results.distances import DISTANCES
-from pmbench.results.run import DRAWS, FACTS, SCORES, Run, metric_folder, open_run
+from pmbench.results.run import RUN_FILE, SAMPLES_FILE, SCORES_FILE, Run, metric_folder, open_run
 from pmbench.utils.errors import PmbenchError, unknown
 
 
@@ -85,7 +85,7 @@ def _precedence(run: Run) -> tuple[bool, str]:
 def _stamps(folder: Path) -> tuple[tuple[int, int] | None, ...]:
     """Return what changes when one of a run's files does."""
     stamps: list[tuple[int, int] | None] = []
-    for name in (FACTS, SCORES, DISTANCES, DRAWS):
+    for name in (RUN_FILE, SCORES_FILE, DISTANCES, SAMPLES_FILE):
         try:
             stat = (folder / name).stat()
             stamps.append((stat.st_mtime_ns, stat.st_size))

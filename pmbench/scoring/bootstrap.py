@@ -30,14 +30,14 @@ class Resampling:
     seed: int = 0
 
 
-USUAL = Resampling()
+DEFAULT_RESAMPLING = Resampling()
 
 
 @dataclass(frozen=True)
 class BootstrapSamples:
     """The resampled values of every statistic that has an interval."""
 
-    how: Resampling
+    resampling: Resampling
     places: tuple[str, ...]  # sub-datasets, "macro", "pooled"
     values: dict[str, Array]  # statistic -> (places, count); NaN where it is undefined
 
@@ -45,7 +45,7 @@ class BootstrapSamples:
 def resamples(
     strata: NDArray[np.int64],
     clusters: NDArray[np.int64],
-    how: Resampling = USUAL,
+    resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> Iterator[Counts]:
     """Yield item weights, (k, n), ``how.count`` rows in all: how often each item is drawn.
 
@@ -56,35 +56,35 @@ def resamples(
     with clusters across sub-datasets each sub-dataset still keeps its share.
     """
     rows = max(1, _CHUNK // len(strata))
-    if how.count * len(strata) > _KEPT:
-        yield from _drawn(strata, clusters, how, rows)
+    if resampling.count * len(strata) > _KEPT:
+        yield from _drawn(strata, clusters, resampling, rows)
         return
-    weights = _kept(strata.tobytes(), clusters.tobytes(), how)
-    for start in range(0, how.count, rows):
+    weights = _kept(strata.tobytes(), clusters.tobytes(), resampling)
+    for start in range(0, resampling.count, rows):
         yield weights[start : start + rows]
 
 
 @lru_cache(maxsize=1)
-def _kept(strata: bytes, clusters: bytes, how: Resampling) -> Counts:
+def _kept(strata: bytes, clusters: bytes, resampling: Resampling) -> Counts:
     """Return all weights, (count, n): the metrics of a table ask for the same ones."""
     of_items = np.frombuffer(strata, np.int64), np.frombuffer(clusters, np.int64)
-    weights = np.concatenate(list(_drawn(*of_items, how, rows=100)))
+    weights = np.concatenate(list(_drawn(*of_items, resampling, rows=100)))
     weights.flags.writeable = False
     return weights
 
 
 def _drawn(
-    strata: NDArray[np.int64], clusters: NDArray[np.int64], how: Resampling, rows: int
+    strata: NDArray[np.int64], clusters: NDArray[np.int64], resampling: Resampling, rows: int
 ) -> Iterator[Counts]:
     """Draw weights, ``rows`` at once; how many makes no difference to them.
 
     An item is drawn 256 times, which would be too much for a byte, once in 10⁵⁰⁰ resamples.
     """
-    rng = np.random.default_rng(how.seed)
+    rng = np.random.default_rng(resampling.seed)
     _, cluster = np.unique(clusters, return_inverse=True)
     groups = urns(strata, cluster)
-    for start in range(0, how.count, rows):
-        k = min(rows, how.count - start)
+    for start in range(0, resampling.count, rows):
+        k = min(rows, resampling.count - start)
         times = np.zeros((k, int(cluster.max()) + 1), np.uint8)
         for row in times:
             for urn in groups:

@@ -52,7 +52,7 @@ def places(items: Items) -> tuple[str, ...]:
     return (*items.sub_names, "macro", "pooled")
 
 
-def estimates(items: Items, quantities: list[Estimand], how: Resampling) -> list[Estimate]:
+def estimates(items: Items, quantities: list[Estimand], resampling: Resampling) -> list[Estimate]:
     """Return each quantity's values and intervals, all from the same resamples."""
     groups = [np.flatnonzero(items.sub == sub) for sub in range(len(items.sub_names))]
     plain = [_parts(q, groups, ones(len(items))) for q in quantities]
@@ -61,7 +61,7 @@ def estimates(items: Items, quantities: list[Estimand], how: Resampling) -> list
     drawn = [[np.empty((len(groups) + 2, 0))] for _ in quantities]
     varies = np.zeros(len(items), bool)
     with ThreadPoolExecutor(cores()) as threads:  # NumPy computes beside other threads
-        for w in resamples(items.sub, items.cluster, how) if len(items) else ():
+        for w in resamples(items.sub, items.cluster, resampling) if len(items) else ():
             varies |= (w != 1).any(axis=0)
             parts = threads.map(_parts, quantities, repeat(groups), repeat(w))
             for part, defined, result in zip(parts, within, drawn, strict=True):

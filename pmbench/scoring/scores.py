@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pmbench.scoring.bootstrap import USUAL, BootstrapSamples, Resampling
+from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, BootstrapSamples, Resampling
 from pmbench.scoring.intervals import Estimand, Estimate, Mask, estimates, places
 from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import HumanBaseline, Protocol, Statistic
@@ -87,7 +87,7 @@ def score(
     distances: Array,
     *,
     undefined: str = "",
-    how: Resampling = USUAL,
+    resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> Scores:
     """Return the scores of one metric.
 
@@ -115,15 +115,17 @@ def score(
         _Labels("metric", name, s.name, s.undefined or _NO_ITEMS) for s in protocol.statistics
     ]
     quantities = [Estimand(at(s), s.counts(d, kept.p)) for s in protocol.statistics]
-    result = estimates(kept, quantities, how)
+    result = estimates(kept, quantities, resampling)
     names = [s.name for s in protocol.statistics]
     values = {name: one.draws for name, one in zip(names, result, strict=True)}
     return Scores(
-        _tidy(items, kept, labels, result, few), BootstrapSamples(how, places(kept), values)
+        _tidy(items, kept, labels, result, few), BootstrapSamples(resampling, places(kept), values)
     )
 
 
-def human_rows(protocol: Protocol, items: Items, how: Resampling = USUAL) -> pd.DataFrame:
+def human_rows(
+    protocol: Protocol, items: Items, resampling: Resampling = DEFAULT_RESAMPLING
+) -> pd.DataFrame:
     """Return what people themselves would score: one name for each of the protocol's human rows."""
     votes = items.votes.astype(float)
 
@@ -133,7 +135,7 @@ def human_rows(protocol: Protocol, items: Items, how: Resampling = USUAL) -> pd.
     main = protocol.main.name
     labels = [_Labels("human", human.name, main, human.undefined) for human in protocol.humans]
     quantities = [Estimand(at(human), human.counts(votes)) for human in protocol.humans]
-    return _tidy(items, items, labels, estimates(items, quantities, how), "")
+    return _tidy(items, items, labels, estimates(items, quantities, resampling), "")
 
 
 def _tidy(

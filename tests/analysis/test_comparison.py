@@ -57,7 +57,7 @@ def saved(
     folder: Path, name: str, items: Items, d: Array, protocol: Protocol = TWO_AFC, way: str = WAY
 ) -> Run:
     undefined = "too small" if np.isnan(d).any() else ""
-    made = score(protocol, name, items, d, undefined=undefined, how=FEW)
+    made = score(protocol, name, items, d, undefined=undefined, resampling=FEW)
     info: dict[str, Any] = {
         "signature": f"{way} || {name}#1",
         "metric": {"name": name},

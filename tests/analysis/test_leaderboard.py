@@ -34,7 +34,7 @@ def test_rows_measured_in_another_way_are_marked(tmp_path: Path) -> None:
         run_2afc(tmp_path, metric, everywhere(2))
     run_2afc(tmp_path, "c", everywhere(3), way=WAY.replace("d3b01234", "ffffffff"))
     board = only_board(tmp_path)
-    assert {row.name: row.other_protocol for row in board.rows if row.kind == "metric"} == {
+    assert {row.name: row.other_setup for row in board.rows if row.kind == "metric"} == {
         "a": False,
         "b": False,
         "c": True,
@@ -52,7 +52,7 @@ def test_rows_of_items_that_have_changed_since_are_the_marked_ones(tmp_path: Pat
         path.write_text(json.dumps(json.loads(path.read_text()) | {"finished": f"2026-01-{day}"}))
     board = only_board(tmp_path)
     assert board.signature == new
-    assert {row.name: row.other_protocol for row in board.rows if row.kind == "metric"} == {
+    assert {row.name: row.other_setup for row in board.rows if row.kind == "metric"} == {
         "a": True,
         "b": True,
         "c": False,
@@ -78,7 +78,7 @@ def test_strict_refuses_to_mix_and_names_the_rows(tmp_path: Path) -> None:
 
 def test_rows_measured_in_one_way_are_not_marked(results: Path) -> None:
     for board in boards(results, View()):
-        assert not any(row.other_protocol for row in board.rows)
+        assert not any(row.other_setup for row in board.rows)
         assert not any("†" in line for line in board.legend)
 
 
@@ -114,7 +114,7 @@ def test_an_older_partial_run_marks_its_own_row_and_not_the_board(tmp_path: Path
     assert board.warnings == []
     assert board.title == "BAPPS 2AFC, validation"
     assert board.headers == SHORT
-    assert {row.name: row.other_protocol for row in board.rows if row.kind == "metric"} == {
+    assert {row.name: row.other_setup for row in board.rows if row.kind == "metric"} == {
         "a": True,
         "l2-lab": False,
     }

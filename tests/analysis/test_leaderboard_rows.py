@@ -147,7 +147,7 @@ def test_human_rows_say_what_people_would_score(results: Path) -> None:
     assert cell_value(board, "human-majority") == pytest.approx(0.8)
     for name in row_names(board, "human"):
         row = row_of(board, name)
-        assert (row.n, row.of, row.speed, row.other_protocol) == (94, 36344, None, False)
+        assert (row.n, row.of, row.speed, row.other_setup) == (94, 36344, None, False)
 
 
 def test_the_legend_says_which_human_row_is_the_ceiling(results: Path) -> None:

@@ -259,7 +259,7 @@ def test_values_and_draws_are_those_of_the_scores(name: str) -> None:
     distances = {"a": noisy_distances(items, 0.5, 1), "b": noisy_distances(items, 0.6, 2)}
     found = joint(TWO_AFC, TWO_AFC.statistic(name), items, distances, FEW)
     for i, metric in enumerate(distances):
-        alone = score(TWO_AFC, metric, items, distances[metric], how=FEW)
+        alone = score(TWO_AFC, metric, items, distances[metric], resampling=FEW)
         rows = alone.table[alone.table["statistic"] == name]
         assert found.values[i] == pytest.approx(rows["value"].to_numpy())
         np.testing.assert_allclose(found.draws[i], alone.draws.values[name], rtol=1e-9)
@@ -289,9 +289,9 @@ def test_resamples_of_few_photographs_vary_too_little() -> None:
     items = many_items(60)
     items = items_of(items.sub.tolist(), items.p, (np.arange(len(items)) % 5).tolist())
     distances = {"a": noisy_distances(items, 0.4, 1), "b": noisy_distances(items, 0.8, 2)}
-    how = Resampling(10_000)
-    by_items = joint(TWO_AFC, MAIN, items, distances, how)
-    by_draws = joint(TWO_AFC, replace(MAIN, items=None), items, distances, how)
+    resampling = Resampling(10_000)
+    by_items = joint(TWO_AFC, MAIN, items, distances, resampling)
+    by_draws = joint(TWO_AFC, replace(MAIN, items=None), items, distances, resampling)
     assert by_draws.covariance == pytest.approx(by_items.covariance, rel=0.08)  # not 4/5 of it
     assert by_draws.freedom == by_items.freedom == (4,) * 5
 

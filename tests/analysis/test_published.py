@@ -104,7 +104,7 @@ def test_a_row_that_is_not_comparable_has_no_published_one_below(tmp_path: Path)
     run_2afc(tmp_path, "mmdpp", everywhere(3))
     run_2afc(tmp_path, "lpips-alex", everywhere(3), way="other")
     board = only_board(tmp_path, published=True)
-    assert row_of(board, "lpips-alex").other_protocol
+    assert row_of(board, "lpips-alex").other_setup
     assert row_of(board, "Alex-lin [1]").beside == ""
 
 

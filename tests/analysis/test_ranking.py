@@ -23,7 +23,7 @@ from pmbench.analysis.paired import difference
 from pmbench.analysis.ranking import RankRange, holm, letter_display, pairwise, rank_ranges, ranked
 from pmbench.datasets.pack import Items
 from pmbench.results.run import Run, save
-from pmbench.scoring.bootstrap import USUAL, Resampling
+from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling
 from pmbench.scoring.protocols import JND, TWO_AFC, Protocol
 from pmbench.scoring.scores import score
 from pmbench.scoring.statistics import Array
@@ -172,7 +172,9 @@ def saved(
 ) -> Run:
     """Save a run, with draws if ``how`` says how, and as one of a way to measure."""
     undefined = "too small" if np.isnan(d).any() else ""
-    made = score(protocol, name, items, d, undefined=undefined, how=how.get("how", HOW))
+    made = score(
+        protocol, name, items, d, undefined=undefined, resampling=how.get("resampling", HOW)
+    )
     info = {
         "signature": f"{how.get('way', 'pmbench:0.1|toy:9#01|none|soft|macro|fp32')} || {name}#1",
         "metric": {"name": name},
@@ -202,15 +204,22 @@ def test_jnd_standings_come_from_the_draws_beside_the_scores(
 ) -> None:
     items = jnd_items()
     runs = [
-        saved(tmp_path, f"m{k}", items, jnd_distances(items, 0.2 + 0.6 * k, k), JND, how=USUAL)
+        saved(
+            tmp_path,
+            f"m{k}",
+            items,
+            jnd_distances(items, 0.2 + 0.6 * k, k),
+            JND,
+            resampling=DEFAULT_RESAMPLING,
+        )
         for k in range(4)
     ]
     asked: list[int] = []
     whole = joint_module.estimates
 
-    def counting(items: Items, quantities: Any, how: Resampling) -> Any:
-        asked.append(how.count)
-        return whole(items, quantities, how)
+    def counting(items: Items, quantities: Any, resampling: Resampling) -> Any:
+        asked.append(resampling.count)
+        return whole(items, quantities, resampling)
 
     monkeypatch.setattr(joint_module, "estimates", counting)
     stored = rank_ranges(runs, JND.statistics[0])
@@ -227,8 +236,8 @@ def test_draws_made_in_different_ways_are_not_mixed(tmp_path: Path) -> None:
     items = jnd_items()
     a, b = jnd_distances(items, 0.5, 1), jnd_distances(items, 0.6, 2)
     runs = [
-        saved(tmp_path, "a", items, a, JND, how=Resampling(200, 0)),
-        saved(tmp_path, "b", items, b, JND, how=Resampling(200, 1)),
+        saved(tmp_path, "a", items, a, JND, resampling=Resampling(200, 0)),
+        saved(tmp_path, "b", items, b, JND, resampling=Resampling(200, 1)),
     ]
     found = joint(JND, JND.statistics[0], items, {"a": a, "b": b})
     i = found.at("macro")
@@ -280,7 +289,14 @@ def test_a_sub_dataset_of_one_item_does_not_hide_who_is_better(tmp_path: Path) -
 def test_draws_that_cannot_be_read_are_drawn_anew(tmp_path: Path) -> None:
     items = jnd_items()
     runs = [
-        saved(tmp_path, f"m{k}", items, jnd_distances(items, 0.2 + k, k), JND, how=USUAL)
+        saved(
+            tmp_path,
+            f"m{k}",
+            items,
+            jnd_distances(items, 0.2 + k, k),
+            JND,
+            resampling=DEFAULT_RESAMPLING,
+        )
         for k in range(3)
     ]
     whole = rank_ranges(runs, JND.statistics[0])

@@ -64,7 +64,7 @@ def test_the_legend_names_the_metrics_of_which_the_rank_is_not_known() -> None:
         Row("c", "metric", {"macro": Cell(0.5)}),
         Row("in part", "metric", {"macro": Cell(0.5, part=True)}),
         Row("no score", "metric", {"macro": Cell(math.nan)}),
-        Row("old", "metric", {"macro": Cell(0.5)}, other_protocol=True),
+        Row("old", "metric", {"macro": Cell(0.5)}, other_setup=True),
         Row("human-mean", "human", {"macro": Cell(0.5)}),
     ]
     why = "too few independent items to say how much of a difference is chance"

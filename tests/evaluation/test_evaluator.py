@@ -29,7 +29,7 @@ from pmbench.metrics.builtin.mmd import RandomFeatures
 from pmbench.metrics.loading import LoadedMetric, metric_digest
 from pmbench.networks import weights
 from pmbench.networks.backbones import Backbone
-from pmbench.results.run import JOURNAL, Subset
+from pmbench.results.run import CHECKPOINT_FILE, Subset
 from pmbench.results.schema import Bootstrap
 from pmbench.scoring.bootstrap import Resampling
 from pmbench.utils.devices import use_exact_arithmetic
@@ -206,7 +206,7 @@ def test_what_a_killed_run_left_at_the_end_of_its_journal_is_cut_off(
     config, metrics = job("ladder-2afc", tmp_path), load_named("l2")
     with pytest.raises(KeyboardInterrupt):
         run(config, metrics, reporter=Interrupting(after=2))
-    journal = config.folder("l2") / JOURNAL
+    journal = config.folder("l2") / CHECKPOINT_FILE
     whole = journal.read_bytes()
     journal.write_bytes(whole[: -len(garbage) or None] + garbage)
     outcome = run(config, metrics)
@@ -305,14 +305,14 @@ def test_another_number_of_resamples_or_seed_scores_anew_without_measuring(tmp_p
     before = run(config, metrics).runs[0]
     assert before.info.bootstrap == Bootstrap(resamples=1000, seed=0)
     lows = [before.scores()["low"]]
-    for how in (Resampling(200), Resampling(200, seed=5)):
-        outcome = run(replace(config, how=how), metrics)
+    for resampling in (Resampling(200), Resampling(200, seed=5)):
+        outcome = run(replace(config, resampling=resampling), metrics)
         assert outcome.reused == ["l2"]
         (after,) = outcome.runs
-        assert after.info.bootstrap == Bootstrap(resamples=how.count, seed=how.seed)
+        assert after.info.bootstrap == Bootstrap(resamples=resampling.count, seed=resampling.seed)
         assert after.info.finished == before.info.finished
         assert (draws := after.draws()) is not None
-        assert draws.how == how
+        assert draws.resampling == resampling
         np.testing.assert_array_equal(after.scores()["value"], before.scores()["value"])
         np.testing.assert_array_equal(after.distances()[1], before.distances()[1])
         lows.append(after.scores()["low"])

@@ -22,7 +22,7 @@ from torch import Tensor
 import pmbench as package
 from pmbench import metrics as registry
 from pmbench.datasets import picture_pairs as pairing
-from pmbench.datasets.picture_pairs import Pair, Picture, open_pairs, resizing
+from pmbench.datasets.picture_pairs import Pair, Picture, open_pairs, parse_resizing
 from pmbench.datasets.resize import Pixels
 from pmbench.evaluation import pair_distances as distances
 from pmbench.evaluation.batching import BatchLimits
@@ -132,7 +132,7 @@ def test_sizes_must_be_the_same_or_made_so() -> None:
 @pytest.mark.parametrize("text", ["8", "0x4", "8x", "larger", "８x８", "-1x3"])
 def test_other_words_for_a_size_are_refused(text: str) -> None:
     with pytest.raises(PmbenchError) as caught:
-        resizing(text)
+        parse_resizing(text)
     assert str(caught.value) == (
         f"--resize {text}: expected WIDTHxHEIGHT, such as 256x256, or smaller"
     )

@@ -18,7 +18,7 @@ from support.terminal import bold_numbers, terminal_lines
 from pmbench.analysis.leaderboard import boards
 from pmbench.analysis.leaderboard_rows import Board, Cell, Row, View
 from pmbench.reporting import (
-    forecast_to_rich,
+    estimate_to_rich,
     listing_to_rich,
     scores_to_rich,
     to_markdown,
@@ -432,7 +432,7 @@ def test_a_forecast_says_how_long_and_how_much() -> None:
         seconds={"l2": 0.123, "mmdpp": 75.4, "vgg": 1234.0, "huge": 7200.0}, together=9.87,
         probe_items=64,
     )  # fmt: skip
-    lines = terminal_lines(forecast_to_rich("bapps", told), 200)
+    lines = terminal_lines(estimate_to_rich("bapps", told), 200)
     assert lines[0] == (
         "bapps: 36,344 items, 100,000 different images in 1,234 batches; each network passes over "
         "each image once; 72,688 distances, 2,346 MB at its peak"
@@ -447,7 +447,7 @@ def test_a_forecast_says_how_long_and_how_much() -> None:
     ]
     assert lines[9] == "from a probe of 64 items; reading and scoring not included"
     told.peak_memory_mb = None
-    assert "MB" not in terminal_lines(forecast_to_rich("bapps", told), 200)[0]
+    assert "MB" not in terminal_lines(estimate_to_rich("bapps", told), 200)[0]
 
 
 @WIDTHS

@@ -40,7 +40,7 @@ def two(tmp_path: Path) -> list[Path]:
 def test_runs_of_all_folders_are_on_one_board(two: list[Path]) -> None:
     (board,) = boards(two, View())
     assert row_names(board) == ["both", "of-a", "of-b"]
-    assert not any(row.other_protocol for row in board.rows)
+    assert not any(row.other_setup for row in board.rows)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -109,7 +109,7 @@ def test_a_run_of_another_way_is_marked_as_on_any_board(two: list[Path]) -> None
     other = WAY.replace("d3b01234", "ffffffff")
     finished(run_2afc(a, "both", everywhere(4), way=other), 1)
     (board,) = boards(two, View())
-    marked = {(r.name, r.other_protocol): r for r in board.rows if r.name == "both"}
+    marked = {(r.name, r.other_setup): r for r in board.rows if r.name == "both"}
     assert set(marked) == {("both", False), ("both", True)}
     assert marked["both", True].cells["macro"].value == pytest.approx(0.8)
     with pytest.raises(PmbenchError, match="bapps-2afc-val mixes rows that were measured in diff"):

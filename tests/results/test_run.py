@@ -28,7 +28,7 @@ from pmbench.results.run import (
     save,
 )
 from pmbench.results.schema import Bootstrap
-from pmbench.results.signature import build_protocol_signature
+from pmbench.results.signature import build_setup
 from pmbench.results.store import damaged_runs, find_run, find_runs
 from pmbench.scoring.bootstrap import Resampling
 from pmbench.scoring.items import Items
@@ -74,14 +74,14 @@ def test_distances_on_which_the_metric_is_not_defined_stay_nan(tmp_path: Path) -
 
 def test_what_intervals_are_made_of_is_kept_beside_them(tmp_path: Path) -> None:
     items, distances = toy()
-    scores = score(TWO_AFC, "mine", items, distances, how=Resampling(50, seed=7))
+    scores = score(TWO_AFC, "mine", items, distances, resampling=Resampling(50, seed=7))
     scores.draws.values["srcc"][0, 3] = np.nan  # undefined in that resample
     folder = tmp_path / "toy" / "mine"
     run = save(folder, toy_info(), items, distances, scores.table, scores.draws)
     assert run.info.bootstrap == Bootstrap(resamples=50, seed=7)
     back = run.draws()
     assert back is not None
-    assert back.how == Resampling(50, seed=7)
+    assert back.resampling == Resampling(50, seed=7)
     assert back.places == ("one", "zwei, größer", "macro", "pooled")
     assert list(back.values) == ["2afc", "hard_majority", "srcc", "krcc", "plcc"]
     for name, values in scores.draws.values.items():
@@ -105,7 +105,7 @@ def test_damaged_draws_are_said(tmp_path: Path, damage: str) -> None:
     remove_digests(path.parent)
     whole = path.read_bytes()
     if damage == "other":
-        np.savez(path, how=np.array([20, 0]), places=["a"], **{"values/2afc": [1.0]})
+        np.savez(path, resampling=np.array([20, 0]), places=["a"], **{"values/2afc": [1.0]})
     else:
         path.write_bytes({"cut": whole[:-100], "text": b"not draws", "empty": b""}[damage])
     run = open_run(path.parent)
@@ -405,13 +405,13 @@ def test_the_protocol_signature_names_every_choice(
 ) -> None:
     mixed, selection = pack([0, 1, 0, 0, 1, 2], expected), Subset(limit)
     version = ".".join(__version__.split(".")[:2])
-    assert build_protocol_signature(mixed, len(selection.index(mixed)), selection, TWO_AFC) == (
+    assert build_setup(mixed, len(selection.index(mixed)), selection, TWO_AFC) == (
         f"pmbench:{version}|bapps-2afc-val:{items}#d3b01234|legacy64|soft|macro|fp32"
     )
 
 
 def test_the_protocol_signature_is_that_of_the_design() -> None:
-    found = build_protocol_signature(pack([0], 1, "exact4"), 1, Subset(), JND)
+    found = build_setup(pack([0], 1, "exact4"), 1, Subset(), JND)
     shape = r"pmbench:\d+\.\d+\|bapps-2afc-val:1#[0-9a-f]{8}\|exact4\|voc-ap\|macro\|fp32"
     assert re.fullmatch(shape, found)
 

@@ -31,12 +31,12 @@ def test_many_are_handed_out_in_parts_and_the_parts_make_no_difference(
 ) -> None:
     whole = drawn(STRATA, ALONE, 25, seed=3)
     monkeypatch.setattr(bootstrap, "_CHUNK", 10 * 14)
-    how = Resampling(25, seed=3)
-    parts = list(resamples(STRATA, ALONE, how))
+    resampling = Resampling(25, seed=3)
+    parts = list(resamples(STRATA, ALONE, resampling))
     assert [len(w) for w in parts] == [10, 10, 5]
     assert (np.concatenate(parts) == whole).all()
     monkeypatch.setattr(bootstrap, "_KEPT", 0)  # too many to be kept
-    parts = list(resamples(STRATA, ALONE, how))
+    parts = list(resamples(STRATA, ALONE, resampling))
     assert [len(w) for w in parts] == [10, 10, 5]
     assert (np.concatenate(parts) == whole).all()
 

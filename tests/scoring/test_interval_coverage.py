@@ -47,7 +47,7 @@ def coverage(
     rng = np.random.default_rng(1)
     low, high = np.empty((2, REPETITIONS))
     for i in range(REPETITIONS):
-        table = score(main, "m", *draw(rng), how=Resampling(500)).table
+        table = score(main, "m", *draw(rng), resampling=Resampling(500)).table
         low[i], high[i] = table.loc[table["sub_dataset"] == place, ["low", "high"]].iloc[0]
     above, below = float((low > truth).mean()), float((high < truth).mean())
     return 1 - above - below, above, below

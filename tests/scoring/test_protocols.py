@@ -184,7 +184,7 @@ def expected(shared: Path) -> Any:
 def table(bapps: tuple[Items, Array]) -> pd.DataFrame:
     """The tidy scores, indexed by (name or statistic, sub-dataset)."""
     few = Resampling(2)  # only values are looked at here, not intervals
-    scores = score(TWO_AFC, "st", *bapps, how=few)
+    scores = score(TWO_AFC, "st", *bapps, resampling=few)
     made = pd.concat([scores.table, human_rows(TWO_AFC, bapps[0], few)])
     made["key"] = made["statistic"].where(made["kind"] == "metric", made["name"])
     return made.set_index(["key", "sub_dataset"])

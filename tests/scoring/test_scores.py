@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmbench.datasets.pack import Items
-from pmbench.scoring.bootstrap import USUAL, Resampling, resamples
+from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling, resamples
 from pmbench.scoring.protocols import JND, TWO_AFC, Protocol, Statistic
 from pmbench.scoring.scores import COLUMNS, human_rows, score_at
 from pmbench.scoring.scores import score as whole_score
@@ -41,9 +41,9 @@ def random_case(n: int = 60, seed: int = 0) -> tuple[Items, Array]:
     return items_of(list(range(3)) * (n // 3), p), distances
 
 
-def score(protocol: Protocol, name: str, items: Items, distances: Array, **how: Any) -> Any:
+def score(protocol: Protocol, name: str, items: Items, distances: Array, **resampling: Any) -> Any:
     """Return the tidy table of one metric."""
-    return whole_score(protocol, name, items, distances, **how).table
+    return whole_score(protocol, name, items, distances, **resampling).table
 
 
 def cell(table: pd.DataFrame, place: str, statistic: str = "2afc", name: str | None = None) -> Any:
@@ -276,8 +276,8 @@ def test_the_order_of_the_items_is_of_no_consequence(order: list[int]) -> None:
     shuffled = np.array(order)
     columns = ["kind", "name", "statistic", "sub_dataset", "n", "of", "note"]
     for protocol, d in ((TWO_AFC, distances), (JND, distances[:, :1])):
-        one = score(protocol, "m", items, d, how=Resampling(2))
-        other = score(protocol, "m", items.take(shuffled), d[shuffled], how=Resampling(2))
+        one = score(protocol, "m", items, d, resampling=Resampling(2))
+        other = score(protocol, "m", items.take(shuffled), d[shuffled], resampling=Resampling(2))
         np.testing.assert_allclose(other["value"], one["value"], rtol=0, atol=1e-13)
         pd.testing.assert_frame_equal(other[columns], one[columns])
 
@@ -294,8 +294,8 @@ def test_intervals_hold_their_values_and_are_the_same_every_time() -> None:
 
 
 def test_intervals_are_the_quantiles_of_the_draws() -> None:
-    made = whole_score(TWO_AFC, "m", *random_case(), how=Resampling(300, seed=4))
-    assert made.draws.how == Resampling(300, seed=4)
+    made = whole_score(TWO_AFC, "m", *random_case(), resampling=Resampling(300, seed=4))
+    assert made.draws.resampling == Resampling(300, seed=4)
     assert made.draws.places == ("a", "b", "c", "macro", "pooled")
     assert list(made.draws.values) == ["2afc", "hard_majority", "srcc", "krcc", "plcc"]
     for statistic, values in made.draws.values.items():
@@ -306,7 +306,9 @@ def test_intervals_are_the_quantiles_of_the_draws() -> None:
 
 
 def test_another_seed_gives_another_interval_of_the_same_value() -> None:
-    one, other = (score(TWO_AFC, "m", *random_case(), how=Resampling(200, s)) for s in (0, 1))
+    one, other = (
+        score(TWO_AFC, "m", *random_case(), resampling=Resampling(200, s)) for s in (0, 1)
+    )
     assert (one["value"] == other["value"]).all()
     assert (one["low"] != other["low"]).mean() > 0.8
 
@@ -315,7 +317,7 @@ def test_intervals_are_those_of_the_bootstrap() -> None:
     items, distances = random_case()
     table = score(TWO_AFC, "m", items, distances)
     right = np.where(distances[:, 0] < distances[:, 1], 1 - items.p, items.p)
-    draws = np.concatenate(list(resamples(items.sub, items.cluster, USUAL)))
+    draws = np.concatenate(list(resamples(items.sub, items.cluster, DEFAULT_RESAMPLING)))
     by_sub = [(draws * right)[:, items.sub == sub].sum(axis=1) / 20 for sub in range(3)]
     for place, values in (
         ("b", by_sub[1]),

@@ -88,7 +88,7 @@ def run_of(
         "items_per_second": 1.0,
     }
     why = "too small" if np.isnan(d).any() else ""
-    table = score(protocol, metric, toy_items, d, undefined=why, how=Resampling(20)).table
+    table = score(protocol, metric, toy_items, d, undefined=why, resampling=Resampling(20)).table
     table = pd.concat([table, human_rows(protocol, toy_items, Resampling(20))], ignore_index=True)
     return save(results / dataset / metric, run_info(info), toy_items, d, table)
 

@@ -67,7 +67,7 @@ def run_2afc(
     gone = np.isin(np.array(items.sub_names, object)[items.sub], undefined_on)
     distances[gone] = np.nan
     why = "63×63: needs at least 64 pixels a side" if undefined_on else ""
-    scores = score(TWO_AFC, metric, items, distances, undefined=why, how=FEW)
+    scores = score(TWO_AFC, metric, items, distances, undefined=why, resampling=FEW)
     tables = [scores.table, human_rows(TWO_AFC, items, FEW)]
     dataset = {
         "name": "bapps-2afc-val",
@@ -95,7 +95,10 @@ def run_jnd(results: Path, metric: str, d: list[float], **facts: Any) -> Run:
     """Save a run on pairs of a synthetic dataset: two sub-datasets of two, the first one "same"."""
     items = replace(items_of({"noise": 2, "blur": 2}, 0, votes=1), p=np.array([1, 0, 1, 0.0]))
     distances = np.array(d)[:, None]
-    tables = [score(JND, metric, items, distances, how=FEW).table, human_rows(JND, items, FEW)]
+    tables = [
+        score(JND, metric, items, distances, resampling=FEW).table,
+        human_rows(JND, items, FEW),
+    ]
     dataset = {
         "name": "ladder-jnd",
         "title": "Ladder JND",

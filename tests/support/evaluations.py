@@ -16,7 +16,7 @@ from pmbench.datasets.pack import Pack
 from pmbench.datasets.resize import resize_for
 from pmbench.evaluation.batching import Batch, BatchLimits, plan
 from pmbench.evaluation.evaluator import EvalConfig, EvalResult, evaluate
-from pmbench.evaluation.loop import Result, Results, measure
+from pmbench.evaluation.loop import BatchResults, Result, measure
 from pmbench.metrics import Metric, registered
 from pmbench.metrics.images import Images
 from pmbench.metrics.loading import LoadedMetric, load_metrics, metric_digest
@@ -83,7 +83,7 @@ def results_of(
     batches: list[Batch],
     metrics: list[LoadedMetric],
     after: Callable[[int], None] = lambda number: None,
-) -> list[Results]:
+) -> list[BatchResults]:
     """Return what metrics give on each batch; ``after`` is called with the batch's number."""
     results = []
     for batch, one in measure(pack, protocol, batches, lambda batch: metrics, CPU):

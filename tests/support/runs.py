@@ -44,7 +44,7 @@ def toy_info(metric: str = "mine", **more: Any) -> RunInfo:
 
 def save_run(results: Path, dataset: str = "toy", metric: str = "mine", folder: str = "") -> Run:
     items, distances = toy()
-    scores = score(TWO_AFC, metric, items, distances, how=FEW)
+    scores = score(TWO_AFC, metric, items, distances, resampling=FEW)
     table = pd.concat([scores.table, human_rows(TWO_AFC, items, FEW)], ignore_index=True)
     place = results / dataset / (folder or metric)
     return save(place, toy_info(metric), items, distances, table, scores.draws)

@@ -76,9 +76,9 @@ def save_run(
 ) -> Run:
     """Save a run on a 2AFC or JND toy dataset whose votes people gave."""
     protocol = TWO_AFC if d.shape[1] == 2 else JND
-    how = Resampling(50, 0)
-    scores = score(protocol, metric, items, d, how=how)
-    table = pd.concat([scores.table, human_rows(protocol, items, how)], ignore_index=True)
+    resampling = Resampling(50, 0)
+    scores = score(protocol, metric, items, d, resampling=resampling)
+    table = pd.concat([scores.table, human_rows(protocol, items, resampling)], ignore_index=True)
     about = {
         "name": dataset, "title": "Toy & <co>", "protocol": protocol.name, "human_votes": True,
         "items": len(items), "of": len(items), "partial": False, "resize": "none",

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pmbench.analysis import baseline
-from pmbench.metrics.selection import Selection, select_metrics
+from pmbench.metrics.selection import MetricSelection, select_metrics
 from pmbench.results.csv_io import read_csv, score_table
 from pmbench.scoring.bootstrap import Resampling
 from pmbench.utils.errors import PmbenchError
@@ -304,7 +304,7 @@ def try_typed(text: str) -> None:
         found = select_metrics([text])
     except PmbenchError:
         return
-    assert isinstance(found, Selection)
+    assert isinstance(found, MetricSelection)
     assert all(metric.name for metric in found.metrics)
 
 

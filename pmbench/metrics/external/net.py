@@ -30,7 +30,7 @@ from pmbench.networks.tap_catalog import TapCatalog, examine, sizes
 from pmbench.utils.errors import PmbenchError, unknown
 
 _PAPER = "Zhang et al.: The Unreasonable Effectiveness of Deep Features, CVPR 2018"
-_ZOOS: dict[str, ModelLibrary] = {"timm": Timm(), "torchvision": Torchvision()}
+_LIBRARIES: dict[str, ModelLibrary] = {"timm": Timm(), "torchvision": Torchvision()}
 _EXTRAS = {"timm": "timm", "torchvision": ""}
 
 
@@ -45,7 +45,7 @@ class Network:
     @property
     def model_library(self) -> ModelLibrary:
         """The library."""
-        return _ZOOS[self.library]
+        return _LIBRARIES[self.library]
 
     def __str__(self) -> str:
         return f"{self.library}/{self.name}"
@@ -141,7 +141,7 @@ def trunk(network: Network, modules: tuple[str, ...], device: torch.device) -> F
 @functools.cache
 def _offer(library: str, name: str) -> TapCatalog:
     """Return what a network offers, whatever its weights."""
-    model_library = _ZOOS[library]
+    model_library = _LIBRARIES[library]
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
@@ -156,7 +156,7 @@ def _offer(library: str, name: str) -> TapCatalog:
 @functools.cache
 def _sizes(library: str, name: str, modules: tuple[str, ...]) -> tuple[int, int]:
     offer = _offer(library, name)
-    preprocessing = _ZOOS[library].info(name).preprocessing
+    preprocessing = _LIBRARIES[library].info(name).preprocessing
     taps = [offer.taps[module] for module in modules]
     return sizes(offer, offer.trunk(offer.network, preprocessing, taps))
 
@@ -171,8 +171,8 @@ def _parse(address: str, options: Mapping[str, str]) -> tuple[Network, tuple[str
             f"net:{address}: expected a library and a network, such as "
             f"net:torchvision/resnet18, got '{place}'"
         )
-    if library not in _ZOOS:
-        raise unknown("library of networks", library, _ZOOS)
+    if library not in _LIBRARIES:
+        raise unknown("library of networks", library, _LIBRARIES)
     taps = tuple(typed.split("+")) if at else ()
     if "" in taps:
         raise PmbenchError(

@@ -15,7 +15,7 @@ from pmbench.datasets import manifest
 from pmbench.datasets.pack import Items
 from pmbench.results.run import Run, metric_folder
 from pmbench.results.schema import DatasetInfo
-from pmbench.results.signature import in_latest_protocol
+from pmbench.results.signature import in_latest_setup
 from pmbench.results.store import find_runs
 from pmbench.scoring.protocols import PROTOCOLS, Protocol
 from pmbench.scoring.statistics import Array
@@ -76,7 +76,7 @@ class Section:
     @property
     def partial(self) -> bool:
         """Whether any of the runs that count covers less than the dataset."""
-        return any(run.info.dataset.partial for run in in_latest_protocol([*self.runs.values()]))
+        return any(run.info.dataset.partial for run in in_latest_setup([*self.runs.values()]))
 
     @property
     def ranks(self) -> bool:
@@ -89,14 +89,14 @@ class Section:
         scored = [
             row
             for row in self.board.rows
-            if row.kind == "metric" and not row.other_protocol and not math.isnan(row.score.value)
+            if row.kind == "metric" and not row.other_setup and not math.isnan(row.score.value)
         ]
         return sorted(scored, key=lambda row: (-row.score.value, row.name))
 
     @cached_property
     def not_compared(self) -> int:
         """How many metrics were measured in another way than the latest one."""
-        return sum(row.kind == "metric" and row.other_protocol for row in self.board.rows)
+        return sum(row.kind == "metric" and row.other_setup for row in self.board.rows)
 
     @cached_property
     def people(self) -> dict[str, Row]:
@@ -132,7 +132,7 @@ class Section:
 
     @property
     def _info(self) -> DatasetInfo:
-        return in_latest_protocol([*self.runs.values()])[0].info.dataset
+        return in_latest_setup([*self.runs.values()])[0].info.dataset
 
 
 def sections(results: Path, datasets: list[str]) -> list[Section]:

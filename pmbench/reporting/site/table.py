@@ -47,7 +47,7 @@ class Line:
     family: str
     beside: bool  # it belongs to the row above
     may_be_best: bool
-    other_protocol: bool
+    other_setup: bool
     cells: list[tuple[Text, str]]
     strip: Strip | None
 
@@ -158,7 +158,7 @@ def _line(row: Row, cells: list[tuple[Text, str]], scale: _Scale, best: bool) ->
         family=row.family if is_metric else "",
         beside=bool(row.beside),
         may_be_best=not best and row.rank_range is not None and row.rank_range.may_be_best,
-        other_protocol=row.other_protocol,
+        other_setup=row.other_setup,
         cells=cells,
         strip=scale.strip(row.score),
     )

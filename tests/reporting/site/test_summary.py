@@ -63,7 +63,7 @@ def test_a_single_metric_is_compared_with_nothing() -> None:
 def test_metrics_measured_in_another_way_are_counted_wherever_they_are_left_out() -> None:
     latest = replace(row("l1", 0.69, 1, 1, 5), rank_range=None)
     old = [
-        replace(row(f"m{i}", 0.7, 1, 1, 5), rank_range=None, other_protocol=True) for i in range(17)
+        replace(row(f"m{i}", 0.7, 1, 1, 5), rank_range=None, other_setup=True) for i in range(17)
     ]
     section = section_of([latest, *old])
     assert in_short(section) == [
