@@ -116,7 +116,7 @@ import resource
 from pathlib import Path
 import pmbench.evaluation.runner
 from pmbench.evaluation.batching import halves
-from pmbench.utils.memory import make_room
+from pmbench.utils.memory import free_memory
 
 measure = pmbench.evaluation.runner.measure
 
@@ -125,7 +125,7 @@ def limited(pack, protocol, batches, metrics_for, device):
     while len(item.items) > 1:
         item, _ = halves(pack, item)
     list(measure(pack, protocol, [item], metrics_for, device))
-    make_room(device)
+    free_memory(device)
     has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (has + 100 * 10**6, resource.RLIM_INFINITY))
     try:
