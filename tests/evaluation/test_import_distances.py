@@ -15,7 +15,7 @@ from support.factories import manifest, packed, triplets, write_tree
 
 from pmbench.evaluation.config import EvalConfig
 from pmbench.evaluation.import_distances import import_distances
-from pmbench.results.run import Run, Subset, metric_folder, open_run
+from pmbench.results.run import CHECKPOINT_FILE, Run, Subset, metric_folder, open_run
 from pmbench.utils.errors import PmbenchError
 
 
@@ -217,6 +217,25 @@ def test_the_signature_is_of_the_distances_not_of_the_file(job: EvalConfig) -> N
     changed = imported(job, WHOLE.replace(",7,", ",7.5,"), replace=True).signature
     assert changed != first
     assert changed.partition(" || ")[0] == first.partition(" || ")[0]
+
+
+def test_an_interrupted_import_leaves_the_checkpoint_of_an_interrupted_run(
+    job: EvalConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = job.folder("mine") / CHECKPOINT_FILE
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"batches")
+
+    def interrupted(*words: object) -> Run:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pmbench.evaluation.import_distances.save_run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            imported(job, WHOLE)
+    assert checkpoint.read_bytes() == b"batches"
+    imported(job, WHOLE)
+    assert not checkpoint.exists()
 
 
 def test_zero_has_no_sign(job: EvalConfig) -> None:

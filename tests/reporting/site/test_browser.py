@@ -91,6 +91,12 @@ def head(page: Page, title: str) -> tuple[str, str | None]:
     return title, button.locator("..").get_attribute("aria-sort")
 
 
+def test_the_axes_of_both_protocols_name_the_overall_score(site: Path) -> None:
+    text = (site / "index.html").read_text()
+    assert "2AFC, macro, % →" in text
+    assert "JND mAP, macro, % →" in text
+
+
 def test_sorting_sorts_by_numbers_and_by_words_in_both_directions(index: Page) -> None:
     first = names(index)
     assert sorted(first) == sorted(METRICS)
