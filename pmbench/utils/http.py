@@ -1,27 +1,19 @@
 """One URL -> ``NAME.part``: resumed, retried, and bounded in time and in bytes.
 
 ``NAME.part.json`` says which version of which URL the part is of: only that is added to. Headers
-are foreign text: whatever stands in them, it is read or refused with a sentence. A timeout ends a
-connection on which nothing comes; one on which a little comes for ever, in the headers, the
-handshake or the body, is ended by how much came in each window of time.
+are foreign text: whatever stands in them, it is read or refused with a sentence.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shutil
-import socket
 import ssl
-import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 import httpx
 
@@ -30,163 +22,12 @@ from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import write_text, writing
 from pmbench.utils.progress import Reporter, Task
 
-_PACKED = (".gz", ".tgz", ".z")
-
-
-def check_content(answer: httpx.Response, url: str) -> None:
-    """Raise PmbenchError for a web page, and for what is not byte by byte what lies at the URL."""
-    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind in ("text/html", "application/xhtml+xml"):
-        raise a_page(url, kind)
-    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-    path = httpx.URL(url).path.lower()
-    # many servers call a .gz file's own compression that of the transfer
-    if coding not in ("", "identity") and not (coding[-4:] == "gzip" and path.endswith(_PACKED)):
-        raise PmbenchError(
-            f"{url} answered with the file in another form (Content-Encoding: {coding}), which was "
-            "not asked for and has another checksum; name another place with --mirror or --from"
-        )
-
-
-def refuse_downgrade(answer: httpx.Response, url: str) -> None:
-    """Raise PmbenchError where a redirect led from https to http, which anybody may alter."""
-    hops = [each.url for each in (*answer.history, answer)]
-    plain = [hop for hop in hops if hop.scheme == "http"]
-    if plain and hops[0].scheme == "https":
-        raise PmbenchError(
-            f"{url} leads to {plain[0]}, which is not encrypted, so anybody on the way may alter "
-            "what comes; name another place with --mirror or --from"
-        )
-
-
-def is_page(path: Path) -> bool:
-    """Return whether a file begins like a web page."""
-    with path.open("rb") as file:
-        start = file.read(256).lstrip().lower()
-    return start.startswith((b"<!doctype html", b"<html"))
-
-
-def a_page(url: str, sign: str) -> PmbenchError:
-    """Return the error for a web page in place of a file; ``sign`` is what shows it."""
-    return PmbenchError(
-        f"{url} answered with a web page ({sign}) instead of the file; open it in a browser "
-        "to see what it says, or name another place with --mirror or --from"
-    )
-
-
-def version(answer: httpx.Response) -> str | None:
-    """Return what identifies this version of the file: a strong ETag or the date."""
-    etag: str | None = answer.headers.get("ETag")
-    if etag and not etag.startswith("W/") and can_be_sent(etag):
-        return etag
-    date: str | None = answer.headers.get("Last-Modified")
-    return date if date and can_be_sent(date) else None
-
-
-def is_other_version(answer: httpx.Response, kept: str | None) -> bool:
-    """Return whether an answer says that it is of another version than the one that is kept."""
-    message = version(answer)
-    if message is None or kept is None or message.startswith('"') != kept.startswith('"'):
-        return False  # a date is no ETag: some servers leave one of them out
-    return message != kept
-
-
-def can_be_sent(text: str) -> bool:
-    """Return whether a text may be the value of a header."""
-    return text.isascii() and text.isprintable() and text == text.strip() != ""
-
-
-def starts_at(answer: httpx.Response) -> int | None:
-    """Return at which byte of the file a 206 begins, or None where it does not say."""
-    result = _range(answer)
-    return int(result[1]) if result else None
-
-
-def total_length(answer: httpx.Response) -> int | None:
-    """Return how many bytes the whole file has, or None where the answer does not say."""
-    if answer.status_code != 206:
-        length = answer.headers.get("Content-Length", "")
-        return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
-    result = _range(answer)
-    return int(result[2]) if result and result[2] != "*" else None
-
-
-def _range(answer: httpx.Response) -> re.Match[str] | None:
-    message = answer.headers.get("Content-Range", "")
-    return re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", message.strip())
-
-
-def retry_after(answer: httpx.Response) -> float | None:
-    """Return the server's Retry-After, in seconds."""
-    value = answer.headers.get("Retry-After", "").strip()
-    if re.fullmatch("[0-9]+", value):
-        return min(float(value), 1e9)  # for ever
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):  # also a date that no clock shows
-        return None
-
-
-class StallDetector:
-    """While it is entered, shuts connections that bring fewer than ``least`` bytes a window.
-
-    ``seen`` is to be the "trace" of each request, and ``received`` grows with what is received;
-    afterwards ``too_slow`` says whether the end of the connection was its doing.
-    """
-
-    def __init__(self, window: float, least: float) -> None:
-        self.received = 0  # bytes
-        self.too_slow = False
-        self._window, self._least = window, least
-        self._connections: list[socket.socket] = []
-        self._over = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, name="pace", daemon=True)
-
-    def __enter__(self) -> StallDetector:
-        self._watcher.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._watcher.join()
-        for connection in self._connections:
-            connection.close()
-
-    def seen(self, event: str, info: Mapping[str, Any]) -> None:
-        """Be told by httpx what it did, and remember each connection that it opened."""
-        if not event.endswith("connect_tcp.complete"):
-            return
-        # a twin: the socket itself is given up to whoever speaks TLS on it
-        self._connections.append(info["return_value"].get_extra_info("socket").dup())
-        if self.too_slow:
-            self._shut()
-
-    def _watch(self) -> None:
-        before = 0
-        while not self._over.wait(self._window):
-            if self.received - before < self._least:
-                self.too_slow = True
-                self._shut()
-                return
-            before = self.received
-
-    def _shut(self) -> None:
-        for connection in self._connections:
-            with contextlib.suppress(OSError):  # it is gone already
-                connection.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for it
-
-
+_COMPRESSED = (".gz", ".tgz", ".z")
 _RETRIED = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_WAIT = 60.0  # seconds; a server's Retry-After beyond this is a refusal
-_ELSEWHERE = "check the URL and the network, or name another place with --mirror or --from"
-_SPEAKERS = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
+_ELSEWHERE = "name another place with --mirror or --from"
 _RESERVE = 256 * 2**20  # bytes of a disk that a download leaves free, or 5 % of a small one
-_LOOKED_AFTER = 16 * 2**20  # bytes after which the disk is looked at again
+_DISK_CHECK = 16 * 2**20  # bytes after which the disk is looked at again
 
 
 @dataclass(frozen=True)
@@ -244,7 +85,7 @@ def transfer(
     with _client(policy) as client, reporter.task(f"fetching {goal.name}", None, "B") as task:
         while True:
             try:
-                _once(client, goal, task, policy)
+                _try(client, goal, task, policy)
                 break
             except _TryAgainError as error:
                 fault, asked = str(error), error.after
@@ -253,29 +94,54 @@ def transfer(
             tries += 1
             if tries >= policy.tries or (asked or 0) > _LONGEST_WAIT:
                 kept = _kept(part, url)
-                advice = f"{kept:,} bytes are kept, run it again to go on" if kept else _ELSEWHERE
+                advice = f"{kept:,} bytes are kept, run it again to go on"
                 raise PmbenchError(
-                    f"{url} cannot be fetched: {fault} "
-                    f"(tried {tries} times without progress); {advice}"
+                    f"{url} cannot be fetched: {fault} (tried {tries} times without progress); "
+                    + (advice if kept else f"check the URL and the network, or {_ELSEWHERE}")
                 )
             task.describe(f"waiting for {goal.name}: {fault}")
             time.sleep(wait if asked is None else asked)
             wait *= 2
     if is_page(part):
         part.unlink()
-        raise a_page(url, "the file begins like HTML")
+        raise _a_page(url, "the file begins like HTML")
 
 
-def _once(client: httpx.Client, goal: _Goal, task: Task, policy: RetryPolicy) -> None:
-    """Try once, at a bearable pace; a fault of the network may pass."""
-    pace = StallDetector(policy.window, policy.step)
-    slow = (
-        f"fewer than {policy.step:,.0f} bytes came in {policy.window:g} s, and so slow a "
-        "server may never end"
-    )
+def is_page(path: Path) -> bool:
+    """Return whether a file begins like a web page."""
+    with path.open("rb") as file:
+        start = file.read(256).lstrip().lower()
+    return start.startswith((b"<!doctype html", b"<html"))
+
+
+def _client(policy: RetryPolicy) -> httpx.Client:
+    """Return a client with the proxies and certificates that the environment names."""
+    headers = {"User-Agent": f"pmbench/{__version__}", "Accept-Encoding": "identity"}
     try:
-        with pace:
-            _ask(client, goal, task, pace)
+        return httpx.Client(timeout=policy.silence, headers=headers, follow_redirects=True)
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        raise PmbenchError(
+            f"the environment's settings for proxies or certificates cannot be used ({error}); "
+            "check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
+        ) from error
+
+
+def _try(client: httpx.Client, goal: _Goal, task: Task, policy: RetryPolicy) -> None:
+    """Ask once for what is missing of the part, and append it; a fault of the network may pass."""
+    have, kept = _kept(goal.part, goal.url), _version_of(goal.part, goal.url)
+    headers = {"Range": f"bytes={have}-", "If-Range": kept} if have and kept else {}
+    try:
+        with client.stream("GET", goal.url, headers=headers) as answer:
+            if answer.status_code == 416 and have:
+                if answer.headers.get("Content-Range") == f"bytes */{have}":
+                    return  # a killed run had fetched all of it
+                goal.part.unlink()
+                raise _TryAgainError("the server has fewer bytes than were kept; starting anew")
+            start = _check_answer(answer, goal, have, kept)
+            total = _total_length(answer)
+            task.describe(f"fetching {goal.name}" + f" (resumed at {start:,} B)" * (start > 0))
+            task.expect(total, start)
+            _append(answer, goal, start, task, policy)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
         raise PmbenchError(f"{goal.url} cannot be fetched: {error}; check the URL") from error
     except httpx.TransportError as error:
@@ -285,27 +151,9 @@ def _once(client: httpx.Client, goal: _Goal, task: Task, policy: RetryPolicy) ->
                 "the URL, and where it is your network's own certificate, name the file that holds "
                 "it: SSL_CERT_FILE=FILE.pem"
             ) from error
-        message = slow if pace.too_slow else str(error) or type(error).__name__
-        raise _TryAgainError(message) from error
-    if pace.too_slow:  # a body without a length seems whole, however it ends
-        raise _TryAgainError(slow)
-
-
-def _client(policy: RetryPolicy) -> httpx.Client:
-    """Return a client with the proxies and certificates that the environment names."""
-    headers = {"User-Agent": f"pmbench/{__version__}", "Accept-Encoding": "identity"}
-    try:
-        return httpx.Client(
-            timeout=policy.silence,
-            headers=headers,
-            follow_redirects=True,
-            limits=httpx.Limits(max_keepalive_connections=0),  # each try has its own, see Pace
-        )
-    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
-        raise PmbenchError(
-            "the environment's settings for proxies or certificates cannot be used "
-            f"({error}); check {_SPEAKERS}"
-        ) from error
+        raise _TryAgainError(str(error) or type(error).__name__) from error
+    if total is not None and _length(goal.part) != total:
+        raise _TryAgainError(f"got {_length(goal.part):,} of {total:,} bytes")
 
 
 def _untrusted(error: BaseException) -> str | None:
@@ -318,64 +166,154 @@ def _untrusted(error: BaseException) -> str | None:
     return None
 
 
-def _ask(client: httpx.Client, goal: _Goal, task: Task, pace: StallDetector) -> None:
-    """Ask once for what is missing of the part, and append it."""
-    url, part = goal.url, goal.part
-    have, kept = _kept(part, url), _version_of(part, url)
-    headers = {"Range": f"bytes={have}-", "If-Range": kept} if have and kept else {}
-    with client.stream("GET", url, headers=headers, extensions={"trace": pace.seen}) as answer:
-        refuse_downgrade(answer, url)
-        if answer.status_code in _RETRIED:
-            asked = retry_after(answer)
-            request = f" and asks to wait {asked:,.0f} s" if asked else ""
-            raise _TryAgainError(f"the server answered {answer.status_code}{request}", asked)
-        if answer.status_code == 416:
-            if have and answer.headers.get("Content-Range") == f"bytes */{have}":
-                return  # a killed run had fetched all of it
-            part.unlink(missing_ok=True)
-            raise _TryAgainError("the server has fewer bytes than were kept; starting anew")
-        if answer.status_code not in (200, 206):
-            raise PmbenchError(
-                f"{url} cannot be fetched: the server answered {answer.status_code}; {_ELSEWHERE}"
-            )
-        if answer.status_code == 200:
-            have = 0
-        elif starts_at(answer) != have:
-            part.unlink(missing_ok=True)
-            raise _TryAgainError("the server sent another range than was asked for; starting anew")
-        elif have and is_other_version(answer, kept):
-            part.unlink(missing_ok=True)
-            raise _TryAgainError("the file changed on the server; starting anew")
-        if have == 0:
-            check_content(answer, url)
-            part.unlink(missing_ok=True)  # first: it is no part of the version written here
-            state = {"url": url, "version": version(answer)}
-            write_text(state_of(part), json.dumps(state))
-        total = total_length(answer)
-        task.describe(f"fetching {goal.name}" + f" (resumed at {have:,} B)" * (have > 0))
-        task.expect(total, have)
-        _append(answer, goal, have, task, pace)
-    if total is not None and _length(part) != total and not pace.too_slow:
-        raise _TryAgainError(f"got {_length(part):,} of {total:,} bytes")
+# --- the answer -----------------------------------------------------------------------------------
+
+
+def _check_answer(answer: httpx.Response, goal: _Goal, have: int, kept: str | None) -> int:
+    """Return at which byte of the file the answer's body begins: at ``have``, or at 0.
+
+    A body from 0 begins the part anew. Raises PmbenchError or _TryAgainError for what is not the
+    file.
+    """
+    _refuse_downgrade(answer, goal.url)
+    if answer.status_code in _RETRIED:
+        asked = _retry_after(answer)
+        request = f" and asks to wait {asked:,.0f} s" if asked else ""
+        raise _TryAgainError(f"the server answered {answer.status_code}{request}", asked)
+    if answer.status_code not in (200, 206):
+        raise PmbenchError(
+            f"{goal.url} cannot be fetched: the server answered {answer.status_code}; "
+            f"check the URL and the network, or {_ELSEWHERE}"
+        )
+    start = 0
+    if answer.status_code == 206:
+        content_range = _content_range(answer)
+        start = int(content_range[1]) if content_range else -1
+    if start not in (0, have):
+        goal.part.unlink(missing_ok=True)
+        raise _TryAgainError("the server sent another range than was asked for; starting anew")
+    if start and _is_other_version(answer, kept):
+        goal.part.unlink(missing_ok=True)
+        raise _TryAgainError("the file changed on the server; starting anew")
+    if start == 0:
+        _check_content(answer, goal.url)
+        goal.part.unlink(missing_ok=True)  # first: it is no part of the version written here
+        state = {"url": goal.url, "version": _version(answer)}
+        write_text(state_of(goal.part), json.dumps(state))
+    return start
+
+
+def _check_content(answer: httpx.Response, url: str) -> None:
+    """Raise PmbenchError for a web page, and for what is not byte by byte what lies at the URL."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind in ("text/html", "application/xhtml+xml"):
+        raise _a_page(url, kind)
+    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    path = httpx.URL(url).path.lower()
+    # many servers call a .gz file's own compression that of the transfer
+    if coding not in ("", "identity") and not (
+        coding.endswith("gzip") and path.endswith(_COMPRESSED)
+    ):
+        raise PmbenchError(
+            f"{url} answered with the file in another form (Content-Encoding: {coding}), which was "
+            f"not asked for and has another checksum; {_ELSEWHERE}"
+        )
+
+
+def _refuse_downgrade(answer: httpx.Response, url: str) -> None:
+    """Raise PmbenchError where a redirect led from https to http, which anybody may alter."""
+    hops = [each.url for each in (*answer.history, answer)]
+    plain = [hop for hop in hops if hop.scheme == "http"]
+    if plain and hops[0].scheme == "https":
+        raise PmbenchError(
+            f"{url} leads to {plain[0]}, which is not encrypted, so anybody on the way may alter "
+            f"what comes; {_ELSEWHERE}"
+        )
+
+
+def _a_page(url: str, sign: str) -> PmbenchError:
+    """Return the error for a web page in place of a file; ``sign`` is what shows it."""
+    return PmbenchError(
+        f"{url} answered with a web page ({sign}) instead of the file; open it in a browser "
+        f"to see what it says, or {_ELSEWHERE}"
+    )
+
+
+def _version(answer: httpx.Response) -> str | None:
+    """Return what identifies this version of the file: a strong ETag or the date."""
+    etag: str | None = answer.headers.get("ETag")
+    if etag and not etag.startswith("W/") and _can_be_sent(etag):
+        return etag
+    date: str | None = answer.headers.get("Last-Modified")
+    return date if date and _can_be_sent(date) else None
+
+
+def _is_other_version(answer: httpx.Response, kept: str | None) -> bool:
+    """Return whether an answer says that it is of another version than the one that is kept."""
+    version = _version(answer)
+    if version is None or kept is None or version.startswith('"') != kept.startswith('"'):
+        return False  # a date is no ETag: some servers leave one of them out
+    return version != kept
+
+
+def _can_be_sent(text: str) -> bool:
+    """Return whether a text may be the value of a header."""
+    return text.isascii() and text.isprintable() and text == text.strip() != ""
+
+
+def _total_length(answer: httpx.Response) -> int | None:
+    """Return how many bytes the whole file has, or None where the answer does not say."""
+    if answer.status_code != 206:
+        length = answer.headers.get("Content-Length", "")
+        return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+    content_range = _content_range(answer)
+    return int(content_range[2]) if content_range and content_range[2] != "*" else None
+
+
+def _content_range(answer: httpx.Response) -> re.Match[str] | None:
+    value = answer.headers.get("Content-Range", "")
+    return re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", value.strip())
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    """Return the server's Retry-After, in seconds."""
+    value = answer.headers.get("Retry-After", "").strip()
+    if re.fullmatch("[0-9]+", value):
+        return min(float(value), 1e9)  # for ever
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):  # also a date that no clock shows
+        return None
+
+
+# --- the body -------------------------------------------------------------------------------------
 
 
 def _append(
-    answer: httpx.Response, goal: _Goal, have: int, task: Task, pace: StallDetector
+    answer: httpx.Response, goal: _Goal, have: int, task: Task, policy: RetryPolicy
 ) -> None:
-    """Write what comes, unless it is more than there may be or than the disk has room for."""
-    total = total_length(answer) or 0
+    """Write what comes, unless it is too slow, or more than there may be or the disk can hold."""
+    total = _total_length(answer) or 0
     _refuse_more(total, goal)
     _refuse_too_full(max(total - have, 0), goal)
-    looked = 0
+    received = checked = before = 0
+    end = time.monotonic() + policy.window
     with writing(goal.part), goal.part.open("ab" if have else "wb") as file:
         for block in answer.iter_raw():
             file.write(block)
-            pace.received += len(block)
+            received += len(block)
             task.advance(len(block))
-            _refuse_more(have + pace.received, goal)
-            if pace.received - looked >= _LOOKED_AFTER:
-                looked = pace.received
+            _refuse_more(have + received, goal)
+            if received - checked >= _DISK_CHECK:
+                checked = received
                 _refuse_too_full(0, goal)
+            if time.monotonic() >= end:
+                if received - before < policy.step:
+                    raise _TryAgainError(
+                        f"fewer than {policy.step:,.0f} bytes came in {policy.window:g} s, and so "
+                        "slow a server may never end"
+                    )
+                before, end = received, time.monotonic() + policy.window
 
 
 def _refuse_more(length: int, goal: _Goal) -> None:
@@ -383,8 +321,7 @@ def _refuse_more(length: int, goal: _Goal) -> None:
         goal.part.unlink(missing_ok=True)
         raise PmbenchError(
             f"{goal.url} sends {length:,} bytes or more, expected at most {goal.largest:,.0f}, "
-            "twice what is said of the file; name another place with --mirror or --from, or "
-            "correct the size in the manifest"
+            f"twice what is said of the file; {_ELSEWHERE}, or correct the size in the manifest"
         )
 
 
@@ -418,7 +355,7 @@ def _version_of(part: Path, url: str) -> str | None:
         version = content["version"] if content["url"] == url else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return version if isinstance(version, str) and can_be_sent(version) else None
+    return version if isinstance(version, str) and _can_be_sent(version) else None
 
 
 def _length(path: Path) -> int:

@@ -51,7 +51,6 @@ class Answer:
     piece: int = 0
     chunked: bool = False
     endless: bool = False
-    headers_first: int = 0  # so many headers that say nothing, a pause after each
 
 
 Behaviour = Callable[[Request, bytes], Answer]
@@ -85,11 +84,6 @@ def silent(after: int, seconds: float) -> Behaviour:
 def drip(piece: int, pause: float) -> Behaviour:
     """Send a little, and after a pause a little more."""
     return lambda request, data: replace(fine(request, data), piece=piece, pause=pause)
-
-
-def dripping_headers(request: Request, data: bytes) -> Answer:
-    """Begin an answer, and never come to its end."""
-    return replace(fine(request, data), headers_first=1000, pause=0.05)
 
 
 def chunked(behaviour: Behaviour) -> Behaviour:
@@ -156,8 +150,8 @@ def ignoring_range(request: Request, data: bytes) -> Answer:
 
 def wrong_range(request: Request, data: bytes) -> Answer:
     """Send another range than the one that was asked for."""
-    extra = {"Content-Range": f"bytes 0-{len(data) - 1}/{len(data)}"}
-    return replace(fine(replace(request, range=None), data), status=206, headers=extra)
+    extra = {"Content-Range": f"bytes 1-{len(data) - 1}/{len(data)}"}
+    return replace(fine(replace(request, range=None), data[1:]), status=206, headers=extra)
 
 
 def too_long(by: int) -> Behaviour:
@@ -273,10 +267,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.protocol_version = "HTTP/1.1"
         self.send_response(answer.status)
         self.close_connection = True
-        for i in range(answer.headers_first):
-            self.send_header(f"X-Nothing-{i}", "yet")
-            self.flush_headers()
-            time.sleep(answer.pause)
         length = {"Transfer-Encoding": "chunked"} if answer.chunked else {}
         length = length or {"Content-Length": str(len(answer.body))}
         for name, value in ({"Connection": "close"} | length | answer.headers).items():

@@ -7,8 +7,6 @@ import hashlib
 import json
 import re
 import shutil
-import socket
-import threading
 import time
 from dataclasses import replace
 from email.utils import formatdate
@@ -25,7 +23,6 @@ from support.http_server import (
     chunked,
     cut,
     drip,
-    dripping_headers,
     endless,
     etag,
     fine,
@@ -38,8 +35,7 @@ from support.transfers import DATA, DIGEST, HURRIED, OTHER, REST, fetch_data, na
 
 from pmbench.datasets.download import DownloadOptions, download
 from pmbench.datasets.resize import resize_for
-from pmbench.utils import http as answers
-from pmbench.utils import http as transfer
+from pmbench.utils import http
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.progress import Silent
 from pmbench.utils.verified_download import RemoteFile
@@ -54,7 +50,6 @@ pytestmark = pytest.mark.usefixtures("no_proxies")
     [
         pytest.param(drip(20, 0.05), id="the body"),
         pytest.param(chunked(drip(20, 0.05)), id="a body of unknown length"),
-        pytest.param(dripping_headers, id="the headers"),
     ],
 )
 def test_a_server_that_drips_for_ever_is_left(
@@ -81,39 +76,6 @@ def test_a_drip_without_a_length_is_not_taken_for_the_whole(
     assert "so slow a server may never end" in refusal(
         replace(wanted, sha256=None), tmp_path, HURRIED
     )
-
-
-def test_a_handshake_that_drips_is_left(tmp_path: Path) -> None:
-    """A greeting that announces 16 kB comes byte by byte."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        over = threading.Event()
-
-        def answer() -> None:
-            while not over.is_set():
-                listening.settimeout(0.1)
-                try:
-                    there, _ = listening.accept()
-                except TimeoutError:
-                    continue
-                with there:
-                    for byte in b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc" + b"\x03" * 200:
-                        try:
-                            there.sendall(bytes([byte]))
-                        except OSError:
-                            break
-                        time.sleep(0.05)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        try:
-            url = f"https://127.0.0.1:{listening.getsockname()[1]}/data.bin"
-            start = time.monotonic()
-            told = refusal(RemoteFile(url), tmp_path, replace(HURRIED, tries=2))
-        finally:
-            over.set()
-            thread.join()
-    assert time.monotonic() - start < 20
-    assert "so slow a server may never end (tried 2 times without progress)" in told
 
 
 def test_an_honest_slow_line_is_waited_for(
@@ -183,8 +145,8 @@ def test_an_endless_body_of_which_nothing_is_known_does_not_fill_the_disk(
         asked.append(path)
         return used(path)._replace(free=free if len(asked) < 3 else 0)
 
-    monkeypatch.setattr(transfer.shutil, "disk_usage", filling)
-    monkeypatch.setattr(transfer, "_LOOKED_AFTER", 1_000_000)
+    monkeypatch.setattr(http.shutil, "disk_usage", filling)
+    monkeypatch.setattr(http, "_DISK_CHECK", 1_000_000)
     server.behaviours = [endless]
     told = refusal(wanted, tmp_path)
     assert "does not fit: 0 bytes are still to come" in told
@@ -441,8 +403,7 @@ def test_whatever_headers_say_is_understood_or_passed_over(value: str) -> None:
     )]  # fmt: skip
     for number in (200, 206, 503):
         answer = httpx.Response(number, headers=raw)
-        assert (answers.retry_after(answer) or 0) >= 0
-        assert (answers.starts_at(answer) or 0) >= 0
-        assert (answers.total_length(answer) or 0) >= 0
-        found = answers.version(answer)
-        assert found is None or found.encode("ascii")
+        assert (http._retry_after(answer) or 0) >= 0
+        assert (http._total_length(answer) or 0) >= 0
+        version = http._version(answer)
+        assert version is None or version.encode("ascii")
