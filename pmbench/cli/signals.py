@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import select
 import signal
 import sys
 import threading
@@ -18,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+
+from pmbench.utils.processes import kill_all
 
 _PATIENCE = 1.0  # seconds for threads that are about to end
 
@@ -47,15 +48,13 @@ def exit_process(code: int) -> None:
     os._exit(code)
 
 
-_Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 # what ends a command -> how the process handles it if nobody said how
-_BY_NAME: dict[str, _Handler] = {
-    "SIGINT": signal.default_int_handler,
-    "SIGTERM": signal.SIG_DFL,
-    "SIGHUP": signal.SIG_DFL,  # not on every system
+_DEFAULT: dict[int, Callable[[int, FrameType | None], object] | signal.Handlers] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
 }
-_USUAL = {getattr(signal, name): usual for name, usual in _BY_NAME.items() if hasattr(signal, name)}
-_TOGETHER = 0.3  # seconds: `timeout`, shells and wrappers send the same wish twice
+_TOGETHER = 0.3  # seconds: `timeout`, shells and wrappers send the same signal twice
 _STOP = b"\0"  # no signal has this number
 
 
@@ -74,7 +73,7 @@ def handle_signals() -> Iterator[None]:
     A signal that the process is to ignore (``nohup``, a job in the background) stays ignored.
     """
     in_main = threading.current_thread() is threading.main_thread()  # no other may set handlers
-    handled = tuple(n for n, usual in _USUAL.items() if in_main and signal.getsignal(n) == usual)
+    handled = tuple(n for n, usual in _DEFAULT.items() if in_main and signal.getsignal(n) == usual)
     if not handled:
         yield
         return
@@ -128,28 +127,17 @@ def _first(number: int, frame: FrameType | None) -> None:
 
 def _watch(reading: int) -> None:
     """Exit at once when a signal comes well after the first; C code does not keep it waiting."""
-    if not _next(reading):
-        return
-    end = time.monotonic() + _TOGETHER
-    while select.select([reading], [], [], max(end - time.monotonic(), 0))[0]:
-        if os.read(reading, 1) == _STOP:
-            return
-    if number := _next(reading):
-        _exit_at_once(number)
-
-
-def _next(reading: int) -> int:
-    """Return the next signal that ends, 0 where nobody listens any more."""
+    first = None
     while (data := os.read(reading, 1)) not in (b"", _STOP):
-        if data[0] in _USUAL:
-            return data[0]
-    return 0
+        if data[0] in _DEFAULT:
+            now = time.monotonic()
+            first = first or now
+            if now - first > _TOGETHER:
+                _exit_at_once(data[0])
 
 
 def _exit_at_once(number: int) -> None:
-    processes = sys.modules.get("pmbench.metrics.external.command")  # loaded where programs may run
-    if processes is not None:
-        processes.kill_all()
+    kill_all()
     _State.number = _State.number or number  # C code may not have let it be handled
     with suppress(OSError):  # the terminal may be gone
         os.write(2, f"{closing_message()}\n".encode())
@@ -159,7 +147,7 @@ def _exit_at_once(number: int) -> None:
 def _let_be(numbers: tuple[int, ...]) -> None:
     """Handle signals again as if nobody had said how."""
     for number in numbers:
-        signal.signal(number, _USUAL[number])
+        signal.signal(number, _DEFAULT[number])
     _State.hearing = ()
 
 
@@ -170,5 +158,4 @@ def _in_a_child() -> None:
         _let_be(_State.hearing)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_a_child)
+os.register_at_fork(after_in_child=_in_a_child)

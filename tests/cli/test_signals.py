@@ -244,7 +244,7 @@ def test_programs_of_a_metric_that_hears_nothing_are_ended_at_once_too(
     write_file(tmp_path / "hangs", PROGRAM).chmod(0o755)
     text = """
         import threading
-        from pmbench.metrics.external.command import Processes
+        from pmbench.utils.processes import Processes
         def far(x, y):
             while True:
                 try:

@@ -11,27 +11,19 @@ import itertools
 import math
 import os
 import re
-import selectors
 import shlex
 import shutil
 import signal
-import stat
-import subprocess
-import tempfile
-import threading
-import time
 import weakref
-from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 
@@ -40,156 +32,8 @@ from pmbench.metrics.images import Images
 from pmbench.utils.color import precise
 from pmbench.utils.errors import PmbenchError, unknown
 from pmbench.utils.files import sha256_of
+from pmbench.utils.processes import Completed, Processes
 from pmbench.utils.system import cores
-
-_BLOCK = 4096  # bytes that are read at once
-_MOST_OUTPUT = 1 << 20  # bytes
-_MOST_COMPLAINT = 1 << 16
-_OFTEN = 0.05  # seconds between two looks whether it has ended
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What came of a process: its exit code, or minus the signal that ended it; what it said."""
-
-    code: int
-    output: str
-    complaint: str  # the end of stderr
-
-
-class Processes:
-    """Starts processes from any thread, and kills what still runs when the block is left."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._closed = False
-        _open.add(self)
-
-    def __enter__(self) -> Processes:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.kill()
-
-    def kill(self) -> None:
-        """Kill all that runs, and whatever is started from now on."""
-        with self._lock:
-            self._closed = True
-            for process in self._running:
-                _kill(process)
-
-    def run(self, words: list[str], seconds: float) -> Finished:
-        """Run a command to its end. Raises PmbenchError where it cannot be started or takes longer.
-
-        It then is killed with all the processes that it started.
-        """
-        process = _started(words)
-        with self._lock:
-            self._running.add(process)
-            if self._closed:
-                _kill(process)
-        try:
-            said = _followed(process, words[0], seconds)
-        finally:
-            with self._lock:
-                _kill(process)  # also what it started and left; it keeps its number until wait()
-                self._running.discard(process)
-            process.wait()
-            for pipe in (process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
-        output, complaint = (part.decode(errors="replace") for part in said)
-        return Finished(process.returncode, output, complaint)
-
-
-def _started(words: list[str]) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # so that what it starts can be killed with it
-        )
-    except OSError as error:
-        hint = "a script needs a first line such as #!/bin/sh, and a program must be made for this"
-        raise PmbenchError(
-            f"{words[0]} cannot be started: {error.strerror}; "
-            + (f"{hint} machine" if os.path.exists(words[0]) else "it was there; put it back")  # noqa: PTH110
-        ) from error
-
-
-def _followed(
-    process: subprocess.Popen[bytes], program: str, seconds: float
-) -> tuple[bytearray, bytes]:
-    """Return what a process wrote to stdout, and the end of stderr, in bounded memory.
-
-    It then has ended, but not been waited for. What it started and left behind, which may hold its
-    pipes open, is not waited for.
-    """
-    output = bytearray()
-    complaint: deque[bytes] = deque(maxlen=_MOST_COMPLAINT // _BLOCK)
-    end = time.monotonic() + seconds
-    ended, pause = False, 0.0005
-    with selectors.DefaultSelector() as selector:
-        for pipe in (process.stdout, process.stderr):
-            assert pipe is not None
-            selector.register(pipe, selectors.EVENT_READ)
-        while selector.get_map() or not ended:
-            left = end - time.monotonic()
-            if selector.get_map():
-                ready = selector.select(0 if ended else max(min(left, _OFTEN), 0))
-            else:  # both pipes are closed: it ends now, or computes on in silence
-                ready, pause = [], min(2 * pause, _OFTEN)
-                time.sleep(max(min(pause, left), 0))
-            for key, _ in ready:
-                data = os.read(key.fd, _BLOCK)
-                if not data:
-                    selector.unregister(key.fileobj)
-                elif key.fileobj is process.stdout:
-                    output += data
-                else:
-                    complaint.append(data)
-            if ended and not ready:  # all is read; another process holds the pipes open
-                break
-            if left <= 0:
-                raise _overdue(program, seconds)
-            if len(output) > _MOST_OUTPUT:
-                raise PmbenchError(
-                    f"{program} printed more than a megabyte; expected one number; mend it"
-                )
-            ended = ended or _has_ended(process)
-    return output, b"".join(complaint)
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Return whether a process has ended, and let it keep its number."""
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _overdue(program: str, seconds: float) -> PmbenchError:
-    return PmbenchError(
-        f"{program} had not ended after {seconds:g} seconds; mend it, or give it more time: "
-        "cmd?timeout=SECONDS:…"
-    )
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that was not waited for yet, and those that it started."""
-    with suppress(ProcessLookupError, PermissionError):  # it has ended by itself
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-# those whose block is not left yet
-_open: weakref.WeakSet[Processes] = weakref.WeakSet()
-
-
-def kill_all() -> None:
-    """Kill what runs in any block: pmbench is about to exit without leaving it."""
-    for processes in list(_open):
-        processes.kill()
-
 
 _OPTIONS = ("better", "symmetric", "timeout", "jobs")
 _PLACE = re.compile(r"\{(ref|dist)\}")
@@ -223,7 +67,7 @@ def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
         raise PmbenchError(f"cmd?jobs={options['jobs']}: expected a whole number from 1")
     program = shutil.which(words[0])
     if program is None:
-        return failing_metric(name, _not_found(words[0]))
+        return failing_metric(name, _missing_program(words[0]))
     command = Command((program, *words[1:]), seconds, int(jobs))
     return Metric(
         name=name,
@@ -270,16 +114,16 @@ class Command:
         return _value(processes.run([self.words[0], *words], self.seconds), self.words[0])
 
 
-def _value(said: Finished, program: str) -> float:
+def _value(result: Completed, program: str) -> float:
     """Return the number that a program printed. Raises PmbenchError where it did not."""
-    if said.code:
-        how = f"ended with exit code {said.code}"
-        if said.code < 0:
-            how = f"was ended by signal {-said.code} ({signal.strsignal(-said.code)})"
-        last = said.complaint.strip().rpartition("\n")[2]
+    if result.code:
+        how = f"ended with exit code {result.code}"
+        if result.code < 0:
+            how = f"was ended by signal {-result.code} ({signal.strsignal(-result.code)})"
+        last = result.complaint.strip().rpartition("\n")[2]
         words = f"saying {_quoted(last)}" if last else "saying nothing on stderr"
         raise PmbenchError(f"{program} {how}, {words}; mend it, and try it on two pictures by hand")
-    text = said.output.strip()
+    text = result.output.strip()
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise PmbenchError(
@@ -293,7 +137,7 @@ def _quoted(text: str) -> str:
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
 
 
-def _not_found(program: str) -> str:
+def _missing_program(program: str) -> str:
     if os.path.isfile(program) and os.sep in program:  # noqa: PTH113  also for what is no path
         return f"{program} is not executable; run: chmod +x {program}"
     hint = "" if os.sep in program else f"; a program in this folder is ./{program}"
@@ -323,8 +167,6 @@ def _digests(words: list[str]) -> dict[str, str]:
 
 # --- pictures on disk, for as long as the batch that they are of is in memory ---------------------
 
-_PREFIX, _LOCK = "pmbench-pictures-", ".lock"
-_YOUNG = 60.0  # seconds: a folder that another process has just made may not be locked yet
 _numbers = itertools.count()
 _files: dict[int, Path] = {}
 
@@ -332,47 +174,26 @@ _files: dict[int, Path] = {}
 def stored(pixels: Tensor) -> Tensor:
     """Write images (M, 3, H, W), values k/255, as PNG files; return their numbers, (M,) int64.
 
-    The files are removed with the returned tensor, at the latest when the process ends; those of a
-    process that was killed, when the next one needs some.
+    The files are removed with the returned tensor, at the latest when the process ends.
     """
     levels = (pixels.detach().clamp(0, 1) * 255).round().to(torch.uint8)
-    _remove_left()
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    lock = FileLock(folder / _LOCK, thread_local=False)  # a finalizer runs in any thread
+    folder = TemporaryDirectory(prefix="pmbench-pictures-")
     numbers: list[int] = []
     try:
-        lock.acquire()
         for picture in np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy()):
             numbers.append(next(_numbers))
-            _files[numbers[-1]] = folder / f"{numbers[-1]}.png"
+            _files[numbers[-1]] = Path(folder.name, f"{numbers[-1]}.png")
             Image.fromarray(picture).save(_files[numbers[-1]], compress_level=1)
     except BaseException:
-        _remove(folder, lock, numbers)
+        _remove(folder, numbers)
         raise
     result = torch.tensor(numbers, device=pixels.device)
-    weakref.finalize(result, _remove, folder, lock, numbers)
+    weakref.finalize(result, _remove, folder, numbers)
     return result
 
 
-def _remove(folder: Path, lock: FileLock, numbers: list[int]) -> None:
+def _remove(folder: TemporaryDirectory[str], numbers: list[int]) -> None:
     for number in numbers:
         _files.pop(number, None)
-    lock.release()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@cache
-def _remove_left() -> None:
-    """Remove the folders of killed processes: the system lets go of a lock with its process."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        try:
-            facts = folder.lstat()
-            young = time.time() - facts.st_mtime < _YOUNG
-            if young or facts.st_uid != os.getuid() or not stat.S_ISDIR(facts.st_mode):
-                continue
-            if not all(path.suffix == ".png" or path.name == _LOCK for path in folder.iterdir()):
-                continue
-            with FileLock(folder / _LOCK, timeout=0):
-                shutil.rmtree(folder, ignore_errors=True)
-        except (OSError, Timeout):  # not ours, in use, or gone meanwhile
-            continue
+    with suppress(OSError):  # somebody else has cleared up
+        folder.cleanup()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from pathlib import Path
@@ -11,12 +10,11 @@ import pytest
 import torch
 from support.user_metrics import ADDRESS, CPU, write_program
 
-from pmbench.metrics.external import command
-from pmbench.metrics.external.command import Processes
 from pmbench.metrics.images import Images
 from pmbench.metrics.loading import load_metrics
 from pmbench.metrics.selection import select_metrics
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.processes import Processes
 from pmbench.utils.progress import Silent
 
 pytestmark = pytest.mark.usefixtures("import_folder")
@@ -113,31 +111,6 @@ def test_a_program_that_is_deleted_midway_is_said(import_folder: Path) -> None:
     assert str(caught.value) == (
         "./my_metric cannot be started: No such file or directory; it was there; put it back"
     )
-
-
-def test_pictures_that_a_killed_process_left_are_removed_and_nothing_else(
-    import_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_program("echo 0.5")
-    temporary = import_folder / "tmp"
-    temporary.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    left, mine, young = (temporary / f"pmbench-pictures-{name}" for name in ("a", "b", "c"))
-    for folder, name in ((left, "1.png"), (mine, "notes.txt"), (young, "1.png")):
-        folder.mkdir()
-        (folder / name).touch()
-    elsewhere = import_folder / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "1.png").touch()
-    (temporary / "pmbench-pictures-link").symlink_to(elsewhere)
-    for folder in (left, mine):
-        os.utime(folder, (0, 0))
-    command._remove_left.cache_clear()
-    assert value_of() == [0.5]
-    assert not left.exists()
-    assert (mine / "notes.txt").exists()
-    assert (young / "1.png").exists()
-    assert (elsewhere / "1.png").exists()
 
 
 def test_what_is_started_once_all_is_to_end_is_killed(import_folder: Path) -> None:
