@@ -10,6 +10,7 @@ from pmbench.analysis.leaderboard_rows import Row
 from pmbench.results.run import Run
 from pmbench.results.signature import Signature, in_latest_setup, precision
 from pmbench.results.timings import Speeds, Timing, of_one_machine, read
+from pmbench.utils import paths
 from pmbench.utils.errors import PmbenchError
 
 
@@ -49,6 +50,23 @@ def with_costs(rows: Sequence[Row], costs: Costs) -> list[Row]:
     if not costs.times:
         return list(rows)
     return [_with_cost(row, costs.times.get(row.name)) for row in rows]
+
+
+def with_shipped_times(rows: Sequence[Row]) -> tuple[list[Row], str]:
+    """Return published rows with the cost of the same metric, as measured once for pmbench.
+
+    And the size and the machine that the times are of.
+    """
+    ((machine, timings),) = read(paths.DATA).items()
+    times = {one.metric: one for one in timings}
+    size = timings[0].size
+    priced = [
+        replace(row, ms=time.ms, parameters_count=time.parameters)
+        if (time := times.get(row.counterpart))
+        else row
+        for row in rows
+    ]
+    return priced, f"{size}×{size}, {machine}"
 
 
 def _with_cost(row: Row, time: Timing | None) -> Row:

@@ -21,13 +21,9 @@ def scores_table(results: ResultFolders, view: View) -> pd.DataFrame:
     """Return every score of every run as one table: what ``scores`` says, and where it is from.
 
     Rows come in the order of the boards. Of a view, the dataset, the statistic, the order and the
-    published rows count. Raises PmbenchError where the view names what is unknown, as ``boards``
-    does.
+    published rows count. Raises PmbenchError as ``boards`` does.
     """
-    runs = runs_in_view(results, view)
-    if not runs:
-        return pd.DataFrame()
-    shown = boards(results, view)
+    runs, shown = runs_in_view(results, view), boards(results, view)
     tables = [_tidy_run(run, several=len(folders(results)) > 1) for run in runs]
     published = [record for board in shown for record in _published_records(board)]
     tables += [pd.DataFrame(published)] if published else []
@@ -36,7 +32,8 @@ def scores_table(results: ResultFolders, view: View) -> pd.DataFrame:
         whole = whole[whole["statistic"] == view.statistic]
     keys = ["dataset", "kind", "name", "statistic", "sub_dataset", "signature"]
     whole = whole.drop_duplicates(keys, ignore_index=True)
-    whole[["n", "of"]] = whole[["n", "of"]].astype("Int64")  # papers do not say
+    for count in ("n", "of"):  # papers do not say
+        whole[count] = whole.get(count, pd.Series(dtype="Int64")).astype("Int64")
     whole = _with_rank_ranges(whole, shown)
     place = {(b.dataset, row.kind, row.name): i for i, (b, row) in enumerate(_all_rows(shown))}
     order = [place.get(key, len(place)) for key in _identities(whole)]
@@ -85,8 +82,8 @@ def _published_records(board: Board) -> list[dict[str, object]]:
             "dataset": board.dataset, "kind": "published", "name": row.name,
             "statistic": board.statistic.name, "sub_dataset": place, "value": cell.value,
             "note": cell.note, "unreliable": False, "family": "published", "partial": False,
-            "human_votes": True, "signature": "", "same_as": row.beside,
-            "measured_minus_published": cell.difference,
+            "human_votes": True, "signature": "", "same_as": row.counterpart,
+            "trained_on": row.trained_on, "measured_minus_published": cell.difference,
         }
         for row in board.rows if row.kind == "published"
         for place, cell in row.cells.items()

@@ -15,7 +15,13 @@ from pmbench.analysis.correlation import ProtocolCorrelation, correlate_runs
 from pmbench.analysis.costs import costs_of, with_costs
 from pmbench.analysis.leaderboard_rows import Board, Cell, Row, View
 from pmbench.analysis.legends import cost_legend, legend
-from pmbench.analysis.published import published_entries, published_legend, published_rows, unions
+from pmbench.analysis.published import (
+    published_boards,
+    published_entries,
+    published_legend,
+    published_rows,
+    unions,
+)
 from pmbench.analysis.ranking import rank_ranges
 from pmbench.datasets import manifest
 from pmbench.results.merging import ResultFolders, folder_names, merge_runs
@@ -37,13 +43,19 @@ _MANY = 16  # with more metrics than this a board is grouped by family
 def boards(results: ResultFolders, view: View) -> list[Board]:
     """Return a board for each dataset that has runs.
 
-    Raises PmbenchError where there are none, where the view names what is unknown, and where it is
+    Where there are none, a view with published scores is of these alone. Raises PmbenchError where
+    there is nothing to show, where the view names what is unknown, and where it is
     strict and a board would mix what was measured in different ways.
     """
     runs = runs_in_view(results, view)
     if not runs:
+        if view.published and (published := published_boards(view.dataset)):
+            return published
         where = f"in {folder_names(results)}"
-        raise no_runs(f"on {view.dataset} {where}" if view.dataset else where)
+        raise no_runs(
+            f"on {view.dataset} {where}" if view.dataset else where,
+            "see what papers report with --published",
+        )
     _check_view(view, runs)
     made = [_board(on_dataset, view) for on_dataset in by_dataset(runs).values()]
     return [board for board in made if board is not None]

@@ -47,6 +47,8 @@ class Row:
     parameters_count: int | None = None
     weights_mb: float | None = None
     beside: str = ""  # of a published row: the measured one that it stands below
+    counterpart: str = ""  # of a published row: the metric, or row about people, that is the same
+    trained_on: str = ""  # of a published row
     overall: str = "macro"  # the column that counts
 
     @property
@@ -74,6 +76,11 @@ class Board:
     intervals: bool | None = None  # of all columns, or of none; None: of those that have room
     cost: bool = False  # with columns for time, memory and weights
     timed_on: str = ""  # the size and the machine that ``ms`` is of
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything on it was measured, and is not from papers alone."""
+        return any(row.kind != "published" for row in self.rows)
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,21 @@ its counterpart, with these differences; ``check_published`` says which rows are
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pmbench.analysis.check_results import Findings, Reproduction, Verdict
-from pmbench.analysis.leaderboard_rows import Cell, Row
+from pmbench.analysis.costs import with_shipped_times
+from pmbench.analysis.leaderboard_rows import Board, Cell, Row
+from pmbench.analysis.legends import OVERALL
 from pmbench.datasets import manifest
 from pmbench.datasets.manifest import ROUNDING, Manifest, Published
 from pmbench.results.run import DEFAULT_PRECISION, Run
 from pmbench.results.signature import in_latest_setup, precision
 from pmbench.results.store import by_dataset, no_runs
+from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.scoring.scores import score_at
 from pmbench.utils.errors import PmbenchError
 
@@ -133,9 +137,61 @@ def published_rows(entries: Entries, measured: Sequence[Row], columns: Sequence[
                     cells=cells,
                     family=row.family if row else "published",
                     beside=row.name if row else "",
+                    counterpart=counterpart(entry),
+                    trained_on=entry.trained_on,
                 )
             )
     return rows
+
+
+def published_boards(dataset: str | None) -> list[Board]:
+    """Return a board of what papers report on each dataset, or on one, that nothing was run on.
+
+    Where pmbench has the metric, its time on one pair and its parameters stand beside it.
+    """
+    known = manifest.datasets().values() if dataset is None else manifest.resolve([dataset])
+    return [_published_board(entry) for entry in known if entry.published]
+
+
+def _published_board(entry: Manifest) -> Board:
+    protocol = PROTOCOLS[entry.protocol]
+    entries = entry.published
+    columns = [protocol.overall, *unions(entries), *entry.sub_datasets]
+    rows, timed_on = with_shipped_times(published_rows(entries, (), columns))
+    numbers = _source_numbers(entries)
+    # in tables of their own they need no number behind each name
+    rows = [
+        replace(
+            row, name=e.label, family=f"[{numbers[e.source]}] {re.split(' ?[,(]', e.source)[0]}"
+        )
+        for row, e in zip(rows, entries, strict=True)
+    ]
+    return Board(
+        dataset=entry.name,
+        title=entry.title,
+        warnings=["scores that papers report; none is measured here"],
+        statistic=protocol.main,
+        unit=protocol.unit,
+        overall=protocol.overall,
+        columns=columns,
+        headers=entry.short_names,
+        rows=sorted(rows, key=lambda row: (row.family, -_highest(row))),
+        grouped=True,
+        legend=[
+            *(f"[{i}] {source}" for source, i in numbers.items()),
+            f"{OVERALL[protocol.overall]}; columns with + are pooled over the items of both",
+            "two papers score the same metric up to 2 points apart, since they measured otherwise",
+            "metric of pmbench: the one that computes the same",
+            "trained on: ImageNet is its class labels, BAPPS the votes of its training set",
+            f"ms/pair: forward, {timed_on}; params: numbers in its networks and filters",
+        ],
+        cost=True,
+    )
+
+
+def _highest(row: Row) -> float:
+    """Return a row's overall score, or that of its only column."""
+    return next(iter(row.cells.values())).value if math.isnan(row.score.value) else row.score.value
 
 
 def _labels(entries: Entries) -> list[str]:

@@ -97,13 +97,14 @@ class Published(Entry):
     """One row of somebody's table: scores of one system on this dataset, in percent.
 
     ``scores`` is by place: a sub-dataset, "macro", "pooled", or sub-datasets joined by +, such as
-    "traditional+cnn": pooled over the items of those.
+    "traditional+cnn": pooled over the items of those. ``trained_on`` is in a few words.
     """
 
     label: Line
     source: Line
     metric: Name | None = None  # the registered metric that computes the same thing
     human: Name | None = None  # or the row about people that is the same thing
+    trained_on: Line = ""
     scores: dict[str, Annotated[float, Field(strict=False)]]
     tolerance: Annotated[float, Field(strict=False, ge=0)] = 0.2  # percentage points
     note: Prose = ""  # among others, why the tolerance is what it is

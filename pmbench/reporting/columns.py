@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pmbench.analysis.leaderboard_rows import Board, Cell, Row
 from pmbench.analysis.ranking import RankRange
 
-SCORES, SUBS, COUNT, COST = "scores", "by sub-dataset", "", "cost"  # groups of columns
+SCORES, SUBS, FACTS, COST = "scores", "by sub-dataset", "", "cost"  # groups of columns
 BEST = "bold: best of its column"
 _TITLES = {  # of columns that are no scores: what stands above, and the title
+    "counterpart": ("metric", "of pmbench"),
+    "trained_on": ("", "trained on"),
     "rank": ("", "rank"),
     "n": ("n", "{unit}"),
     "speed": ("", "items/s"),
@@ -49,6 +51,11 @@ class Column:
     texts: tuple[Text, ...]
 
     @property
+    def align(self) -> str:
+        """Where its cells stand: l, to the left, or r."""
+        return "l" if self.key in ("counterpart", "trained_on") else "r"
+
+    @property
     def header(self) -> str:
         """The head in one line."""
         return " ".join(filter(None, [self.above, self.title]))
@@ -57,21 +64,27 @@ class Column:
 def columns_of(board: Board) -> list[Column]:
     """Return all columns of a board but the names, from left to right."""
     rows, columns = board.rows, []
+    if not board.measured:
+        columns += [
+            _facts(board, "counterpart", FACTS, [Text(row.counterpart) for row in rows]),
+            _facts(board, "trained_on", FACTS, [Text(row.trained_on) for row in rows]),
+        ]
     for key in board.columns:
         columns.append(_scores(board, key))
         if key == board.overall and any(row.rank_range for row in rows):
             columns.append(_facts(board, "rank", SCORES, map(_rank, rows)))
-    columns.append(_facts(board, "n", COUNT, [Text(_whole(row.n)) for row in rows]))
-    columns.append(_facts(board, "speed", COST, [Text(_rounded(row.speed)) for row in rows]))
-    if not board.cost:
-        return columns
+    facts = [
+        _facts(board, "n", FACTS, [Text(_whole(row.n)) for row in rows]),
+        _facts(board, "speed", COST, [Text(_rounded(row.speed)) for row in rows]),
+    ]
     costs = [
         _facts(board, "ms", COST, [Text(_rounded(row.ms)) for row in rows]),
         _facts(board, "memory", COST, [Text(_rounded(row.peak_memory_mb)) for row in rows]),
         _facts(board, "parameters", COST, [Text(many(row.parameters_count)) for row in rows]),
         _facts(board, "weights", COST, [Text(_rounded(row.weights_mb)) for row in rows]),
     ]
-    return columns + [column for column in costs if any(text.main for text in column.texts)]
+    facts += costs if board.cost else []
+    return columns + [column for column in facts if any(text.main for text in column.texts)]
 
 
 def name_of(row: Row) -> str:

@@ -34,8 +34,6 @@ def render_leaderboard(results: ResultFolders, view: View, form: str) -> str:
     """
     if form in ("csv", "json"):
         table = scores_table(results, view)
-        if table.empty:
-            boards(results, view)  # says what is missing
         return str(table.to_csv(index=False)) if form == "csv" else to_json(table) + "\n"
     tables, remarks = boards(results, view), relations(results, view)
     if form == "html":

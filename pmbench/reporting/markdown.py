@@ -17,9 +17,10 @@ def to_markdown(board: Board) -> str:
         name = StyledCell(name_of(row), mark="" if row.kind == "metric" else "*")
         rows.append([name, *(_cell(board, column, i) for column in columns)])
     head = ["metric", *(column.header for column in columns)]
+    align = "p" + "".join(column.align for column in columns)
     lines = [f"### {escape_markdown(board.dataset)}: {escape_markdown(board.title)}", ""]
     lines += [f"**{escape_markdown(mark)}**\n" for mark in board.warnings]
-    lines += [Table(head, rows).to_markdown(), ""]
+    lines += [Table(head, rows, align).to_markdown(), ""]
     lines += [f"- {escape_markdown(line)}" for line in legend_of(board, columns)]
     lines += [f"- `signature: {board.signature}`"] * bool(board.signature)
     return "\n".join(lines) + "\n"

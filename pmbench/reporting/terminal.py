@@ -12,7 +12,8 @@ from pmbench.analysis.leaderboard_rows import Board
 from pmbench.reporting.columns import Column, columns_of, in_lines, name_of
 from pmbench.reporting.tables import Row, StyledCell, Table, split_columns, text_width
 
-_LONGEST_NAME = 13  # characters of a metric's name on one line of a narrow terminal
+# characters of a name on one line of a narrow terminal: of a metric, and in papers
+_LONGEST_NAME, _LONGEST_LABEL = 13, 18
 _NARROW = {"n": "\nn", "speed": "items\n/s"}
 
 
@@ -42,6 +43,7 @@ class _Column:
 
     header: str
     cells: list[StyledCell]
+    align: str
 
     @property
     def width(self) -> int:
@@ -64,14 +66,15 @@ def to_rich(board: Board, width: int) -> RenderableType:
     for layout in _LAYOUTS:
         gap, names = layout.gap, list(map(name_of, board.rows))
         if not layout.names:  # a row has two lines anyway
-            names = ["\n".join(in_lines(name, _LONGEST_NAME)) for name in names]
-        longest = text_width("metric", *families, *names)
+            longest = _LONGEST_NAME if board.measured else _LONGEST_LABEL
+            names = ["\n".join(in_lines(name, longest)) for name in names]
+        room = text_width("metric", *families, *names)
         columns = [_column(board, column, layout) for column in whole]
         widths = [column.width for column in columns]
-        if longest + sum(gap + needed for needed in widths) <= width:
+        if room + sum(gap + needed for needed in widths) <= width:
             break
     parts: list[RenderableType] = []
-    for group in split_columns(widths, width - longest, gap):
+    for group in split_columns(widths, width - room, gap):
         parts += [Text(), _table(board, names, [columns[i] for i in group]).to_rich(gap)]
     return Group(heading, *parts, legend)
 
@@ -93,7 +96,7 @@ def _column(board: Board, column: Column, layout: _Layout) -> _Column:
         style = "bold" if text.best else "yellow" if text.off else ""
         lines = filter(None, [text.main, text.small(intervals)])
         cells.append(StyledCell("\n".join(lines), style))
-    return _Column(_header(board, column, whole=layout.heads), cells)
+    return _Column(_header(board, column, whole=layout.heads), cells, column.align)
 
 
 def _header(board: Board, column: Column, whole: bool) -> str:
@@ -119,4 +122,5 @@ def _table(board: Board, names: list[str], columns: list[_Column]) -> Table:
             rows += [[]] * bool(rows) + [[StyledCell(row.family, "bold cyan")]]
         family = row.family
         rows.append([StyledCell(names[i], "" if row.kind == "metric" else "dim"), *cells])
-    return Table(["metric", *(column.header for column in columns)], rows, "lr")
+    align = "l" + "".join(column.align for column in columns)
+    return Table(["metric", *(column.header for column in columns)], rows, align)

@@ -8,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 PACKAGE = Path(__file__).resolve().parent.parent
+DATA = PACKAGE / "data"
 
 
 def home() -> Path:

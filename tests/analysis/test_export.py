@@ -55,10 +55,15 @@ def test_tidy_keeps_the_people_of_different_items_apart(tmp_path: Path) -> None:
     )
 
 
-def test_tidy_of_one_dataset_and_of_none(results: Path) -> None:
+def test_tidy_of_one_dataset_and_of_papers_alone(results: Path) -> None:
     assert set(scores_table(results, View("ladder"))["dataset"]) == {"ladder-jnd"}
-    assert scores_table(results / "nowhere", View()).empty
-    assert scores_table(results / "nowhere", View(published=True)).empty
+    with pytest.raises(PmbenchError, match="no runs in "):
+        scores_table(results / "nowhere", View())
+    table = scores_table(results / "nowhere", View(published=True))
+    assert set(table["kind"]) == {"published"}
+    lin = table[(table["name"] == "Alex-lin") & (table["sub_dataset"] == "macro")]
+    (row,) = lin[["value", "same_as", "trained_on"]].values.tolist()
+    assert row == [pytest.approx(0.698), "lpips-alex", "ImageNet, BAPPS"]
 
 
 @pytest.mark.parametrize(("sort", "order"), [("macro", "dcab"), ("cnn", "acdb"), ("name", "abcd")])

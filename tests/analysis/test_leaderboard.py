@@ -162,7 +162,10 @@ def test_a_dataset_its_variants_or_a_group_are_chosen_by_name(results: Path) -> 
 
 
 def test_no_runs_is_said_with_what_to_do(results: Path) -> None:
-    todo = "make some with `pmbench eval`, or name another folder with --results"
+    todo = (
+        "make some with `pmbench eval`, name another folder with --results, or see what papers "
+        "report with --published"
+    )
     for where, dataset, what in (
         (results / "nowhere", None, f"no runs in {results / 'nowhere'}"),
         (results, "bapps-jnd-val", f"no runs on bapps-jnd-val in {results}"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -28,6 +30,7 @@ from support.factories import FOLDERS, toml
 from pmbench.analysis.leaderboard_rows import Cell, Row
 from pmbench.analysis.published import published_rows
 from pmbench.datasets import manifest
+from pmbench.metrics.selection import catalogue
 from pmbench.results.csv_io import read_csv
 
 # --- on a board -----------------------------------------------------------------------------------
@@ -60,6 +63,56 @@ def test_published_scores_stand_below_the_measured_ones_with_the_difference(tmp_
     assert math.isnan(alex.cells["macro"].low)
     others = [row for row in published.values() if row.name not in ("Alex-lin [1]",)]
     assert {row.beside for row in others} == {"", "human-paper"}
+
+
+def test_without_any_run_papers_stand_alone(tmp_path: Path) -> None:
+    board = only_board(tmp_path / "nowhere", published=True)
+    assert board.warnings == ["scores that papers report; none is measured here"]
+    families = [row.family for row in board.rows]
+    assert families == sorted(families)
+    assert Counter(families) == {
+        "[1] Zhang et al. 2018": 23,
+        "[2] Czolbe et al. 2020": 19,
+        "[3] PerceptualLossExperiments": 33,
+    }
+    for family in set(families):
+        cells = [row.cells for row in board.rows if row.family == family]
+        scores = [(one.get("macro") or one["traditional+cnn"]).value for one in cells]
+        assert scores == sorted(scores, reverse=True)
+    rows = {(row.family[:3], row.name): row for row in board.rows}
+    assert rows["[1]", "VGG-tune"].trained_on == "ImageNet, BAPPS"
+    assert rows["[1]", "Human"].trained_on == ""
+    assert rows["[2]", "Watson-fft"].counterpart == "watson-dft"
+    assert list(rows["[3]", "MMD++"].cells) == ["traditional+cnn"]
+    assert board.columns[:2] == ["macro", "traditional+cnn"]
+
+
+def test_what_papers_report_has_the_cost_of_the_metric_here(tmp_path: Path) -> None:
+    board = only_board(tmp_path / "nowhere", published=True)
+    here = {row.counterpart: row for row in board.rows if row.counterpart in catalogue()}
+    # the weights of that one are at its authors' only
+    assert {name for name, row in here.items() if row.ms is None} == {"watson-vgg"}
+    assert here["lpips-alex"].parameters_count == 2_470_848
+    assert here["l2"].ms < here["lpips-alex"].ms < here["lpips-vgg"].ms
+    assert all(row.ms is None for row in board.rows if row.counterpart not in here)
+    assert re.search(r"ms/pair: forward, 64×64, .+, \d threads on \d cores", board.legend[-1])
+
+
+def test_what_papers_report_is_shown_in_every_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stdout = pmbench("leaderboard", "--published").stdout
+    assert "scores that papers report; none is measured here" in stdout
+    assert re.search(r"Alex-lin +lpips-alex +ImageNet, BAPPS +69.8\n", stdout)
+    line = "| *Alex-lin* | lpips-alex | ImageNet, BAPPS | 69.8 |  | 73.9 |"
+    assert line in pmbench("leaderboard", "--published", "--format", "md").stdout
+    for form in ("html", "latex", "csv", "json"):
+        assert "Alex-lin" in pmbench("leaderboard", "--published", "--format", form).stdout
+    assert one_line(pmbench("leaderboard", "--published", "-d", "ladder", code=2).stderr) == (
+        "no runs on ladder in results; make some with `pmbench eval`, name another folder with "
+        "--results, or see what papers report with --published"
+    )
 
 
 def test_what_papers_report_of_people_stands_below_the_same_people(tmp_path: Path) -> None:
