@@ -27,7 +27,7 @@ Verify = Annotated[
 def info(verify: Verify = False, as_json: AsJson = False, manifests: Manifests = None) -> None:
     """Show every file of the cache: what it is, whether it is complete, and what uses it.
 
-    A file is opened; --verify computes its checksum, or a pack's digest, too. With --verify the
+    A file is opened only. With --verify its checksum, or a pack's digest, is computed too, and the
     exit code is 1 where something is corrupt.
 
     Examples:
@@ -74,7 +74,7 @@ def clean(
 ) -> None:
     """Remove what is corrupt or stale: parts of downloads, spools, drafts, locks.
 
-    What another process works on stays, and so does every file that pmbench does not know; links
+    What another process works on stays, and so does every file that pmbench does not know. Links
     are not followed.
 
     Examples:

@@ -46,7 +46,7 @@ def list_(
 ) -> None:
     """List the metrics, the known datasets, or the runs that are there.
 
-    A wide terminal shows more of each metric, `pmbench show METRIC` and --json everything.
+    A wide terminal shows more of each metric. `pmbench show METRIC` and --json show everything.
 
     Examples:
 

@@ -92,8 +92,8 @@ def baseline(
 ) -> None:
     """Write the scores and distances of runs into a file, for `pmbench check --baseline`.
 
-    It is text, made to be committed: what a change of the code does to a score is then seen in
-    its diff. A file that is there is replaced.
+    The file is text and made to be committed. Its diff shows what a change of the code does to a
+    score. A file that is there is replaced.
 
     Examples:
 
@@ -159,14 +159,18 @@ def check(
 ) -> None:
     """Compare the runs there are with a baseline, or with published scores.
 
-    A metric is *worse* or *better* if its score changed by more than the tolerance and the paired
-    95 % interval of the change excludes zero; *worse* also if it is undefined on items on which it
-    was defined; *changed* if a distance moved by more than another
-    machine may cause; *missing* if there is no run of it; *not comparable* if it was measured on
-    other items or in another way. *Better*, *new* and *same* pass, and the others exit with 1.
+    Each metric gets a verdict. The exit code is 1 if one of these four is among them:
 
-    With --published, a row of a paper is *reproduced* if all its scores are within the tolerance
-    that the dataset's manifest states. That says whether an installation gives the papers' numbers.
+    - *worse*: the score fell by more than the tolerance, and the paired 95 % interval of the change
+      excludes zero. Or the metric is undefined on items on which it was defined.
+    - *changed*: a distance moved by more than another machine may cause.
+    - *missing*: there is no run of the metric.
+    - *not comparable*: it was measured on other items or in another way.
+
+    A metric that is *better*, *new* or the *same* passes.
+
+    With --published, a row of a paper is *reproduced* if all its scores are within a tolerance.
+    The dataset's manifest states it. So an installation is tested against the papers' numbers.
 
     Examples:
 

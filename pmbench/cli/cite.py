@@ -29,8 +29,8 @@ def cite(
 ) -> None:
     """Write BibTeX for the metrics and datasets of a table, and for pmbench.
 
-    Of metrics that are named, and of datasets, no run need be there. What nobody has written a
-    paper about, or pmbench knows no entry for, is named in a comment.
+    Metrics and datasets that are named need no run. A metric that has no paper, or whose paper
+    pmbench has no entry for, is named in a comment.
 
     Examples:
 

@@ -66,8 +66,9 @@ def compare(
 ) -> None:
     """Compare metrics on the same items: who is better, by how much, and whether that is certain.
 
-    Two metrics: scores, differences, p, and how many items each wins. More, or none named (all
-    runs): each against the best, ranks, and a matrix of all pairs, corrected for their number.
+    Of two metrics it shows scores, differences, p, and how many items each wins. Of more it shows
+    each against the best, ranks, and a matrix of all pairs, corrected for their number. Without
+    names it compares all runs.
 
     Examples:
 

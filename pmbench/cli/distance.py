@@ -47,8 +47,8 @@ def distance(
     """Measure how far apart two pictures are, or the pairs of two folders or of a CSV.
 
     Pictures of two folders belong together if they have the same name, or the same but for its
-    ending. A CSV has the columns ref and dist. Numbers are the metrics' own: of a similarity,
-    more is better.
+    ending. A CSV has the columns ref and dist. Numbers are in the metric's own direction: more is
+    better for a similarity.
 
     Examples:
 

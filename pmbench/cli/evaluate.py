@@ -76,8 +76,9 @@ def evaluate(
 
     Without --dataset: BAPPS if it has been downloaded, else the built-in ladder.
 
-    A metric of your own has an address: Python code, a function (x, y) -> (N,) on RGB batches in
-    [0, 1], or a program that is given two PNG files and prints a number. NAME=ADDRESS names it.
+    A metric of your own is given by its address. It is a function (x, y) -> (N,) on RGB batches in
+    [0, 1]. Or it is a program that is given two PNG files and prints a number. NAME=ADDRESS gives
+    it a name.
 
     Examples:
 

@@ -71,9 +71,9 @@ def import_(
 ) -> None:
     """Make a run of distances that were computed elsewhere, such as with MATLAB.
 
-    Columns: item and d0, d1 for 2afc; item and d for jnd; one row for each item of the dataset.
-    Where an item's id alone is ambiguous, also sub_dataset. The votes are those of the dataset.
-    `pmbench export` shows the ids.
+    Columns: item, d0, d1 for 2afc, and item, d for jnd. The file has one row for each item of the
+    dataset. Where an item's id alone is ambiguous, it also has sub_dataset. The votes are those of
+    the dataset. `pmbench export` shows the ids.
 
     Examples:
 
@@ -109,8 +109,8 @@ def score(
 ) -> None:
     """Score a file of distances made anywhere, with or without images.
 
-    Columns: item, sub_dataset, votes, p, d0, d1 for 2afc (p: the share that prefers p1);
-    item, sub_dataset, votes, same, d for jnd.
+    Columns for 2afc: item, sub_dataset, votes, p, d0, d1, where p is the share that prefers p1.
+    Columns for jnd: item, sub_dataset, votes, same, d.
 
     Examples:
 

@@ -54,9 +54,9 @@ def speed(
 ) -> None:
     """Measure how fast metrics are: pairs a second, memory, and as a loss with its gradient.
 
-    Each metric is measured in a process of its own, so that the memory is its own too. What comes
-    out goes to speed.csv in the folder of results, from where `pmbench leaderboard --cost` takes
-    it; times of different machines are kept apart. Without --metric: all, some ten minutes.
+    Each metric is measured in a process of its own, so that the memory is its own too. The numbers
+    go to speed.csv in the folder of results. `pmbench leaderboard --cost` takes them from there.
+    Times of different machines are kept apart. Without --metric it measures all: some ten minutes.
 
     Examples:
 

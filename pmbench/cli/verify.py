@@ -40,16 +40,16 @@ def verify(
         Path | None,
         typer.Option(help="BAPPS triplets as a folder or archive, instead of the download."),
     ] = None,
-    form: Annotated[Form, typer.Option("--format", help="md: for a README.")] = Form.table,
+    form: Annotated[Form, typer.Option("--format", help="md: a Markdown table.")] = Form.table,
     as_json: AsJson = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
     weights: Weights = None,
 ) -> None:
     """Compare metrics with their authors' numbers and with other packages.
 
-    The authors' numbers are of BAPPS triplets (`pmbench download bapps-2afc-val`), those of the
-    installed packages of images that come with pmbench. Exits with 1 where numbers differ, a
-    metric fails, or nothing could be compared.
+    The authors' numbers are of BAPPS triplets (`pmbench download bapps-2afc-val`). Those of the
+    installed packages are of images that come with pmbench. The exit code is 1 where numbers
+    differ, a metric fails, or nothing could be compared.
 
     Examples:
 
