@@ -5,7 +5,7 @@ VENV ?= .venv
 # processes that run tests; each computes on one thread, or they would wait for one another
 JOBS ?= 2
 BIN := $(VENV)/bin
-SOURCES := pmbench tests tools benchmarks
+SOURCES := pmbench tests tools benchmarks docs
 # metrics that need no download and are quick: those of tests/baselines/ladder.json
 REGRESSED := l1,l2,l2-lab,psnr,grad,grad-rgb,lap1,ssim,dssim-lab,patch-rbf-3,patch-rbf-11,mmdpp,$\
 watson-dct-initial,net-alex-random,net-squeeze-random,alex-loss-1-random
@@ -16,7 +16,7 @@ BENCH_OPTIONS ?=
 # a missing reference file fails where the reference material is there at all
 export PMBENCH_REQUIRE_SHARED := $(if $(wildcard ../shared),1,$(PMBENCH_REQUIRE_SHARED))
 
-.PHONY: help demo test check regress slow bench clean
+.PHONY: help demo test check docs regress slow bench clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,7 +24,7 @@ help:  ## say what there is
 demo: $(VENV)/.installed  ## install, run MMD++ on the built-in data, show the leaderboard
 	$(BIN)/pmbench eval --metric mmdpp
 
-test: check regress  ## install and run everything that must pass: lint, types, contracts, scores, tests
+test: check docs regress  ## install and run everything that must pass: lint, types, docs, scores, tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not slow"
 
 check: $(VENV)/.installed-dev  ## lint, format, types, import contracts
@@ -32,6 +32,9 @@ check: $(VENV)/.installed-dev  ## lint, format, types, import contracts
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+docs: $(VENV)/.installed-dev  ## build the documentation: build/docs/index.html
+	$(BIN)/sphinx-build -W --keep-going -q -E -b html docs build/docs
 
 regress: $(VENV)/.installed-dev  ## are scores on the built-in data those of the committed baseline?
 	rm -rf build/regress

@@ -45,29 +45,47 @@ class Metric:
     ``version``, which stands in the signature together with ``parameters`` and the tensors used.
     """
 
+    #: lower case, an identity
     name: str
-    load: Callable[[torch.device], Distance]  # weights checked, eval mode, ready to call
+    #: returns the distance, ready to call on a device: weights checked, in eval mode
+    load: Callable[[torch.device], Distance]
+    #: what it is, in a line
     title: str
-    family: str = "other"  # what it is listed with
+    #: what it is listed with
+    family: str = "other"
+    #: where it was defined
     paper: str = ""
+    #: its authors' code
     code: str = ""
+    #: whether its numbers are similarities
     higher_is_better: bool = False
+    #: whether the order of the two images does not matter
     symmetric: bool = True
+    #: whether it has a gradient in both images
     differentiable: bool = True
-    min_size: int = 1  # smallest side in pixels on which it is defined
-    multiple_of: int = 1  # sides must be multiples of this
-    tolerance: float = 1e-5  # relative change of a distance that another machine may cause
-    weights: tuple[str, ...] = ()  # names in weights.toml
+    #: smallest side in pixels on which it is defined
+    min_size: int = 1
+    #: sides must be multiples of this
+    multiple_of: int = 1
+    #: relative change of a distance that another machine may cause
+    tolerance: float = 1e-5
+    #: names in weights.toml
+    weights: tuple[str, ...] = ()
+    #: of its weights, or of the package that computes it
     licence: str = ""
+    #: stands in the signature: a changed computation needs another one
     version: int = 1
+    #: stand in the signature
     parameters: Mapping[str, float | int | str] = field(default_factory=dict)
-    extra: str = ""  # of EXTRAS: the optional package that it needs
-    seconds: float = 0.0  # of a 64×64 pair on two CPU cores, where it is worth a warning
+    #: of EXTRAS: the optional package that it needs
+    extra: str = ""
+    #: of a 64×64 pair on two CPU cores, where it is worth a warning
+    seconds: float = 0.0
     # who brought it, which changes nothing about what it is: the address that it was asked for by,
     # and the package of a plug-in, "name version"
     address: str = field(default="", compare=False)
     package: str = field(default="", compare=False)
-    # pixels of a role's images in one call, where intermediates are many times larger; None: any
+    #: pixels of a role's images in one call, where intermediates are many times larger; None: any
     pixels_at_once: int | None = None
 
     @property

@@ -1,0 +1,34 @@
+"""How Sphinx builds the documentation. Nothing here asks the network, nor do the pages."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pmbench
+
+sys.path.append(str(Path(__file__).parent / "_ext"))
+
+project = "pmbench"
+author = copyright = "The pmbench maintainers"
+release = version = pmbench.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "generated"]
+exclude_patterns = ["_ext"]
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3  # links such as ci.md#verdicts
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+default_role = "code"  # docstrings write commands as Markdown does
+
+html_theme = "furo"
+html_title = f"pmbench {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_math_renderer = "mathml"
+html_copy_source = False
+html_show_sphinx = False
+copybutton_exclude = ".linenos, .gp, .go"
