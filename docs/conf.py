@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import docutils.writers.html5_polyglot
+
 import pmbench
+
+_FORMULAS = Path(docutils.writers.html5_polyglot.__file__).parent / "math.css"
 
 sys.path.append(str(Path(__file__).parent / "_ext"))
 
@@ -26,9 +30,10 @@ default_role = "code"  # docstrings write commands as Markdown does
 
 html_theme = "furo"
 html_title = f"pmbench {release}"
-html_static_path = ["_static"]
-html_css_files = ["custom.css"]
-html_math_renderer = "mathml"
+html_static_path = ["_static", str(_FORMULAS)]
+html_css_files = ["math.css", "custom.css"]
+html_math_renderer = "html"
 html_copy_source = False
 html_show_sphinx = False
+html_show_search_summary = False  # asks for pages, which browsers refuse to pages on a disk
 copybutton_exclude = ".linenos, .gp, .go"

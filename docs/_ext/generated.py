@@ -1,61 +1,64 @@
 """What pages take from the program itself: the metrics, their weights, and the commands.
 
 ``<!-- generated: NAME -->`` in a page stands for what the function of that name here returns, as
-Markdown. Formulas become MathML, which browsers draw without a script.
+Markdown. Formulas become HTML, which needs neither a script nor a font for mathematics.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stderr
 from enum import EnumMeta
+from io import StringIO
 from itertools import groupby
 from typing import Any
 
 import typer
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from docutils.utils.math import math2html
+from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 from pmbench.cli import app as command_line
-from pmbench.metrics import Metric, registered
-from pmbench.metrics.cards import card, short_paper
+from pmbench.metrics import registered
+from pmbench.metrics.cards import Card, card
 from pmbench.networks.manifest import weight_files
 
 # --- metrics --------------------------------------------------------------------------------------
 
-_HEAD = (
-    "metric", "what it is", "better", "smallest side", "symmetric", "gradient", "weights",
-    "licence", "extra", "paper",
-)  # fmt: skip
+_COLUMNS: dict[str, Callable[[Card], str]] = {
+    "metric": lambda card: f"`{card['metric']}`",
+    "what it is": lambda card: str(card["title"]),
+    "better": lambda card: "↑" if card["better"] == "higher" else "↓",
+    "smallest side": lambda card: _side(card),
+    "symmetric": lambda card: "yes" if card["symmetric"] else "no",
+    "gradient": lambda card: "yes" if card["differentiable"] else "no",
+    "weights; licence": lambda card: _weights_and_licence(card),
+    "extra": lambda card: f"`{card['extra']}`" if card["extra"] else "",
+    "paper": lambda card: str(card["short_paper"]),
+}
 
 
 def metrics() -> str:
     """Return the registered metrics: for each family a heading and a table."""
     parts = []
     for family, members in groupby(registered().values(), key=lambda metric: metric.family):
-        rows = [_metric(metric) for metric in members]
-        parts.append(f"### {family}\n\n{_table(_HEAD, rows)}")
+        cards = [card(metric) for metric in members]
+        rows = {head: [text(one) for one in cards] for head, text in _COLUMNS.items()}
+        told = {head: cells for head, cells in rows.items() if any(cells)}  # in this family
+        parts.append(f"### {family}\n\n{_table(told, zip(*told.values(), strict=True))}")
     return "\n\n".join(parts)
 
 
-def _metric(metric: Metric) -> list[str]:
-    known = card(metric)
-    side = str(known["min_size"])
-    if known["multiple_of"] > 1:
-        side += f", ×{known['multiple_of']}"
-    return [
-        f"`{metric.name}`",
-        known["title"],
-        "↑" if known["better"] == "higher" else "↓",
-        side,
-        "yes" if known["symmetric"] else "no",
-        "yes" if known["differentiable"] else "no",
-        ", ".join(f"`{name}`" for name in metric.weights) or "–",
-        known["licence"] or "–",
-        f"`{known['extra']}`" if known["extra"] else "–",
-        short_paper(metric.paper) or "–",
-    ]
+def _side(card: Card) -> str:
+    return f"{card['min_size']}" + (f", ×{card['multiple_of']}" if card["multiple_of"] > 1 else "")
+
+
+def _weights_and_licence(card: Card) -> str:
+    files = ", ".join(f"`{file['name']}`" for file in card["weights"])
+    return "; ".join(filter(None, [files, card["licence"]]))
 
 
 def papers() -> str:
@@ -133,7 +136,8 @@ def _option(one: Any) -> str:
         facts.append("Required.")
     elif not is_flag and default not in (None, ""):
         facts.append(f"Default: `{default}`.")
-    return f"```{{option}} {names}{'' if is_flag else ' ' + _value(one)}\n{' '.join(facts)}\n```"
+    head = names if is_flag else f"{names} {_value(one)}"
+    return f"```{{option}} {head}\n{' '.join(facts)}\n```"
 
 
 def _value(one: Any) -> str:
@@ -162,18 +166,34 @@ def fill(app: Sphinx, page: str, source: list[str]) -> None:
             source[0] = source[0].replace(mark, text())
 
 
+def find_once(app: Sphinx, page: nodes.document) -> None:
+    """Keep options, which a search finds as such, from being found as words of the index too."""
+    for entry in list(page.findall(addnodes.index)):
+        entry["entries"] = []
+
+
 def _inline_math(writer: HTML5Translator, node: nodes.math) -> None:
-    writer.body.append(tex2mathml(node.astext()))
+    writer.body.append(f'<span class="formula">{_html(node.astext(), alone=False)}</span>')
     raise nodes.SkipNode
 
 
 def _math_block(writer: HTML5Translator, node: nodes.math_block) -> None:
-    writer.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    writer.body.append(f'<div class="formula">{_html(node.astext(), alone=True)}</div>')
     raise nodes.SkipNode
+
+
+def _html(formula: str, alone: bool) -> str:
+    math2html.DocumentParameters.displaymode = alone
+    with redirect_stderr(StringIO()):  # where it says what it does not know
+        result = str(math2html.math2html(formula))
+    if "unknown" in result:
+        logging.getLogger(__name__).warning("a formula cannot be drawn: %s", formula)
+    return result
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add this to a build."""
     app.connect("source-read", fill)
-    app.add_html_math_renderer("mathml", (_inline_math, None), (_math_block, None))
+    app.connect("doctree-read", find_once)
+    app.add_html_math_renderer("html", (_inline_math, None), (_math_block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
