@@ -133,6 +133,13 @@ def test_pages_ask_only_for_what_can_be_generated(generated: Any) -> None:
     assert sorted(asked) == sorted(generated.GENERATED)
 
 
+def test_the_readme_has_the_published_scores_of_the_metrics_here(generated: Any) -> None:
+    text = README.read_text(encoding="utf-8")
+    begin, end = "<!-- published -->\n", "\n<!-- /published -->"
+    # python -c 'import sys; sys.path.append("docs/_ext"); import generated; print(…)'
+    assert text[text.index(begin) + len(begin) : text.index(end)] == generated.published_here()
+
+
 # --- prose ----------------------------------------------------------------------------------------
 
 

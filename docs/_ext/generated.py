@@ -21,10 +21,13 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
+from pmbench.analysis.published import published_boards
 from pmbench.cli import app as command_line
 from pmbench.metrics import registered
 from pmbench.metrics.cards import Card, card
 from pmbench.networks.manifest import weight_files
+from pmbench.reporting import to_markdown
+from pmbench.reporting.columns import columns_of
 
 # --- metrics --------------------------------------------------------------------------------------
 
@@ -94,6 +97,31 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join([lines[0], "| --- " * len(cells[0]) + "|", *lines[1:]])
 
 
+# --- what papers report ---------------------------------------------------------------------------
+
+
+def published() -> str:
+    """Return what papers report, a table for each dataset."""
+    return "\n\n".join(to_markdown(board).replace("### ", "## ") for board in published_boards(None))
+
+
+def published_here() -> str:
+    """Return the rows of papers' tables that pmbench has the metric of, as the README's table."""
+    (board,) = published_boards("bapps-2afc-val")
+    rows = []
+    for i, row in enumerate(board.rows):
+        if row.counterpart and "macro" in row.cells:
+            facts = {column.key: column.texts[i].main for column in columns_of(board)}
+            rows.append(
+                [
+                    f"{row.name} {row.family[:3]}",
+                    f"`{row.counterpart}`" if row.trained_on else "",
+                    *(facts[key] for key in ("trained_on", "macro", "ms", "parameters")),
+                ]
+            )
+    return _table(("in the paper", "in pmbench", "trained on", "2AFC", "ms/pair", "params"), rows)
+
+
 # --- commands -------------------------------------------------------------------------------------
 
 
@@ -155,8 +183,12 @@ def _choices(one: Any) -> list[str]:
 # --- Sphinx ---------------------------------------------------------------------------------------
 
 GENERATED: dict[str, Callable[[], str]] = {
-    "metrics": metrics, "papers": papers, "weights": weights, "commands": commands
-}  # fmt: skip
+    "metrics": metrics,
+    "papers": papers,
+    "weights": weights,
+    "published": published,
+    "commands": commands,
+}
 
 
 def fill(app: Sphinx, page: str, source: list[str]) -> None:

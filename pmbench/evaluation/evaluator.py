@@ -19,10 +19,11 @@ from pmbench.evaluation.config import EvalConfig, locked
 from pmbench.evaluation.determinism import check_determinism
 from pmbench.evaluation.runner import EvalContext, EvalResult, run_group, save_run
 from pmbench.metrics.loading import SOURCE_KIND, LoadedMetric
-from pmbench.results.run import CHECKPOINT_FILE, Run, open_run
+from pmbench.results.run import CHECKPOINT_FILE, LOCK_FILE, Run, open_run
 from pmbench.scoring.scores import human_rows
 from pmbench.utils.devices import network_precision
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.locks import exclusive
 from pmbench.utils.progress import Reporter
 
 __all__ = ["EvalConfig", "EvalResult", "evaluate"]
@@ -44,10 +45,9 @@ def evaluate(
     context = EvalContext(config, device, reporter, provenance.environment(device), EvalResult())
     pending: dict[BatchLimits, list[LoadedMetric]] = {}
     with ExitStack() as locks:
-        for loaded in metrics:
+        for loaded in _locked(context, metrics, locks):
             name, folder = loaded.metric.name, config.folder(loaded.metric.name)
             try:
-                locks.enter_context(locked(folder))
                 if fresh:
                     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
                 elif (run := _reusable_run(context, loaded, folder)) is not None:
@@ -63,6 +63,26 @@ def evaluate(
             if deterministic := _deterministic(context, group, batch_limits):
                 run_group(context, deterministic, batch_limits)
     return context.result
+
+
+def _locked(
+    context: EvalContext, metrics: list[LoadedMetric], locks: ExitStack
+) -> list[LoadedMetric]:
+    """Return the metrics that no other process measures, locked; the others have failed.
+
+    One process at a time takes locks. Two that take them metric by metric would each get some, and
+    both fail.
+    """
+    config, free = context.config, []
+    with exclusive(config.results / config.folder_name / LOCK_FILE, -1):
+        for loaded in metrics:
+            try:
+                locks.enter_context(locked(config.folder(loaded.metric.name)))
+            except PmbenchError as error:
+                context.result.failures[loaded.metric.name] = str(error)
+            else:
+                free.append(loaded)
+    return free
 
 
 def _warn_of_slowness(context: EvalContext, loaded: LoadedMetric) -> None:
