@@ -1,11 +1,11 @@
 """Convolutions of frozen networks, with their filters kept as the processor wants them.
 
 On a CPU oneDNN rearranges the filters at every call, and a ReLU reads and writes the output once
-more. Here the filters are rearranged once, the ReLU is a part of the convolution, and what computes
-in fewer bits (``devices.network_precision``) casts them once. In float32 not a bit of the output
-changes, but for a pass of a single image, which differs by rounding. On two cores: VGG-16 at 4
-images a pass 20 % faster, at 12 10 %, AlexNet at 64 5 %. Where a gradient is asked for, or torch
-comes without oneDNN, this is the ordinary convolution.
+more. Here the filters are rearranged once for pictures of one size, the ReLU is a part of the
+convolution, and what computes in fewer bits (``devices.network_precision``) casts them once. In
+float32 not a bit of the output changes, but for a pass of a single image, which differs by
+rounding. On two cores: VGG-16 at 4 images a pass 20 % faster, at 12 10 %, AlexNet at 64 5 %. Where
+a gradient is asked for, or torch comes without oneDNN, this is the ordinary convolution.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class Convolution(nn.Conv2d):
         if not packed and input.dtype == self.weight.dtype:
             return self.weight, self.bias
         writes = 0 if self.weight.is_inference() else self.weight._version
-        key, version = (input.dtype, packed), (self.weight.data_ptr(), writes)
+        # arranged for one size, a small picture's filters make others 20 times slower
+        size = input.shape[2:] if packed else None
+        key, version = (input.dtype, packed), (self.weight.data_ptr(), writes, size)
         known = self._ready.get(key)
         if known is None or known[0] != version:
             # made in inference mode they could not be used where a gradient is asked for

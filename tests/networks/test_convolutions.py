@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -47,6 +48,20 @@ def test_and_on_one_image_nearly_them() -> None:
     prepared(net, seen=())
     # torch then takes the filters as they came, which sums in another order
     torch.testing.assert_close(net(pixels), plain, rtol=1e-6, atol=1e-6)
+
+
+def test_filters_are_arranged_once_for_pictures_of_a_size_and_anew_for_another() -> None:
+    if not convolutions._packs("cpu", torch.float32):
+        pytest.skip("torch comes without oneDNN here")
+    net = network()
+    plain = [net(images(3)[..., :size, :size]).shape for size in (16, 9)]
+    prepared(net, seen=())
+    arranged = []
+    for size in (16, 16, 9, 9, 16):
+        assert net(images(3)[..., :size, :size]).shape == plain[size == 9]
+        ((_, filters, _),) = net[0]._ready.values()
+        arranged.append(filters)
+    assert [a is b for a, b in itertools.pairwise(arranged)] == [True, False, True, False]
 
 
 @pytest.mark.parametrize("name", CALLS)

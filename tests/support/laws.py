@@ -18,14 +18,14 @@ from pmbench.metrics import Distance, Metric, registered
 from pmbench.metrics.images import Images
 from pmbench.networks import weights
 
-SIZES = [(64, 64), (96, 80), (67, 53)]
+SIZES = [(32, 32), (64, 48), (37, 29)]
 CPU = torch.device("cpu")
 NOT_AT_HAND = {"watson-vgg", "pieapp", "dreamsim"}
 
 
 def side(entry: Metric) -> int:
     """Return a usual length of an image's sides, or the metric's smallest one above it."""
-    return max(64, smallest(entry))
+    return max(32, smallest(entry))
 
 
 def smallest(entry: Metric) -> int:
