@@ -71,13 +71,14 @@ def compiled(tables: list[str], folder: Path) -> str:
 
 def test_latex_is_this() -> None:
     assert to_latex(toy("l2", "lpips_v-0")).splitlines() == [
-        f"% toy, by pmbench {version()}; needs \\usepackage{{booktabs}}",
+        f"% toy, by pmbench {version()}; needs \\usepackage{{booktabs}} \\usepackage{{graphicx}}",
         "% signature: pmbench:0.1|toy:9of10#00|none|soft|macro|fp32",
         r"\begin{table}[htbp]",
         r"\centering",
         r"\caption{A toy (toy, 9 triplets). partial: 9 of 10 triplets.}\label{tab:toy}",
         r"\par\smallskip",
-        r"\small\setlength{\tabcolsep}{4pt}",
+        r"\footnotesize\setlength{\tabcolsep}{3.5pt}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         r"\begin{tabular}{@{}lr@{\ }lrrr@{}}",
         r"\toprule",
         r" & \multicolumn{2}{c}{2AFC (\%)} & \multicolumn{2}{c}{by sub-dataset} & "
@@ -90,7 +91,7 @@ def test_latex_is_this() -> None:
         r"l2 & \textbf{71.0} & {\tiny 70.0--72.0} & \textbf{80.0} & n/a & 12 \\",
         r"lpips\_v-0 & \textbf{71.0} & {\tiny 70.0--72.0} & \textbf{80.0} & n/a & 12 \\",
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\par\smallskip",
         r"\begin{minipage}{\linewidth}\scriptsize\raggedright",
         r"macro: plain mean\par",
@@ -119,6 +120,7 @@ def published(tmp_path: Path) -> list[Board]:
     run_jnd(results, "l2", [1, 2, 2, 1])
     made = boards(results, View(published=True, pooled=True, grouped=True, cost=True))
     made += boards(results, View(intervals=True, cost=True))
+    made += boards(tmp_path / "nowhere", View(published=True))
     return made + boards(results, View(statistic="srcc", intervals=False))
 
 
