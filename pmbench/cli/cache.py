@@ -27,8 +27,8 @@ Verify = Annotated[
 def info(verify: Verify = False, as_json: AsJson = False, manifests: Manifests = None) -> None:
     """Show every file of the cache: what it is, whether it is complete, and what uses it.
 
-    A file is opened only. With --verify its checksum, or a pack's digest, is computed too, and the
-    exit code is 1 where something is corrupt.
+    Packs are opened. With --verify all checksums are computed, and the exit code is 1 where
+    something is corrupt.
 
     Examples:
 

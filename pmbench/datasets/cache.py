@@ -15,17 +15,19 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from pmbench.datasets import cache_integrity, download, manifest, sources
-from pmbench.datasets.pack import Pack
+from pmbench.datasets import download, manifest, sources
+from pmbench.datasets.cache_integrity import check_pack
 from pmbench.networks.manifest import weight_files
 from pmbench.utils import paths, verified_download
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.files import is_stale, target_of
+from pmbench.utils.files import is_stale, sha256_of, target_of
 from pmbench.utils.locks import BusyError, exclusive, is_free, is_read
 
 _PACK = re.compile(r"(?P<dataset>.+)\.(?P<resize>legacy\d+|exact\d+|none|size\d+)\.h5")
 _OF_A_DOWNLOAD = (".part", ".part.json", ".unverified")
-_OTHERS = {"dreamsim"}  # folders in weights/ that a metric's own package fills
+_PACKAGES = {"dreamsim"}  # folders in weights/ that a metric's own package fills
+_DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth")  # as torchvision names its files
+_NOT_OURS = "not a file of pmbench's"
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,11 @@ def survey(metrics: Mapping[str, str], verify: bool) -> list[CacheEntry]:
             f"{root}: expected the folder of the cache, got a file; move it out of the way, or "
             "name a folder with PMBENCH_HOME"
         )
-    results = [
-        _judged(path, path.relative_to(root).parts, metrics, verify) for path in _below(root)
-    ]
-    return sorted(results, key=lambda thing: thing.path)
+    results = []
+    for path in _below(root):
+        parts = path.relative_to(root).parts
+        results.append(_checked(_entry(path, parts, metrics), parts, verify))
+    return sorted(results, key=lambda entry: entry.path)
 
 
 def _below(root: Path) -> Iterator[Path]:
@@ -81,180 +84,147 @@ def _below(root: Path) -> Iterator[Path]:
 # --- what a file is -------------------------------------------------------------------------------
 
 
-def _judged(
-    path: Path, parts: tuple[str, ...], metrics: Mapping[str, str], verify: bool
-) -> CacheEntry:
-    thing = _named(path, parts)
-    if thing.state != "unknown" and thing.lock is not None and not is_free(thing.lock):
-        return replace(thing, state="in use", why="another pmbench works on it")
-    if thing.kind == "pack":
-        return _judged_pack(thing, verify)
-    if thing.kind == "archive":
-        return _judged_archive(thing, parts, verify)
-    if thing.kind == "weights":
-        return _judged_weights(thing, parts, metrics, verify)
-    if thing.kind == "checksums":
-        why = cache_integrity.check_json(path)
-        return replace(thing, state="corrupt" if why else "complete", why=why, used_by="downloads")
-    return thing
-
-
-def _named(path: Path, parts: tuple[str, ...]) -> CacheEntry:
-    """Return what a file is by its place and name."""
+def _entry(path: Path, parts: tuple[str, ...], metrics: Mapping[str, str]) -> CacheEntry:
+    """Return what a file is by its place and name. It has its name only once it is complete."""
     name, folder = parts[-1], parts[:-1]
     size = path.lstat().st_size
     if path.is_symlink() or not path.is_file():
         return CacheEntry(path, "unknown", size, "unknown", "a link, or no file; not followed")
-    if target_of(path) and _is_place(folder):
-        gone = is_stale(path)
-        state, why = ("stale", "of a killed run") if gone else ("in use", "being written")
+    in_download = len(folder) == 3 and folder[0] == "downloads"
+    if not (in_download or folder in ((), ("packs",), ("weights",)) or _is_of_package(folder)):
+        return CacheEntry(path, "unknown", size, "unknown", _NOT_OURS)
+    if target_of(path):
+        state, why = ("stale", "of a killed run") if is_stale(path) else ("in use", "being written")
         return CacheEntry(path, "draft", size, state, why)
-    if name.endswith(".lock") and _is_place(folder):
+    if name.endswith(".lock"):
         return CacheEntry(path, "lock", size, "stale", "nobody holds it", lock=path)
     if not folder and name == "pins.json":
-        return CacheEntry(path, "checksums", size, "complete", lock=path.with_suffix(".lock"))
+        lock = path.with_suffix(".lock")
+        return CacheEntry(path, "checksums", size, "complete", used_by="downloads", lock=lock)
     if folder == ("packs",):
         lock = download.lock_of(path)
         if name.endswith(".spool"):
             return CacheEntry(path, "spool", size, "stale", "of a killed run", lock=lock)
-        if _PACK.fullmatch(name):
-            return CacheEntry(path, "pack", size, "complete", lock=lock)
-    if (len(folder) == 3 and folder[0] == "downloads") or folder == ("weights",):
+        if named := _PACK.fullmatch(name):
+            used_by = f"{named['dataset']}, {named['resize']}"
+            return CacheEntry(path, "pack", size, "complete", used_by=used_by, lock=lock)
+    if in_download or folder == ("weights",):
         for ending in _OF_A_DOWNLOAD:
             if name.endswith(ending):
                 lock = verified_download.lock_of(path.with_name(name.removesuffix(ending)))
                 why = "of a download that does not run; it would go on from there"
                 return CacheEntry(path, "part", size, "stale", why, lock=lock)
-        kind = "archive" if folder[0] == "downloads" else "weights"
-        return CacheEntry(path, kind, size, "complete", lock=verified_download.lock_of(path))
-    if len(folder) >= 2 and folder[0] == "weights" and folder[1] in _OTHERS:
-        return CacheEntry(path, "weights", size, "complete")
-    return CacheEntry(path, "unknown", size, "unknown", "not a file of pmbench's")
+    lock = verified_download.lock_of(path)
+    if in_download and (lock.is_file() or _is_of_manifest(parts)):
+        return CacheEntry(path, "archive", size, "complete", used_by=folder[1], lock=lock)
+    if _is_of_package(folder):
+        return CacheEntry(path, "weights", size, "complete", used_by=folder[1])
+    if folder == ("weights",) and _checksum_of_weights(name) is not None:
+        used_by = metrics.get(name, "")
+        return CacheEntry(path, "weights", size, "complete", used_by=used_by, lock=lock)
+    return CacheEntry(path, "unknown", size, "unknown", _NOT_OURS)
 
 
-def _is_place(folder: tuple[str, ...]) -> bool:
-    """Return whether pmbench writes into a folder of the cache."""
-    return folder in ((), ("packs",), ("weights",)) or (
-        len(folder) == 3 and folder[0] == "downloads"
-    )
+def _is_of_package(folder: tuple[str, ...]) -> bool:
+    """Return whether a metric's own package fills a folder."""
+    return len(folder) >= 2 and folder[0] == "weights" and folder[1] in _PACKAGES
 
 
-def _judged_pack(thing: CacheEntry, verify: bool) -> CacheEntry:
-    named = _PACK.fullmatch(thing.path.name)
-    assert named is not None
-    used_by = f"{named['dataset']}, {named['resize']}"
-    if is_read(thing.path):
-        return replace(thing, state="in use", why="a process reads it", used_by=used_by)
-    why = cache_integrity.check_pack(thing.path, verify)
-    if not why:
-        facts = Pack.open(thing.path).attributes
-        if (facts["dataset"], facts["resize"]) != (named["dataset"], named["resize"]):
-            why = f"it holds {facts['dataset']}, {facts['resize']}"
-    return replace(thing, state="corrupt" if why else "complete", why=why, used_by=used_by)
+def _checked(entry: CacheEntry, parts: tuple[str, ...], verify: bool) -> CacheEntry:
+    """Return an entry with what its locks say and, on request, its checksum."""
+    if entry.state == "unknown":
+        return entry
+    if entry.lock is not None and not is_free(entry.lock):
+        return replace(entry, state="in use", why="another pmbench works on it")
+    if entry.kind == "pack" and is_read(entry.path):
+        return replace(entry, state="in use", why="a process reads it")
+    if entry.kind == "pack":
+        why = check_pack(entry.path, entry.used_by, verify)
+        return replace(entry, state="corrupt" if why else "complete", why=why)
+    if not verify or entry.kind not in ("archive", "weights"):
+        return entry
+    expected = _checksum(entry, parts)
+    if not expected:
+        return replace(entry, why="nobody says what its checksum is")
+    if (digest := sha256_of(entry.path)).startswith(expected):
+        return entry
+    why = f"its checksum differs: expected sha256 {expected[:8]}…, got {digest[:8]}…"
+    return replace(entry, state="corrupt", why=why)
 
 
-def _judged_archive(thing: CacheEntry, parts: tuple[str, ...], verify: bool) -> CacheEntry:
-    _, dataset, place, _ = parts
+def _checksum(entry: CacheEntry, parts: tuple[str, ...]) -> str:
+    """Return what the SHA-256 of an archive or of weights must begin with, "" where unknown."""
+    if entry.kind == "weights":
+        return _checksum_of_weights(entry.path.name) or ""
+    known = manifest.datasets().get(parts[1])
+    return (sources.known_checksum(known) or "") if known and _is_of_manifest(parts) else ""
+
+
+def _is_of_manifest(parts: tuple[str, ...]) -> bool:
+    """Return whether an archive is what its dataset's own URL gives."""
+    _, dataset, place, name = parts
     entry = manifest.datasets().get(dataset)
-    used_by = dataset if entry else f"{dataset}, of which no manifest is known"
-    why = cache_integrity.check_archive(thing.path)
-    if why and not _was_fetched(thing, entry, place):
-        return replace(thing, kind="unknown", state="unknown", why="not a file of pmbench's")
-    if not why and verify:
-        expected = _checksum_of(entry, place) if entry else None
-        if expected is None:
-            return replace(thing, why="nobody says what its checksum is", used_by=used_by)
-        why = cache_integrity.check_checksum(thing.path, expected)
-    return replace(thing, state="corrupt" if why else "complete", why=why, used_by=used_by)
+    url = entry.source.url if entry and entry.source else None
+    if url is None or hashlib.sha256(url.encode()).hexdigest()[:8] != place:
+        return False
+    return verified_download.RemoteFile(url).name == name
 
 
-def _was_fetched(thing: CacheEntry, entry: manifest.Manifest | None, place: str) -> bool:
-    """Return whether a file that is no archive is one that pmbench has fetched, and broken."""
-    if thing.lock is not None and thing.lock.is_file():
-        return True
-    url = _url_of(entry, place) if entry else None
-    return url is not None and verified_download.RemoteFile(url).name == thing.path.name
+def _checksum_of_weights(name: str) -> str | None:
+    """Return what the SHA-256 of a weight file begins with, "" where nobody says, or None.
 
-
-def _checksum_of(entry: manifest.Manifest, place: str) -> str | None:
-    """Return the SHA-256 of what a dataset's own URL gives, if the file is from there."""
-    return None if _url_of(entry, place) is None else sources.known_checksum(entry)
-
-
-def _url_of(entry: manifest.Manifest, place: str) -> str | None:
-    """Return a dataset's own URL, if what it gives lies in that folder."""
-    url = entry.source.url if entry.source else None
-    here = url is not None and hashlib.sha256(url.encode()).hexdigest()[:8] == place
-    return url if here else None
-
-
-def _judged_weights(
-    thing: CacheEntry, parts: tuple[str, ...], metrics: Mapping[str, str], verify: bool
-) -> CacheEntry:
-    if len(parts) > 2:
-        return replace(thing, used_by=parts[1])
-    name = thing.path.name
-    known = {
-        PurePosixPath(entry.url).name: entry
-        for entry in weight_files().values()
-        if entry.url is not None
-    }
-    entry = known.get(name)
-    said = (entry.sha256 or entry.sha256_prefix) if entry else None
-    expected = said or cache_integrity.digest_in(name)
-    if entry is None and not expected:
-        return replace(thing, kind="unknown", state="unknown", why="not a file of pmbench's")
-    why = cache_integrity.check_weights(thing.path, entry.megabytes if entry else None)
-    if not why and verify and expected:
-        why = cache_integrity.check_checksum(thing.path, expected)
-    message = why or ("nobody says what its checksum is" if verify and not expected else "")
-    state = "corrupt" if why else "complete"
-    return replace(thing, state=state, why=message, used_by=metrics.get(name, ""))
+    None is for a file that is not pmbench's.
+    """
+    for entry in weight_files().values():
+        if entry.url is not None and PurePosixPath(entry.url).name == name:
+            return entry.sha256 or entry.sha256_prefix or ""
+    named = _DIGEST_IN_NAME.search(name)
+    return named[1] if named else None
 
 
 # --- what can go ----------------------------------------------------------------------------------
 
 
-def entries_to_remove(things: list[CacheEntry], wish: CleanOptions) -> list[CacheEntry]:
+def entries_to_remove(entries: list[CacheEntry], wish: CleanOptions) -> list[CacheEntry]:
     """Return what can be removed; locks come last, since they guard the rest."""
     packed = {
-        thing.used_by.partition(",")[0]
-        for thing in things
-        if thing.kind == "pack" and thing.state == "complete"
+        entry.used_by.partition(",")[0]
+        for entry in entries
+        if entry.kind == "pack" and entry.state == "complete"
     }
     chosen = [
-        thing
-        for thing in things
-        if thing.state in ("corrupt", "stale")
-        or (wish.downloads and thing.kind == "archive" and thing.used_by in packed)
-        or (wish.everything and thing.state == "complete")
+        entry
+        for entry in entries
+        if entry.state in ("corrupt", "stale")
+        or (wish.downloads and entry.kind == "archive" and entry.used_by in packed)
+        or (wish.everything and entry.state == "complete")
     ]
     return sorted(
-        (thing for thing in chosen if thing.state not in ("in use", "unknown")),
-        key=lambda thing: thing.kind == "lock",
+        (entry for entry in chosen if entry.state not in ("in use", "unknown")),
+        key=lambda entry: entry.kind == "lock",
     )
 
 
-def remove(things: list[CacheEntry], tell: Callable[[str], None]) -> list[CacheEntry]:
+def remove(entries: list[CacheEntry], tell: Callable[[str], None]) -> list[CacheEntry]:
     """Remove files, and the folders that are empty then; return those that went.
 
     ``tell`` is told of each that another process has taken meanwhile, or that cannot be removed.
     """
     gone = []
-    for thing in things:
+    for entry in entries:
         try:
             with ExitStack() as stack:
-                if thing.lock is not None and thing.lock.is_file():
-                    stack.enter_context(exclusive(thing.lock))
-                if thing.kind == "pack" and is_read(thing.path):
+                if entry.lock is not None and entry.lock.is_file():
+                    stack.enter_context(exclusive(entry.lock))
+                if entry.kind == "pack" and is_read(entry.path):
                     raise BusyError("another process")
-                thing.path.unlink()
+                entry.path.unlink()
         except BusyError as error:
-            tell(f"{thing.path}: left, since {error} holds it now")
+            tell(f"{entry.path}: left, since {error} holds it now")
         except OSError as error:
-            tell(f"{thing.path}: left, since it cannot be removed ({error.strerror})")
+            tell(f"{entry.path}: left, since it cannot be removed ({error.strerror})")
         else:
-            gone.append(thing)
+            gone.append(entry)
     _remove_empty(paths.downloads())
     return gone
 
