@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.site import differences, items_of
 
-from pmbench.reporting.site import gallery, unanimity
+from pmbench.reporting.site import disagreements, unanimity
 
 # --- which items the gallery shows ----------------------------------------------------------------
 
@@ -17,45 +17,53 @@ from pmbench.reporting.site import gallery, unanimity
 def test_the_worst_triplets_are_unanimous_ones_by_how_clearly_the_metric_disagrees() -> None:
     #             wrong, weak  right   not unanimous  wrong, clear  tie
     items = items_of([1.0, 0.0, 0.2, 0.0, 1.0])
-    found = gallery.mistakes_2afc(items, differences(-1, -3, 5, 4, 0), most=9)
+    found = disagreements.mistakes_2afc(items, differences(-1, -3, 5, 4, 0), most=9)
     assert found.worst.tolist() == [3, 0]  # by |d0-d1|: 4, then 1; item 2 has a dissenting vote
     assert (found.asked, found.wrong) == (4, 2)
-    assert gallery.mistakes_2afc(items, differences(-1, -3, 5, 4, 0), most=1).worst.tolist() == [3]
+    assert disagreements.mistakes_2afc(
+        items, differences(-1, -3, 5, 4, 0), most=1
+    ).worst.tolist() == [3]
 
 
 def test_an_item_with_fewer_votes_than_usual_is_not_called_unanimous() -> None:
     items = items_of([1.0, 1.0, 0.0, 0.4], votes=[5, 2, 6, 5])
-    assert gallery.unanimous(items).tolist() == [True, False, True, False]
+    assert disagreements.unanimous(items).tolist() == [True, False, True, False]
 
 
 def test_items_on_which_the_metric_is_not_defined_are_neither_right_nor_wrong() -> None:
     d = differences(-1, -3)
     d[1] = np.nan
-    found = gallery.mistakes_2afc(items_of([1.0, 1.0]), d, most=9)
+    found = disagreements.mistakes_2afc(items_of([1.0, 1.0]), d, most=9)
     assert (found.asked, found.wrong, found.worst.tolist()) == (1, 1, [0])
 
 
 def test_choices_do_not_depend_on_the_unit_of_the_metric() -> None:
     d = differences(3, -4)  # the root of the mean of 9 and 16 is √12.5
-    np.testing.assert_allclose(gallery.choices(d), [3 / 12.5**0.5, -4 / 12.5**0.5])
-    np.testing.assert_allclose(gallery.choices(1000 * d), gallery.choices(d))
-    assert gallery.choices(differences(0, 0)).tolist() == [0, 0]
+    np.testing.assert_allclose(disagreements.choices(d), [3 / 12.5**0.5, -4 / 12.5**0.5])
+    np.testing.assert_allclose(disagreements.choices(1000 * d), disagreements.choices(d))
+    assert disagreements.choices(differences(0, 0)).tolist() == [0, 0]
 
 
 def test_jnd_shows_same_pairs_far_apart_and_different_pairs_close_together() -> None:
     #              same: 0, 1, 2;    divided;  different: 4, 5
     items = items_of([1, 1, 1, 2 / 3, 0, 0], votes=3)
     d = np.array([[0.1], [0.9], [0.5], [0.95], [0.4], [0.6]])
-    far, near = gallery.too_far(items, d, 9), gallery.too_near(items, d, 9)
+    far, near = disagreements.too_far(items, d, 9), disagreements.too_near(items, d, 9)
     assert far.worst.tolist() == [1]  # not among the three nearest unanimous pairs: 0.1, 0.4, 0.5
     assert (far.asked, far.wrong) == (3, 1)
     assert near.worst.tolist() == [4]  # among them
     assert (near.asked, near.wrong) == (2, 1)
     tied = np.array([[0.1], [0.4], [0.4], [0.95], [0.4], [0.6]])
-    assert gallery.too_far(items, tied, 9).wrong == gallery.too_near(items, tied, 9).wrong == 0
+    assert (
+        disagreements.too_far(items, tied, 9).wrong
+        == disagreements.too_near(items, tied, 9).wrong
+        == 0
+    )
     perfect = np.array([[0.1], [0.2], [0.3], [0.35], [0.4], [0.6]])
     assert (
-        gallery.too_far(items, perfect, 9).wrong == gallery.too_near(items, perfect, 9).wrong == 0
+        disagreements.too_far(items, perfect, 9).wrong
+        == disagreements.too_near(items, perfect, 9).wrong
+        == 0
     )
 
 
@@ -63,7 +71,11 @@ def test_jnd_without_same_or_without_different_pairs_shows_nothing() -> None:
     d = np.array([[0.1], [0.9]])
     for p in ([1.0, 1.0], [0.0, 0.0], [0.4, 0.4]):
         items = items_of(p, votes=5)
-        assert gallery.too_far(items, d, 9).wrong == gallery.too_near(items, d, 9).wrong == 0
+        assert (
+            disagreements.too_far(items, d, 9).wrong
+            == disagreements.too_near(items, d, 9).wrong
+            == 0
+        )
 
 
 def test_hardest_are_the_triplets_that_most_metrics_get_wrong() -> None:
@@ -73,7 +85,7 @@ def test_hardest_are_the_triplets_that_most_metrics_get_wrong() -> None:
         "b": differences(1, 1, -1, 1),
         "c": differences(1, 1, -1, 1),
     }
-    index, counts = gallery.hardest(items, distances, most=9)
+    index, counts = disagreements.hardest(items, distances, most=9)
     assert index.tolist() == [2, 1]
     assert counts.tolist() == [3, 1]
 
@@ -81,7 +93,7 @@ def test_hardest_are_the_triplets_that_most_metrics_get_wrong() -> None:
 def test_two_metrics_part_where_they_choose_differently_and_both_are_clear() -> None:
     items = items_of([1.0, 0.0, 0.5, 0.8])
     distances = {"a": differences(1, 1, 2, 2), "b": differences(-1, 1, -3, -0.1)}
-    found = gallery.disagreements_2afc(items, distances, "a", "b", most=9)
+    found = disagreements.disagreements_2afc(items, distances, "a", "b", most=9)
     assert (found.asked, found.apart) == (4, 3)
     assert found.clearest.tolist() == [
         2,
@@ -94,7 +106,7 @@ def test_two_metrics_part_where_they_choose_differently_and_both_are_clear() -> 
 def test_two_metrics_part_on_pairs_that_they_place_into_different_halves() -> None:
     items = items_of([1, 0, 1, 0], votes=3)
     a, b = np.array([[1.0], [4], [2], [3]]), np.array([[4.0], [1], [2], [3]])
-    found = gallery.disagreements_jnd(items, {"a": a, "b": b}, "a", "b", most=9)
+    found = disagreements.disagreements_jnd(items, {"a": a, "b": b}, "a", "b", most=9)
     assert (found.apart, found.clearest.tolist()) == (2, [0, 1])
     assert (found.with_a, found.with_b) == (2, 0)
 
