@@ -16,7 +16,7 @@ from pmbench.datasets.pack import Items
 from pmbench.results.run import Run, metric_folder
 from pmbench.results.schema import DatasetInfo
 from pmbench.results.signature import in_latest_setup
-from pmbench.results.store import find_runs
+from pmbench.results.store import find_runs, no_runs
 from pmbench.scoring.protocols import PROTOCOLS, Protocol
 from pmbench.scoring.statistics import Array
 
@@ -145,6 +145,8 @@ def sections(results: Path, datasets: list[str]) -> list[Section]:
     names: list[str | None] = [*datasets] or [None]
     for name in names:
         for board in boards(results, View(name, published=True, grouped=False)):
+            if not board.measured:
+                raise no_runs(f"on {name} in {results}" if name else f"in {results}")
             here = {run.metric: run for run in find_runs(results, board.dataset, variants=False)}
             result[board.dataset] = Section(board, here)
     return sorted(result.values(), key=lambda one: (not one.judged, one.partial))
