@@ -26,6 +26,7 @@ myst_heading_anchors = 3  # links such as ci.md#verdicts
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+smartquotes = False  # options begin with two dashes
 default_role = "code"  # docstrings write commands as Markdown does
 
 html_theme = "furo"

@@ -102,7 +102,9 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def published() -> str:
     """Return what papers report, a table for each dataset."""
-    return "\n\n".join(to_markdown(board).replace("### ", "## ") for board in published_boards(None))
+    return "\n\n".join(
+        to_markdown(board).replace("### ", "## ") for board in published_boards(None)
+    )
 
 
 def published_here() -> str:

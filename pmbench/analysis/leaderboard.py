@@ -43,14 +43,15 @@ _MANY = 16  # with more metrics than this a board is grouped by family
 def boards(results: ResultFolders, view: View) -> list[Board]:
     """Return a board for each dataset that has runs.
 
-    Where there are none, a view with published scores is of these alone. Raises PmbenchError where
-    there is nothing to show, where the view names what is unknown, and where it is
+    Of a view with published scores, also for each dataset that has only these. Raises PmbenchError
+    where there is nothing to show, where the view names what is unknown, and where it is
     strict and a board would mix what was measured in different ways.
     """
     runs = runs_in_view(results, view)
+    published = published_boards(view.dataset) if view.published else []
+    if not runs and published:
+        return published
     if not runs:
-        if view.published and (published := published_boards(view.dataset)):
-            return published
         where = f"in {folder_names(results)}"
         raise no_runs(
             f"on {view.dataset} {where}" if view.dataset else where,
@@ -58,7 +59,9 @@ def boards(results: ResultFolders, view: View) -> list[Board]:
         )
     _check_view(view, runs)
     made = [_board(on_dataset, view) for on_dataset in by_dataset(runs).values()]
-    return [board for board in made if board is not None]
+    measured = {run.dataset.partition("@")[0] for run in runs}
+    of_papers = [board for board in published if board.dataset not in measured]
+    return [board for board in [*made, *of_papers] if board is not None]
 
 
 def runs_in_view(results: ResultFolders, view: View) -> list[Run]:

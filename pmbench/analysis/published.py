@@ -145,18 +145,21 @@ def published_rows(entries: Entries, measured: Sequence[Row], columns: Sequence[
 
 
 def published_boards(dataset: str | None) -> list[Board]:
-    """Return a board of what papers report on each dataset, or on one, that nothing was run on.
+    """Return a board of what papers report on each dataset, or on that one or that group.
 
     Where pmbench has the metric, its time on one pair and its parameters stand beside it.
     """
-    known = manifest.datasets().values() if dataset is None else manifest.resolve([dataset])
-    return [_published_board(entry) for entry in known if entry.published]
+    return [
+        _published_board(entry)
+        for entry in manifest.datasets().values()
+        if entry.published and (dataset is None or dataset in (entry.name, *entry.groups))
+    ]
 
 
 def _published_board(entry: Manifest) -> Board:
     protocol = PROTOCOLS[entry.protocol]
     entries = entry.published
-    columns = [protocol.overall, *unions(entries), *entry.sub_datasets]
+    columns = [protocol.overall, *entry.sub_datasets, *unions(entries)]
     rows, timed_on = with_shipped_times(published_rows(entries, (), columns))
     numbers = _source_numbers(entries)
     # in tables of their own they need no number behind each name

@@ -27,7 +27,8 @@ from support.boards import (
 from support.cli import one_line, pmbench
 from support.factories import FOLDERS, toml
 
-from pmbench.analysis.leaderboard_rows import Cell, Row
+from pmbench.analysis.leaderboard import boards
+from pmbench.analysis.leaderboard_rows import Cell, Row, View
 from pmbench.analysis.published import published_rows
 from pmbench.datasets import manifest
 from pmbench.metrics.selection import catalogue
@@ -84,7 +85,16 @@ def test_without_any_run_papers_stand_alone(tmp_path: Path) -> None:
     assert rows["[1]", "Human"].trained_on == ""
     assert rows["[2]", "Watson-fft"].counterpart == "watson-dft"
     assert list(rows["[3]", "MMD++"].cells) == ["traditional+cnn"]
-    assert board.columns[:2] == ["macro", "traditional+cnn"]
+    assert (board.columns[0], board.columns[-1]) == ("macro", "traditional+cnn")
+
+
+def test_datasets_that_only_papers_measured_are_shown_beside_runs_on_others(tmp_path: Path) -> None:
+    run_jnd(tmp_path, "l2", [1, 2, 2, 1])
+    shown = boards(tmp_path, View(published=True))
+    assert [(board.dataset, board.measured) for board in shown] == [
+        ("ladder-jnd", True), ("bapps-2afc-val", False),
+    ]  # fmt: skip
+    assert [board.dataset for board in boards(tmp_path, View())] == ["ladder-jnd"]
 
 
 def test_what_papers_report_has_the_cost_of_the_metric_here(tmp_path: Path) -> None:
@@ -105,7 +115,7 @@ def test_what_papers_report_is_shown_in_every_form(
     stdout = pmbench("leaderboard", "--published").stdout
     assert "scores that papers report; none is measured here" in stdout
     assert re.search(r"Alex-lin +lpips-alex +ImageNet, BAPPS +69.8\n", stdout)
-    line = "| *Alex-lin* | lpips-alex | ImageNet, BAPPS | 69.8 |  | 73.9 |"
+    line = "| *Alex-lin* | lpips-alex | ImageNet, BAPPS | 69.8 | 73.9 |"
     assert line in pmbench("leaderboard", "--published", "--format", "md").stdout
     for form in ("html", "latex", "csv", "json"):
         assert "Alex-lin" in pmbench("leaderboard", "--published", "--format", form).stdout
@@ -223,7 +233,7 @@ def test_published_scores_are_of_the_main_statistic(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["ladder-jnd", "unheard-of"])
 def test_where_nobody_published_scores_that_is_said(tmp_path: Path, name: str) -> None:
     run_jnd(tmp_path, "l2", [1, 2, 1, 2], name=name)
-    board = only_board(tmp_path, published=True)
+    board = only_board(tmp_path, published=True, dataset=name)
     assert row_names(board, None) == ["l2"]
     assert board.legend[-1] == (
         "published: nobody has published scores on this dataset, as far as known here"

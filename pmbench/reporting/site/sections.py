@@ -146,9 +146,11 @@ def sections(results: Path, datasets: list[str]) -> list[Section]:
     for name in names:
         for board in boards(results, View(name, published=True, grouped=False)):
             if not board.measured:
-                raise no_runs(f"on {name} in {results}" if name else f"in {results}")
+                continue
             here = {run.metric: run for run in find_runs(results, board.dataset, variants=False)}
             result[board.dataset] = Section(board, here)
+    if not result:
+        raise no_runs(f"in {results}")
     return sorted(result.values(), key=lambda one: (not one.judged, one.partial))
 
 
