@@ -36,5 +36,4 @@ html_css_files = ["math.css", "custom.css"]
 html_math_renderer = "html"
 html_copy_source = False
 html_show_sphinx = False
-html_show_search_summary = False  # asks for pages, which browsers refuse to pages on a disk
 copybutton_exclude = ".linenos, .gp, .go"
