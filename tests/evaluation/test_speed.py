@@ -85,7 +85,7 @@ def mine(tmp_path: Path) -> str:
 
 
 def measured(metric: str, *cells: Cell, **choices: object) -> list[Timing]:
-    given = {"seconds": 0.05, "batch": 2} | choices
+    given = {"seconds": 0.01, "batch": 2} | choices
     return list(speed_worker.run(Trial(metric, cells or BOTH, **given)))  # type: ignore[arg-type]
 
 
