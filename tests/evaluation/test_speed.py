@@ -93,11 +93,11 @@ def measured(metric: str, *cells: Cell, **choices: object) -> list[Timing]:
 
 
 def test_a_metric_is_measured_in_both_directions_at_each_size() -> None:
-    found = measured("l1")
-    assert [(one.size, one.direction) for one in found] == [
+    times = measured("l1")
+    assert [(one.size, one.direction) for one in times] == [
         (8, FORWARD), (16, FORWARD), (8, BACKWARD), (16, BACKWARD)
     ]  # fmt: skip
-    for one in found:
+    for one in times:
         assert (one.metric, one.status, one.batch, one.parameters) == ("l1", "measured", 2, 0)
         assert one.signature.startswith("l1#")
         assert 0 < one.low <= one.ms <= one.high
@@ -125,11 +125,11 @@ def test_where_a_metric_is_not_defined_or_has_no_gradient_that_is_said() -> None
 
 def test_a_metric_that_cannot_be_loaded_fails_in_every_cell(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('not today')")
-    found = measured(str(tmp_path / "broken.py"))
-    assert [(one.status, one.size) for one in found] == [
+    times = measured(str(tmp_path / "broken.py"))
+    assert [(one.status, one.size) for one in times] == [
         ("failed", 8), ("failed", 16), ("failed", 8), ("failed", 16)
     ]  # fmt: skip
-    assert "RuntimeError: not today" in found[0].note
+    assert "RuntimeError: not today" in times[0].note
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_peak_is_that_of_the_cell_and_not_of_the_one_before(mine: str) -> None
     if not os.access("/proc/self/clear_refs", os.W_OK):
         pytest.skip("this system cannot forget a peak")
     keep_freed_memory()  # as a process does that has evaluated something
-    used = [torch.ones(10_000_000) for _ in range(30)]  # 1.2 GB
+    used = [torch.ones(10_000_000) for _ in range(10)]  # 0.4 GB
     used.clear()
     cells = (Cell(16, FORWARD), Cell(8, FORWARD))
     large, small = measured(f"{mine}:large", *cells)
