@@ -237,6 +237,15 @@ def test_a_pickle_in_a_vote_does_not_run(give: Callable[..., Pack], tmp_path: Pa
         (raw_npy("{'descr': '<f8'}", version=2, length=10**9), "bytes that hold none ("),
         (raw_npy("{'descr': '<f8'}", version=9), "bytes that hold none ("),
         (raw_npy("(" * 9000), "bytes that hold none ("),
+        (b"", "got 0 bytes that hold none ("),
+        (npy(0.4)[:50], "got 50 bytes that hold none ("),
+        (npy(0.4)[:-1], "bytes that hold none ("),
+        (npy([{"a": 1}]), "Object arrays cannot be loaded when allow_pickle=F"),
+        (npy([0.2, 0.4]), "bytes that hold none ("),
+        (npy("many"), "bytes that hold none ("),
+        (b"PK\x03\x04" + npy(0.4), "bytes that hold none ("),
+        (npy(0.4).replace(b"()", b"(("), "bytes that hold none ("),
+        (npy([0.4]).replace(b"(1,), }        ", b"(10000000000,)}"), "bytes that hold none ("),
     ],
 )
 def test_a_vote_that_is_no_number_is_told(
@@ -256,6 +265,7 @@ FLOAT = "{'descr': '<f8', 'fortran_order': True, 'shape': (1, 1)}"
     ("data", "p"),
     [
         (npy(np.float64(0.4)), 0.4),
+        (npy(np.float16(0.4)), 0.4),
         (npy([0.4]), 0.4),
         (npy([[0.4]]), 0.4),
         (raw_npy(FLOAT, struct.pack("<d", 0.4)), 0.4),

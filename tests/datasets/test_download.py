@@ -24,7 +24,7 @@ from support.factories import (
     triplets,
     write_tree,
 )
-from support.http_server import Behaviour, Server, corrupt, cut, page, serving, status
+from support.http_server import Behaviour, Server, corrupt, cut, serving, status
 
 from pmbench.datasets.download import DownloadOptions, download, pack_for, pack_path
 from pmbench.datasets.manifest import Manifest, datasets, load, resolve
@@ -202,11 +202,6 @@ def test_a_corrupted_archive_is_refused_and_fetched_anew(
     assert len(server.requests) == 2
 
 
-def test_a_web_page_instead_of_the_archive_is_told(server: Server, sample: Manifest) -> None:
-    server.behaviours = [page("text/html")]
-    assert "answered with a web page (text/html) instead of the file" in refused(sample)
-
-
 def test_an_interrupted_download_goes_on_where_it_was(
     server: Server, sample: Manifest, home: Path, digest_of_the_tree: str
 ) -> None:
@@ -309,24 +304,6 @@ def test_a_partial_pack_is_not_taken_for_the_whole(
 def test_a_source_that_does_not_exist_is_told(official: Manifest, tmp_path: Path) -> None:
     told = refused(official, source=str(tmp_path / "nothing"))
     assert told == f"--from: {tmp_path / 'nothing'} does not exist; expected an archive or a folder"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        ("x.zip", b"PK", "expected a whole tar archive, got one that breaks off or is none"),
-        ("x.tar", b"", "expected a whole tar archive, got one that breaks off or is none"),
-        ("y.tar", tar({}, "w"), "no triplets of toy found below 'val/'; is it another one?"),
-    ],
-    ids=["zip", "empty file", "empty archive"],
-)
-def test_what_is_not_the_archive_is_told(
-    tmp_path: Path, name: str, content: bytes, sentence: str
-) -> None:
-    entry = manifest(tmp_path, source={"url": "http://127.0.0.1/x"})
-    (tmp_path / name).write_bytes(content)
-    told = refused(entry, source=str(tmp_path / name))
-    assert told.startswith(f"{tmp_path / name}: {sentence}")
 
 
 def test_another_dataset_is_told_by_its_sub_datasets(tmp_path: Path) -> None:

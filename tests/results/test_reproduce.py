@@ -202,6 +202,7 @@ def test_what_a_run_does_not_say_of_its_machine_is_unknown_and_asks_for_nothing(
 
 # --- metrics and datasets of one's own ------------------------------------------------------------
 
+
 def test_what_came_through_a_door_has_its_address_in_the_command() -> None:
     Path("my metrics").mkdir()
     Path("my metrics/mine.py").write_text(
