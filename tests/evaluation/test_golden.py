@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 from support.golden import GOLDEN
+from support.sample import sample_pixels
 from torch import nn
 from torch.nn import functional as F
 
-from pmbench.datasets.resize import Resize, decode
 from pmbench.evaluation import reference_values
 from pmbench.metrics import registered
 from pmbench.metrics.images import Images
@@ -32,15 +32,8 @@ Triplets = tuple[Images, Images, Images]
 @pytest.fixture(scope="module")
 def triplets(shared: Path) -> Triplets:
     """Return the 63 triplets (ref, p0, p1), resized as the official evaluation does."""
-    root = shared / "bapps_sample" / "2afc" / "val"
-    pixels = []
-    for role in ("ref", "p0", "p1"):
-        for triplet in GOLDEN["triplets"]:
-            sub, item = triplet.split("/")
-            file = root / sub / role / f"{item}.png"
-            pixels.append(decode(file.read_bytes(), Resize("legacy", 64), str(file)))
-    batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
-    everything, n = Images(batch), len(GOLDEN["triplets"])
+    roles = [sample_pixels(shared, role, GOLDEN["triplets"]) for role in ("ref", "p0", "p1")]
+    everything, n = Images(torch.cat(roles)), len(GOLDEN["triplets"])
     use_exact_arithmetic()
     return tuple(everything.pick(torch.arange(i * n, (i + 1) * n)) for i in range(3))  # type: ignore[return-value]
 

@@ -6,14 +6,13 @@ import copy
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import piq.perceptual
 import pytest
 import torch
 from DISTS_pytorch import DISTS_pt
+from support.sample import sample_pixels
 from torch import Tensor, nn
 
-from pmbench.datasets.resize import Resize, decode
 from pmbench.metrics import registered
 from pmbench.metrics.builtin.dists import Dists, L2Pool, dissimilarities, l2_pooled_vgg
 from pmbench.metrics.images import Images
@@ -30,14 +29,7 @@ Pairs = tuple[Tensor, Tensor]
 @pytest.fixture
 def real(shared: Path) -> Pairs:
     """Return references and distorted pictures of BAPPS, (4, 3, 64, 64) each."""
-    batches = []
-    for role in ("ref", "p0"):
-        pixels = []
-        for sub_dataset, item in (name.split("/") for name in REAL):
-            file = shared / "bapps_sample" / "2afc" / "val" / sub_dataset / role / f"{item}.png"
-            pixels.append(decode(file.read_bytes(), Resize("legacy", 64), str(file)))
-        batches.append(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255)
-    return batches[0], batches[1]
+    return sample_pixels(shared, "ref", REAL), sample_pixels(shared, "p0", REAL)
 
 
 @pytest.fixture

@@ -179,13 +179,13 @@ def test_the_vgg_loss_is_the_mean_of_its_taps_and_the_pixels() -> None:
 
 def outputs_of_convolutions(features: nn.Sequential, pixels: Tensor) -> list[Tensor]:
     """Return what every convolution gives for pixels in [0, 1], in float64, layer by layer."""
-    x, found = 2 * pixels.double() - 1, []
+    x, outputs = 2 * pixels.double() - 1, []
     for layer in features.double():
         # not in place
         x = x.clamp(min=0) if isinstance(layer, nn.ReLU) else layer(x)
         if isinstance(layer, nn.Conv2d):
-            found.append(x)
-    return found
+            outputs.append(x)
+    return outputs
 
 
 @pytest.mark.usefixtures("reference_weights")
