@@ -86,12 +86,7 @@ def test_the_people_of_a_board_are_those_of_its_usual_items(tmp_path: Path) -> N
     for metric in ("a", "b"):
         run_2afc(tmp_path, metric, everywhere(2))
     run_2afc(
-        tmp_path,
-        "z",
-        everywhere(2),
-        votes=1,
-        way="other items",
-        counts=dict.fromkeys(BAPPS, 3),
+        tmp_path, "z", everywhere(2), votes=1, way="other items", counts=dict.fromkeys(BAPPS, 3)
     )
     board = only_board(tmp_path)
     assert cell_value(board, "human-majority") == pytest.approx(0.8)  # 1.0 in the other run
@@ -101,10 +96,7 @@ def test_the_people_of_a_board_are_those_of_its_usual_items(tmp_path: Path) -> N
 
 def test_an_older_partial_run_marks_its_own_row_and_not_the_board(tmp_path: Path) -> None:
     few = dict.fromkeys(BAPPS, 2)
-    finished(
-        run_2afc(tmp_path, "a", everywhere(2), few, way="few", of=24, partial=True),
-        "2025",
-    )
+    finished(run_2afc(tmp_path, "a", everywhere(2), few, way="few", of=24, partial=True), "2025")
     old = tmp_path / "bapps-2afc-val" / "a" / "run.json"
     facts = json.loads(old.read_text())
     facts["dataset"] |= {"title": "Another title", "short_names": {"cnn": "other"}}
@@ -127,10 +119,7 @@ def test_an_older_partial_run_marks_its_own_row_and_not_the_board(tmp_path: Path
 def test_the_latest_run_being_partial_marks_the_board(tmp_path: Path) -> None:
     few = dict.fromkeys(BAPPS, 2)
     finished(run_2afc(tmp_path, "a", everywhere(2)), "2025")
-    finished(
-        run_2afc(tmp_path, "b", everywhere(2), few, way="few", of=24, partial=True),
-        "2026",
-    )
+    finished(run_2afc(tmp_path, "b", everywhere(2), few, way="few", of=24, partial=True), "2026")
     board = only_board(tmp_path, published=True)
     assert board.warnings == ["partial: 12 of 24 triplets, not comparable with published scores"]
     assert rows_of(board, "published") == {}

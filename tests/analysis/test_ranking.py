@@ -328,13 +328,7 @@ def test_runs_of_different_ways_are_refused(tmp_path: Path) -> None:
     d = noisy_distances(items, 0.3, 1)
     runs = [
         saved(tmp_path, "a", items, d),
-        saved(
-            tmp_path,
-            "b",
-            items,
-            d,
-            way="pmbench:0.1|toy:9#02|exact4|soft|macro|fp32",
-        ),
+        saved(tmp_path, "b", items, d, way="pmbench:0.1|toy:9#02|exact4|soft|macro|fp32"),
     ]
     with pytest.raises(PmbenchError) as caught:
         rank_ranges(runs, MAIN)

@@ -101,11 +101,7 @@ def test_compare_shows_how_far_they_are_apart(
     ],
 )
 def test_what_cannot_be_compared(
-    words: list[str],
-    sentence: str,
-    measured: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    words: list[str], sentence: str, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(measured, tmp_path / "results")
     for name, variant in [("rough", "first6,bf16"), ("usual", "first6")]:

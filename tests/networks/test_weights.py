@@ -126,11 +126,7 @@ def _as_pickle(content: object, path: Path) -> None:
 @pytest.mark.parametrize("write", [_as_zip, _as_legacy, _as_pickle])
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_pickle_that_would_run_code_is_refused_and_has_not_run(
-    folder: Path,
-    tmp_path: Path,
-    write: Callable[[object, Path], None],
-    suffix: str,
-    deep: bool,
+    folder: Path, tmp_path: Path, write: Callable[[object, Path], None], suffix: str, deep: bool
 ) -> None:
     trace = tmp_path / "it-ran"
     harm: object = _Malicious(trace)

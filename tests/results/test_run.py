@@ -20,13 +20,7 @@ from support.runs import SIGNATURE, names, remove_digests, save_run, toy, toy_in
 from pmbench import __version__
 from pmbench.datasets.pack import Pack
 from pmbench.results.distances import read_distances, write_distances
-from pmbench.results.run import (
-    Subset,
-    folder_name,
-    metric_folder,
-    open_run,
-    save,
-)
+from pmbench.results.run import Subset, folder_name, metric_folder, open_run, save
 from pmbench.results.schema import Bootstrap
 from pmbench.results.signature import build_setup
 from pmbench.results.store import damaged_runs, find_run, find_runs

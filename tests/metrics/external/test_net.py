@@ -11,16 +11,7 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
-from support.networks import (
-    CPU,
-    X,
-    Y,
-    distances,
-    extractor,
-    failure,
-    metric,
-    seeded_tensors,
-)
+from support.networks import CPU, X, Y, distances, extractor, failure, metric, seeded_tensors
 from torch import Tensor, nn
 
 from pmbench.metrics.external import net
