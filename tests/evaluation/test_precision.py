@@ -123,8 +123,8 @@ def test_a_repeated_run_has_its_precision(measured: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", [DEEP, "net-alex-random", "vgg-loss-random"])
 def test_identical_images_score_best_in_every_precision(name: str, precision: str) -> None:
     metric = load_metric(registered()[name], CPU, Silent())
-    pixels = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    other = (pixels + 0.02 * torch.rand(3, 3, 64, 64)).clamp(0, 1)
+    pixels = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    other = (pixels + 0.02 * torch.rand(3, 3, 32, 32)).clamp(0, 1)
     images = Images(torch.cat([pixels, other]))
     x, y = (images.pick(torch.arange(3) + start) for start in (0, 3))
     with network_precision(precision), torch.inference_mode():
@@ -139,10 +139,10 @@ def test_identical_images_score_best_in_every_precision(name: str, precision: st
 def test_a_metric_is_a_loss_in_fewer_bits_too(name: str, precision: str) -> None:
     metric = load_metric(registered()[name], CPU, Silent())
     with network_precision(precision), torch.inference_mode():  # the filters are cast here first
-        metric.distance(Images(torch.rand(1, 3, 64, 64)), Images(torch.rand(1, 3, 64, 64)))
-    x = torch.rand(1, 3, 64, 64, requires_grad=True)
+        metric.distance(Images(torch.rand(1, 3, 32, 32)), Images(torch.rand(1, 3, 32, 32)))
+    x = torch.rand(1, 3, 32, 32, requires_grad=True)
     with network_precision(precision):
-        metric.distance(Images(x), Images(torch.rand(1, 3, 64, 64))).sum().backward()
+        metric.distance(Images(x), Images(torch.rand(1, 3, 32, 32))).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
     assert x.grad.abs().sum() > 0
