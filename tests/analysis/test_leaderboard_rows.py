@@ -54,17 +54,14 @@ def test_a_partial_and_a_synthetic_dataset_are_marked(results: Path) -> None:
     assert second.warnings == ["synthetic, no human votes"]
 
 
-def test_a_dataset_may_be_both(tmp_path: Path) -> None:
-    run_jnd(tmp_path, "l2", [1, 2, 1, 2], of=108, partial=True)
-    assert only_board(tmp_path).warnings == [
+def test_a_dataset_may_be_both_or_without_a_mark(tmp_path: Path) -> None:
+    run_jnd(tmp_path / "both", "l2", [1, 2, 1, 2], of=108, partial=True)
+    assert only_board(tmp_path / "both").warnings == [
         "synthetic, no human votes",
         "partial: 4 of 108 pairs, not comparable with published scores",
     ]
-
-
-def test_a_whole_dataset_of_human_votes_has_no_mark(tmp_path: Path) -> None:
-    run_2afc(tmp_path, "l2", everywhere(2))
-    assert only_board(tmp_path).warnings == []
+    run_2afc(tmp_path / "whole", "l2", everywhere(2))
+    assert only_board(tmp_path / "whole").warnings == []
 
 
 def test_scores_stand_in_their_columns_with_their_intervals(tmp_path: Path) -> None:

@@ -248,31 +248,23 @@ def test_a_wrong_metric_fails_alone_with_a_sentence(
     name: str, distance: object, sentence: str, tmp_path: Path
 ) -> None:
     metrics = [metric_of(name, distance), *load_named("l2")]
-    outcome = run(job("ladder-2afc", tmp_path), metrics)
+    config = job("ladder-2afc", tmp_path, limit=1)
+    outcome = run(config, metrics)
     assert [r.metric for r in outcome.runs] == ["l2"]
     assert set(outcome.failures) == {name}
     assert re.search(sentence, outcome.failures[name]), outcome.failures[name]
-    assert not (tmp_path / "ladder-2afc" / name / "run.json").exists()
-
-
-def test_a_metric_that_cannot_be_loaded_fails_alone() -> None:
-    def load(device: torch.device) -> Distance:
-        raise ImportError("no module named 'elsewhere'")
-
-    broken = Metric(name="broken", load=load, title="broken")
-    loaded, failures = load_metrics([broken, registered()["l2"]], CPU, Silent())
-    assert [m.metric.name for m in loaded] == ["l2"]
-    line = load.__code__.co_firstlineno + 1
-    assert failures == {
-        "broken": "cannot be loaded: ImportError: no module named 'elsewhere' "
-        f"(in {Path(__file__).name}, line {line})"
-    }
+    assert config.folder("l2").joinpath("run.json").exists()
+    assert not config.folder(name).joinpath("run.json").exists()
 
 
 def _imports_what_is_not_there(device: torch.device) -> Distance:
     import module_that_is_not_there  # type: ignore[import-not-found]
 
     return module_that_is_not_there.distance  # type: ignore[no-any-return]
+
+
+def _cannot_import(device: torch.device) -> Distance:
+    raise ImportError("no module named 'elsewhere'")
 
 
 def _exits(device: torch.device) -> Distance:
@@ -290,6 +282,11 @@ def _tells(device: torch.device) -> Distance:
             _imports_what_is_not_there,
             "needs the module module_that_is_not_there, which is not installed; "
             "install it beside pmbench",
+        ),
+        (
+            _cannot_import,
+            "cannot be loaded: ImportError: no module named 'elsewhere' "
+            f"(in {Path(__file__).name}, line {_cannot_import.__code__.co_firstlineno + 1})",
         ),
         (
             _exits,
