@@ -70,16 +70,10 @@ def changed(empty_folder: Path, *path: str | int, to: Any) -> Path:
         (["runs", 0, "n"], "many", "key 'runs.0.n': Input should be a valid integer"),
         (["runs", 0, "tolerance"], -1, "key 'runs.0.tolerance': Input should be greater than or "),
         (["runs", 0, "scores", "macro"], "x", "key 'runs.0.scores.macro': Input should be a valid"),
-        (
-            ["runs", 0, "statistic"],
-            "2afd",
-            "key 'runs.0.statistic': unknown statistic '2afd'; did ",
-        ),
-        (
-            ["runs", 0, "statistic"],
-            "\ud800",
-            "key 'runs.0.statistic': unknown statistic '\\ud800'; ",
-        ),
+        (["runs", 0, "statistic"], "2afd",
+         "key 'runs.0.statistic': unknown statistic '2afd'; did "),
+        (["runs", 0, "statistic"], "\ud800",
+         "key 'runs.0.statistic': unknown statistic '\\ud800'; "),
         (["runs", 0, "colour"], 1, "key 'runs.0.colour': no such key here"),
         (["runs"], {}, "key 'runs': Input should be a valid tuple"),
         (["runs", 0, "distances", "dtype"], "int8", "key 'runs.0.distances.dtype': Input should"),
@@ -90,7 +84,7 @@ def changed(empty_folder: Path, *path: str | int, to: Any) -> Path:
         (["runs", 0, "distances", "shape"], [0, 2], "key 'runs.0.distances': a shape of (0, 2); e"),
         (["runs", 0, "distances", "shape"], [2**62, 2], "key 'runs.0.distances': a shape of (461"),
     ],
-)
+)  # fmt: skip
 def test_a_damaged_baseline_is_told_by_file_and_key(
     empty_folder: Path, path: list[str | int], to: Any, said: str
 ) -> None:

@@ -438,39 +438,29 @@ def test_a_statistic_of_one_protocol_leaves_out_the_other(results: Path) -> None
     [
         (["ssim", "l3"], "unknown run 'l3'; did you mean l2 or l1?"),
         (["ladder-2afc/ssim", "ladder-jnd/sim"], "unknown run 'ladder-jnd/sim'; did you mean"),
-        (
-            ["ladder-2afc/ssim", "ladder-jnd/ssim"],
-            "ladder-2afc/ssim and ladder-jnd/ssim have no dataset in common (ladder-2afc/ssim on "
-            "ladder-2afc; ladder-jnd/ssim on ladder-jnd); scores on different items cannot be "
-            "compared; measure them on the same one with `pmbench eval`",
-        ),
-        (
-            ["ssim", "ssim"],
-            "ssim and ssim name one run twice; name different metrics, or compare it with another "
-            "folder of results by --against",
-        ),
+        (["ladder-2afc/ssim", "ladder-jnd/ssim"],
+         "ladder-2afc/ssim and ladder-jnd/ssim have no dataset in common (ladder-2afc/ssim on "
+         "ladder-2afc; ladder-jnd/ssim on ladder-jnd); scores on different items cannot be "
+         "compared; measure them on the same one with `pmbench eval`"),
+        (["ssim", "ssim"],
+         "ssim and ssim name one run twice; name different metrics, or compare it with another "
+         "folder of results by --against"),
         (["ssim", "ladder-2afc/ssim"], "ssim and ladder-2afc/ssim name one run twice;"),
-        (
-            ["ssim"],
-            "'ssim' alone cannot be compared; name another metric, or none to compare all runs, or "
-            "another folder of results with --against",
-        ),
+        (["ssim"],
+         "'ssim' alone cannot be compared; name another metric, or none to compare all runs, or "
+         "another folder of results with --against"),
         (["ssim", "l2", "--resamples", "1"], "--resamples 1: expected 100 to 10,000; "),
         (["ssim", "l2", "--seed", "-1"], "--seed -1: expected a whole number from 0 to "),
         (["ssim", "l2", "--statistic", "auc"], "unknown statistic 'auc'; "),
         (["ssim", "l2", "-d", "lader"], "unknown dataset"),
-        (
-            ["--results", "nowhere"],
-            "no runs in nowhere; make some with `pmbench eval`, or name another folder with "
-            "--results",
-        ),
-        (
-            ["ssim", "--against", "nowhere"],
-            "nowhere has no run of the same metrics on the same datasets; name a folder of "
-            "results, such as one that an earlier `pmbench eval --results` has written",
-        ),
+        (["--results", "nowhere"],
+         "no runs in nowhere; make some with `pmbench eval`, or name another folder with "
+         "--results"),
+        (["ssim", "--against", "nowhere"],
+         "nowhere has no run of the same metrics on the same datasets; name a folder of "
+         "results, such as one that an earlier `pmbench eval --results` has written"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_compared(results: Path, words: list[str], sentence: str) -> None:
     result = pmbench("compare", *words, code=2)
     assert sentence in one_line(result.stderr)

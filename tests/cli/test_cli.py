@@ -107,31 +107,23 @@ def test_a_plan_measures_and_fetches_nothing(empty_folder: Path, home: Path) -> 
         (["eval", "-m", "lpips-alexx"], "unknown metric 'lpips-alexx'; did you mean lpips-alex"),
         (["eval", "-m", "l2", "-d", "bapps-2afc-vall"], "unknown dataset 'bapps-2afc-vall'; did"),
         (["eval", "-m", "l2", "-d", "bapps"], "not on this machine; get it with `pmbench download"),
-        (
-            ["eval", "-m", "l2", "--resamples", "99"],
-            "--resamples 99: expected 100 to 10,000; an end of a 95 % interval rests on the "
-            "outermost 2.5 % of the resamples, and more than 10,000 hardly move it",
-        ),
+        (["eval", "-m", "l2", "--resamples", "99"],
+         "--resamples 99: expected 100 to 10,000; an end of a 95 % interval rests on the "
+         "outermost 2.5 % of the resamples, and more than 10,000 hardly move it"),
         (["eval", "-m", "l2", "--resamples", "10001"], "--resamples 10001: expected 100 to 10,000"),
-        (
-            ["eval", "-m", "l2", "--seed", "-1"],
-            "--seed -1: expected a whole number from 0 to 4,294,967,295",
-        ),
+        (["eval", "-m", "l2", "--seed", "-1"],
+         "--seed -1: expected a whole number from 0 to 4,294,967,295"),
         (["score", "x.csv", "--protocol", "2afc", "--resamples", "0"], "--resamples 0: expected"),
         (["score", "x.csv", "--protocol", "2afc", "--seed", "4294967296"], "--seed 4294967296: ex"),
         (["eval", "-m", "l2", "--batch-size", "0"], "--batch-size 0: expected auto or a whole"),
         (["eval", "-m", "l2", "--device", "gpu"], "unknown device 'gpu'; expected auto, cpu"),
-        (
-            ["eval", "-m", "l2", "-d", "ladder", "--resize", "exact"],
-            "--resize exact does not fit ladder-2afc: its manifest declares no enlargement",
-        ),
+        (["eval", "-m", "l2", "-d", "ladder", "--resize", "exact"],
+         "--resize exact does not fit ladder-2afc: its manifest declares no enlargement"),
         (["eval", "-m", "l2", "--manifests", "/nowhere"], "the manifests folder /nowhere does not"),
         (["eval", "-m", "l2", "--batch-size", "²"], "--batch-size ²: expected auto or a whole"),
         (["eval", "-m", ","], "--metric names no metric; `pmbench list metrics` says what there"),
-        (
-            ["eval", "-m", "l2", "--resize", "exact"],
-            "BAPPS is not on this machine, and only it has",
-        ),
+        (["eval", "-m", "l2", "--resize", "exact"],
+         "BAPPS is not on this machine, and only it has"),
         (["download", "bapps-2afc-val", "--sha256", "abc"], "expected 64 hexadecimal digits"),
         (["download", "--sha256", "0" * 64], "expected 64 hexadecimal digits, for one dataset"),
         (["eval", "-m", "l2", "-d", "ladder", "--results", "/dev/null"], "/dev/null"),
@@ -143,7 +135,7 @@ def test_a_plan_measures_and_fetches_nothing(empty_folder: Path, home: Path) -> 
         (["score", "x.csv", "--protocol", "mos"], "unknown protocol 'mos'"),
         (["score", "x.csv", "--protocol", "jnd"], "expected a CSV file with the columns item, sub"),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_gets_one_sentence_and_exit_code_2(words: list[str], sentence: str) -> None:
     result = pmbench(*words, code=2)
     assert sentence in one_line(result.stderr)

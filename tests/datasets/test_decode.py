@@ -62,35 +62,24 @@ def damaged(data: bytes, at: bytes, offset: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        pytest.param(
-            png_of(50_000, 50_000, data=bytes(1 << 20)),
+        pytest.param(png_of(50_000, 50_000, data=bytes(1 << 20)),
             "expected a picture of at most 67,108,864 pixels, got one of many more; reduce or rem",
-            id="bomb of 2.5 gigapixels",
-        ),
-        pytest.param(
-            png_of(10_000, 10_000, data=bytes(1 << 20)),
+            id="bomb of 2.5 gigapixels"),
+        pytest.param(png_of(10_000, 10_000, data=bytes(1 << 20)),
             "expected a picture of at most 67,108,864 pixels, got one of 10,000×10,000; reduce or",
-            id="bomb of which PIL would only warn",
-        ),
-        pytest.param(
-            b"", "expected a picture file, got 0 bytes that PIL cannot read (", id="empty"
-        ),
+            id="bomb of which PIL would only warn"),
+        pytest.param(b"", "expected a picture file, got 0 bytes that PIL cannot read (",
+            id="empty"),
         pytest.param(png(RGB)[:-30], "that PIL cannot read (OSError: ", id="truncated"),
         pytest.param(png(RGB)[:40], "that PIL cannot read (", id="truncated in its header"),
         pytest.param(damaged(png(RGB), b"IHDR", 18), "cannot read (none that it knows)", id="CRC"),
         pytest.param(damaged(png(RGB), b"IDAT", 40), "cannot read (OSError: ", id="other pixels"),
-        pytest.param(
-            png_of(8, 8, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100 << 20), 9))),
-            "cannot read (ValueError: Decompressed data too large",
-            id="text of 100 MB",
-        ),
-        pytest.param(
-            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n",
-            "that PIL cannot read (none that it knows)",
-            id="a program in PostScript",
-        ),
+        pytest.param(png_of(8, 8, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100 << 20), 9))),
+            "cannot read (ValueError: Decompressed data too large", id="text of 100 MB"),
+        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n",
+            "that PIL cannot read (none that it knows)", id="a program in PostScript"),
     ],
-)
+)  # fmt: skip
 def test_a_picture_that_is_none_is_told(
     give: Callable[..., Pack], data: bytes, sentence: str
 ) -> None:

@@ -89,13 +89,8 @@ class Interrupted(Silent):
 # --- the real sample, over HTTP -------------------------------------------------------------------
 
 SAMPLE_COUNTS = {
-    "traditional": 26,
-    "cnn": 5,
-    "superres": 32,
-    "deblur": 16,
-    "color": 9,
-    "frameinterp": 6,
-}
+    "traditional": 26, "cnn": 5, "superres": 32, "deblur": 16, "color": 9, "frameinterp": 6,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -421,17 +421,14 @@ def test_a_number_of_votes_that_cannot_be_is_told(
         ("votes.csv", b"id,kind\n", "the table has no rows"),
         ("votes.csv", b"id,kind\n1,a\n2,a,b\n", "row 2 has 3 fields, the header 2"),
         ("votes.csv", b"id,kind\n1\n", "row 1 has 1 fields, the header 2"),
-        (
-            "votes.csv",
-            b"id\n\xff\n",
-            "expected a CSV with a header or one JSON object a line; 'utf",
-        ),
+        ("votes.csv", b"id\n\xff\n",
+         "expected a CSV with a header or one JSON object a line; 'utf"),
         ("votes.jsonl", b'{"id": 1', "expected a CSV with a header or one JSON object a line; Exp"),
         ("votes.jsonl", b"[1]", "expected a CSV with a header or one JSON object a line; "),
         ("votes.jsonl", b"[" * 9999, "expected a CSV with a header or one JSON object a line; "),
         ("votes.jsonl", b"", "the table has no rows"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_table_is_told(tmp_path: Path, name: str, data: bytes, sentence: str) -> None:
     write_table(tmp_path, data, name)
     told = error_message(table_of(tmp_path, {"file": name}))

@@ -234,17 +234,12 @@ VALID: dict[str, Any] = {
     "sub_datasets": {"easy": 10, "hard": 20},
     "short_names": {"easy": "e"},
     "source": {"url": "https://example.org/mine.tar.gz", "sha256": "0" * 64, "gigabytes": 1.5},
-    "table": {
-        "file": "mine.csv",
-        "item": "{id}",
-        "roles": {"ref": "images/{ref}", "p0": "images/{a}", "p1": "images/{b}"},
-        "sub_dataset": "kind",
-        "cluster": "photo",
-        "vote_counts": ["for_a", "for_b"],
-    },
+    "table": {"file": "mine.csv", "item": "{id}", "roles": {"ref": "images/{ref}",
+        "p0": "images/{a}", "p1": "images/{b}"}, "sub_dataset": "kind", "cluster": "photo",
+        "vote_counts": ["for_a", "for_b"]},
     "enlarged": {"factor": 4, "patch": 64},
     "published": [{"label": "L2", "source": "we", "metric": "l2", "scores": {"macro": 60.5}}],
-}
+}  # fmt: skip
 OTHER_FOLDERS = {"roles": {"ref": "r", "p0": "a", "p1": "b"}, "votes": "v"}
 
 
@@ -346,16 +341,13 @@ def test_a_mistake_is_told_with_the_file_and_the_key(
         ("folders", OTHER_FOLDERS, "a dataset needs either [folders] or [table], and not both"),
         ("table", None, "a dataset needs either [folders] or [table], and not both"),
         ("source", None, "a dataset needs a [source] with 'url' or 'path'"),
-        (
-            "table.roles.p1",
-            None,
-            "'roles' must name p0, p1, ref for the protocol 2afc; got p0, ref",
-        ),
+        ("table.roles.p1", None,
+         "'roles' must name p0, p1, ref for the protocol 2afc; got p0, ref"),
         ("table.roles", {}, "'roles' must name p0, p1, ref for the protocol 2afc; got none"),
         ("protocol", "jnd", "'roles' must name p0, p1 for the protocol jnd; got p0, p1, ref"),
         ("size", 64, "'enlarged' and 'size' exclude each other"),
     ],
-)
+)  # fmt: skip
 def test_keys_that_do_not_fit_together_are_told(
     tmp_path: Path, place: str, value: Any, sentence: str
 ) -> None:

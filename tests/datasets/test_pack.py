@@ -30,14 +30,9 @@ ORIGIN = PackInfo(
 )
 # a reference used twice, an image under two names, three sizes, taken in no order
 IMAGES: dict[str, Pixels] = {
-    "a": picture(0),
-    "b": picture(1),
-    "c": picture(2),
-    "same as b": picture(1),
-    "wide 1": picture(3, 8, 12),
-    "wide 2": picture(4, 8, 12),
-    "high": picture(5, 12, 8),
-}
+    "a": picture(0), "b": picture(1), "c": picture(2), "same as b": picture(1),
+    "wide 1": picture(3, 8, 12), "wide 2": picture(4, 8, 12), "high": picture(5, 12, 8),
+}  # fmt: skip
 ROWS = [
     Item("cnn/0", "cnn", ("a", "b", "c"), 0.2, 5),
     Item("color/7", "color", ("wide 1", "wide 2", "wide 2"), 1.0, 3),
@@ -274,16 +269,12 @@ def set_format(value: Any) -> Callable[[h5py.File], None]:
         (lambda file: file.attrs.__delitem__("format"), "a pack of format unknown; this pmbench"),
         (lambda file: file.__delitem__("items/p"), "expected a pack, got a file that is none or "),
         (lambda file: file.__delitem__("sizes"), "expected a pack, got a file that is none"),
-        (
-            lambda file: (file.__delitem__("sizes"), file.__setitem__("sizes", 1)),
-            "expected a pack, got a file that is none or is damaged",
-        ),
-        (
-            lambda file: (file.__delitem__("items/id"), file.__setitem__("items/id", [1])),
-            "expected a pack, got a file that is none or is damaged",
-        ),
+        (lambda file: (file.__delitem__("sizes"), file.__setitem__("sizes", 1)),
+         "expected a pack, got a file that is none or is damaged"),
+        (lambda file: (file.__delitem__("items/id"), file.__setitem__("items/id", [1])),
+         "expected a pack, got a file that is none or is damaged"),
     ],
-)
+)  # fmt: skip
 def test_a_foreign_or_damaged_hdf5_is_told(
     tmp_path: Path, change: Callable[[h5py.File], None], sentence: str
 ) -> None:

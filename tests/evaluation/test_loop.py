@@ -222,28 +222,19 @@ def _nan(x: Images, y: Images) -> Tensor:
 @pytest.mark.parametrize(
     ("name", "distance", "sentence"),
     [
-        (
-            "raises",
-            _broken,
-            "raises failed on the batch of item .*: ZeroDivisionError: division by",
-        ),
-        (
-            "nan",
-            _nan,
-            "nan: the distance of ref and p0 of item .+ is nan; expected a finite number",
-        ),
+        ("raises", _broken,
+         "raises failed on the batch of item .*: ZeroDivisionError: division by"),
+        ("nan", _nan,
+         "nan: the distance of ref and p0 of item .+ is nan; expected a finite number"),
         ("exits", lambda x, y: sys.exit(2), "exits failed on the batch of item .*: SystemExit: 2 "),
         ("inf", lambda x, y: difference(x, y) / 0, "of item .+ is inf; expected a finite number"),
-        (
-            "column",
-            lambda x, y: difference(x, y)[:, None],
-            r"expected floating-point numbers of shape \(\d+,\), one a pair, got torch.float32 of "
-            r"shape \(\d+, 1\)",
-        ),
+        ("column", lambda x, y: difference(x, y)[:, None],
+         r"expected floating-point numbers of shape \(\d+,\), one a pair, got torch.float32 of "
+         r"shape \(\d+, 1\)"),
         ("whole", lambda x, y: difference(x, y).long(), "got torch.int64 of shape"),
         ("list", lambda x, y: difference(x, y).tolist(), r"expected a tensor .*, got list"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_metric_fails_alone_with_a_sentence(
     name: str, distance: object, sentence: str, tmp_path: Path
 ) -> None:
@@ -278,24 +269,16 @@ def _tells(device: torch.device) -> Distance:
 @pytest.mark.parametrize(
     ("load", "sentence"),
     [
-        (
-            _imports_what_is_not_there,
-            "needs the module module_that_is_not_there, which is not installed; "
-            "install it beside pmbench",
-        ),
-        (
-            _cannot_import,
-            "cannot be loaded: ImportError: no module named 'elsewhere' "
-            f"(in {Path(__file__).name}, line {_cannot_import.__code__.co_firstlineno + 1})",
-        ),
-        (
-            _exits,
-            "cannot be loaded: SystemExit: 3 "
-            f"(in {Path(__file__).name}, line {_exits.__code__.co_firstlineno + 1})",
-        ),
+        (_imports_what_is_not_there,
+         "needs the module module_that_is_not_there, which is not installed; "
+         "install it beside pmbench"),
+        (_cannot_import, "cannot be loaded: ImportError: no module named 'elsewhere' "
+         f"(in {Path(__file__).name}, line {_cannot_import.__code__.co_firstlineno + 1})"),
+        (_exits, "cannot be loaded: SystemExit: 3 "
+         f"(in {Path(__file__).name}, line {_exits.__code__.co_firstlineno + 1})"),
         (_tells, "no licence file; put it beside the weights"),
     ],
-)
+)  # fmt: skip
 def test_why_a_metric_cannot_be_loaded_is_one_sentence(
     load: Callable[[torch.device], Distance], sentence: str
 ) -> None:

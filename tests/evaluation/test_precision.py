@@ -81,25 +81,17 @@ def test_compare_shows_how_far_they_are_apart(
     ("words", "sentence"),
     [
         (["--precision", "fp16"], "unknown precision of a run 'fp16'; did you mean bf16?"),
-        (
-            ["--precision", "fp32"],
-            "--precision fp32 is what runs are held against; name another one, such as bf16",
-        ),
-        (
-            ["--precision", "bf16", "--against", "old"],
-            "--precision and --against are two comparisons; ask for one of them",
-        ),
-        (
-            ["--precision", "bf16", "--results", "rough"],
-            "there are no runs of the same metrics in float32; make some with `pmbench eval` "
-            "without --precision",
-        ),
-        (
-            ["--precision", "bf16", "--results", "usual"],
-            "there are no runs in bf16; make some with `pmbench eval --precision bf16`",
-        ),
+        (["--precision", "fp32"],
+         "--precision fp32 is what runs are held against; name another one, such as bf16"),
+        (["--precision", "bf16", "--against", "old"],
+         "--precision and --against are two comparisons; ask for one of them"),
+        (["--precision", "bf16", "--results", "rough"],
+         "there are no runs of the same metrics in float32; make some with `pmbench eval` "
+         "without --precision"),
+        (["--precision", "bf16", "--results", "usual"],
+         "there are no runs in bf16; make some with `pmbench eval --precision bf16`"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_compared(
     words: list[str], sentence: str, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

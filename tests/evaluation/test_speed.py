@@ -136,14 +136,12 @@ def test_a_metric_that_cannot_be_loaded_fails_in_every_cell(tmp_path: Path) -> N
     ("name", "why"),
     [
         ("wrong", "failed: ValueError: no such thing (in mine.py, line 18)"),
-        (
-            "shapeless",
-            "expected floating-point numbers of shape (2,), one a pair, got torch.float32 of "
-            "shape ()",
-        ),
+        ("shapeless",
+         "expected floating-point numbers of shape (2,), one a pair, got torch.float32 of "
+         "shape ()"),
         ("full", "2 pairs in a call do not fit into memory"),
     ],
-)
+)  # fmt: skip
 def test_a_metric_that_fails_says_why(mine: str, name: str, why: str) -> None:
     (one,) = measured(f"{mine}:{name}", Cell(8, FORWARD))
     assert (one.status, one.note) == ("failed", why)

@@ -82,13 +82,11 @@ def test_a_network_s_bfloat16_tensors_and_extra_state_are_in_its_digest() -> Non
     ("name", "sources"),
     [
         ("watson-dct-initial", ["metrics/builtin/watson", "metrics/images"]),
-        (
-            "vgg-loss-random",
-            ["metrics/builtin/feature_losses", "metrics/builtin/swd", "networks/backbones"],
-        ),
+        ("vgg-loss-random", ["metrics/builtin/feature_losses", "metrics/builtin/swd",
+         "networks/backbones"]),
         ("l1", ["metrics/builtin/pixel", "utils/color"]),
     ],
-)
+)  # fmt: skip
 def test_the_source_of_a_metric_is_all_that_its_formula_is_written_in(
     name: str, sources: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,16 +80,14 @@ def test_the_same_in_another_process() -> None:
         ("torchvision/alexnet", "features.1+features.4+features.11"),
         ("torchvision/squeezenet1_1", "features.1+features.4+features.7+features.12"),
         ("torchvision/vgg16", "features.3+features.8+features.15+features.22+features.29"),
-        (
-            "torchvision/vit_b_16",
-            "+".join(f"encoder.layers.encoder_layer_{i}" for i in (2, 5, 8, 11)),
-        ),
+        ("torchvision/vit_b_16", "+".join(f"encoder.layers.encoder_layer_{i}" for i in (2, 5, 8,
+         11))),
         ("timm/resnet18", "act1+layer1+layer2+layer3+layer4"),
         ("timm/vit_tiny_patch16_224", "blocks.2+blocks.5+blocks.8+blocks.11"),
         ("timm/test_convnext", "stages.0+stages.1+stages.2+norm_pre"),
         ("timm/swin_tiny_patch4_window7_224", "layers.0+layers.1+layers.2+norm"),
     ],
-)
+)  # fmt: skip
 def test_without_taps_it_is_the_end_of_each_stage(network: str, taps: str) -> None:
     assert metric(f"net:{network}?random=0").parameters["taps"] == taps
 

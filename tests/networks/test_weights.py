@@ -172,24 +172,18 @@ HUGE = 10**13
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(
-            _safetensors({"x": {"dtype": "F32", "shape": [HUGE], "data_offsets": [0, 4 * HUGE]}}),
-            id="a tensor of 40 TB",
-        ),
-        pytest.param(
-            _safetensors({"x": {"dtype": "F32", "shape": [HUGE], "data_offsets": [0, 4]}}, b"0000"),
-            id="a shape of more than there is",
-        ),
-        pytest.param(
-            _safetensors({"x": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 0]}}),
-            id="a shape of more than can be counted",
-        ),
+        pytest.param(_safetensors({"x": {"dtype": "F32", "shape": [HUGE], "data_offsets": [0,
+            4 * HUGE]}}), id="a tensor of 40 TB"),
+        pytest.param(_safetensors({"x": {"dtype": "F32", "shape": [HUGE], "data_offsets": [0, 4]}},
+            b"0000"), id="a shape of more than there is"),
+        pytest.param(_safetensors({"x": {"dtype": "F32", "shape": [2**40, 2**40],
+            "data_offsets": [0, 0]}}), id="a shape of more than can be counted"),
         pytest.param((2**62).to_bytes(8, "little") + b"{}", id="a header of more than there is"),
         pytest.param(b"\xff" * 8, id="a header of 16 EB"),
         pytest.param(_safetensors({})[:-1], id="a header that is cut"),
         pytest.param((100_000).to_bytes(8, "little") + b"[" * 100_000, id="a nested header"),
     ],
-)
+)  # fmt: skip
 def test_a_header_that_promises_too_much_costs_nothing(folder: Path, content: bytes) -> None:
     (folder / "alexnet.safetensors").write_bytes(content)
     assert "got a file that cannot be read safely (SafetensorError: " in refused("alexnet")
@@ -243,12 +237,10 @@ def test_every_form_gives_the_same_tensors(
     [
         (b"", "an empty file; delete it and fetch it again"),
         (b"\n<!DOCTYPE html><html>Sign in</html>", "a web page; delete it and fetch it again"),
-        (
-            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
-            "a pointer of Git LFS in place of the file; run `git lfs pull` where it comes from",
-        ),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+         "a pointer of Git LFS in place of the file; run `git lfs pull` where it comes from"),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_what_is_no_weight_file_is_called_by_its_name(
     folder: Path, content: bytes, what: str, suffix: str

@@ -47,108 +47,64 @@ def changed(*place: str, to: Any = ...) -> str:
         ("[]", "the whole file: Input should be an object, got '[]'"),
         ('{"format": 2}', "key 'format': Input should be 1, got '2'"),
         ('{"format": 1}', "key 'pmbench': Field required"),
-        (
-            changed("signature", to=""),
-            "key 'signature': String should have at least 1 character, got ''",
-        ),
-        (
-            changed("metric", "name", to=""),
-            "key 'metric.name': String should have at least 1 character, got ''",
-        ),
+        (changed("signature", to=""),
+         "key 'signature': String should have at least 1 character, got ''"),
+        (changed("metric", "name", to=""),
+         "key 'metric.name': String should have at least 1 character, got ''"),
         (changed("metric", "name"), "key 'metric.name': Field required"),
         (changed("metric", to=[]), "key 'metric': Input should be an object, got '[]'"),
         (changed("dataset"), "key 'dataset': Field required"),
         (changed("dataset", "title"), "key 'dataset.title': Field required"),
-        (
-            changed("dataset", "items", to="12"),
-            "key 'dataset.items': Input should be a valid integer, got '12'",
-        ),
-        (
-            changed("dataset", "of", to=True),
-            "key 'dataset.of': Input should be a valid integer, got 'True'",
-        ),
-        (
-            changed("dataset", "human_votes", to=1),
-            "key 'dataset.human_votes': Input should be a valid boolean, got '1'",
-        ),
-        (
-            changed("dataset", "sub_datasets", to="a"),
-            "key 'dataset.sub_datasets': Input should be a valid array, got 'a'",
-        ),
-        (
-            changed("dataset", "sub_datasets", to=["a", 3]),
-            "key 'dataset.sub_datasets.1': Input should be a valid string, got '3'",
-        ),
-        (
-            changed("dataset", "sub_datasets", to=[]),
-            "key 'dataset.sub_datasets': Tuple should have at least 1 item after validation, not "
-            "0, got '[]'",
-        ),
+        (changed("dataset", "items", to="12"),
+         "key 'dataset.items': Input should be a valid integer, got '12'"),
+        (changed("dataset", "of", to=True),
+         "key 'dataset.of': Input should be a valid integer, got 'True'"),
+        (changed("dataset", "human_votes", to=1),
+         "key 'dataset.human_votes': Input should be a valid boolean, got '1'"),
+        (changed("dataset", "sub_datasets", to="a"),
+         "key 'dataset.sub_datasets': Input should be a valid array, got 'a'"),
+        (changed("dataset", "sub_datasets", to=["a", 3]),
+         "key 'dataset.sub_datasets.1': Input should be a valid string, got '3'"),
+        (changed("dataset", "sub_datasets", to=[]),
+         "key 'dataset.sub_datasets': Tuple should have at least 1 item after validation, not "
+         "0, got '[]'"),
         (changed("dataset", "of", to=11), "key 'dataset': 12 items of 11"),
-        (
-            changed("dataset", "items", to=0),
-            "key 'dataset.items': Input should be greater than or equal to 1, got '0'",
-        ),
-        (
-            changed("dataset", "protocol", to="3afc"),
-            "key 'dataset.protocol': unknown protocol '3afc'",
-        ),
-        (
-            changed("dataset", "short_names", to=None),
-            "key 'dataset.short_names': Input should be an object, got 'None'",
-        ),
-        (
-            changed("items_per_second", to="x"),
-            "key 'items_per_second': Input should be a valid number, got 'x'",
-        ),
-        (
-            changed("seconds", to=float("nan")),
-            "key 'seconds': Input should be a finite number, got 'nan'",
-        ),
+        (changed("dataset", "items", to=0),
+         "key 'dataset.items': Input should be greater than or equal to 1, got '0'"),
+        (changed("dataset", "protocol", to="3afc"),
+         "key 'dataset.protocol': unknown protocol '3afc'"),
+        (changed("dataset", "short_names", to=None),
+         "key 'dataset.short_names': Input should be an object, got 'None'"),
+        (changed("items_per_second", to="x"),
+         "key 'items_per_second': Input should be a valid number, got 'x'"),
+        (changed("seconds", to=float("nan")),
+         "key 'seconds': Input should be a finite number, got 'nan'"),
         (changed("environment"), "key 'environment': Field required"),
-        (
-            changed("environment", to={"torch": ["2"]}),
-            """key 'environment.torch': Input should be a valid string, got '['2']'""",
-        ),
-        (
-            changed("environment", to={"imported": "d.csv"}),
-            "key 'environment': imported from a file without sha256",
-        ),
-        (
-            changed("measured_together", to=None),
-            "key 'measured_together': Input should be a valid array, got 'None'",
-        ),
+        (changed("environment", to={"torch": ["2"]}),
+         """key 'environment.torch': Input should be a valid string, got '['2']'"""),
+        (changed("environment", to={"imported": "d.csv"}),
+         "key 'environment': imported from a file without sha256"),
+        (changed("measured_together", to=None),
+         "key 'measured_together': Input should be a valid array, got 'None'"),
         (changed("batches", to={"pixels": 1}), "key 'batches.items': Field required"),
         (changed("batches", to=3), "key 'batches': Input should be an object, got '3'"),
         (changed("batches", to=None), "the whole file: no batches, and not imported"),
         (changed("bootstrap", to={"resamples": 1000}), "key 'bootstrap.seed': Field required"),
         (changed("metric", "paper"), "key 'metric.paper': Field required"),
-        (
-            changed("metric", "weights", to={"a": 1}),
-            "key 'metric.weights.a': Input should be a valid string, got '1'",
-        ),
-        (
-            changed("metric", "tolerance", to="1e-5"),
-            "key 'metric.tolerance': Input should be a valid number, got '1e-5'",
-        ),
-        (
-            changed("metric", "parameters_count", to=5),
-            "key 'metric': parameters_count without weights_mb",
-        ),
-        (
-            changed("files", to={"scores.csv": 1}),
-            "key 'files.scores.csv': Input should be a valid string, got '1'",
-        ),
-        (
-            r'{"title": "\ud800"}',
-            "the whole file: Invalid JSON: unexpected end of hex escape at line 1 column 18",
-        ),
-        (
-            "[" * 100_000,
-            "the whole file: Invalid JSON: recursion limit exceeded at line 1 column 202",
-        ),
+        (changed("metric", "weights", to={"a": 1}),
+         "key 'metric.weights.a': Input should be a valid string, got '1'"),
+        (changed("metric", "tolerance", to="1e-5"),
+         "key 'metric.tolerance': Input should be a valid number, got '1e-5'"),
+        (changed("metric", "parameters_count", to=5),
+         "key 'metric': parameters_count without weights_mb"),
+        (changed("files", to={"scores.csv": 1}),
+         "key 'files.scores.csv': Input should be a valid string, got '1'"),
+        (r'{"title": "\ud800"}',
+         "the whole file: Invalid JSON: unexpected end of hex escape at line 1 column 18"),
+        ("[" * 100_000,
+         "the whole file: Invalid JSON: recursion limit exceeded at line 1 column 202"),
     ],
-)
+)  # fmt: skip
 def test_a_damaged_run_json_is_said(tmp_path: Path, text: str, why: str) -> None:
     path = tmp_path / "toy" / "mine" / "run.json"
     path.parent.mkdir(parents=True)
@@ -288,12 +244,10 @@ def keys_of(info: dict[str, Any]) -> list[tuple[str, ...]]:
     "to",
     [
         ...,
-        *(
-            pytest.param(value, marks=pytest.mark.slow)
-            for value in (None, "x", [], {}, [1], {"a": 1}, -1, 0, 1.5, True, "", float("nan"))
-        ),
+        *(pytest.param(value, marks=pytest.mark.slow) for value in (None, "x", [], {}, [1],
+            {"a": 1}, -1, 0, 1.5, True, "", float("nan"))),
     ],
-)
+)  # fmt: skip
 def test_every_fact_of_a_run_is_checked_before_anyone_relies_on_it(
     results_on_disk: Path, to: Any
 ) -> None:

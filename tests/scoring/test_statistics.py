@@ -335,14 +335,10 @@ def _weighted(name: str) -> Callable[[Array, Array, Array], Array]:
 @pytest.mark.parametrize(
     "name",
     [
-        "spearman",
-        "pearson",
-        "kendall",
-        "average_precision",
-        "average_precision, no envelope",
+        "spearman", "pearson", "kendall", "average_precision", "average_precision, no envelope",
         "mean",
     ],
-)
+)  # fmt: skip
 @settings(deadline=None)
 @given(made=columns(VALUES, SHARES, st.integers(0, 3).map(float)))
 def test_a_weight_of_three_is_an_item_three_times(

@@ -99,11 +99,9 @@ REST = "bytes=100000-"
     [
         pytest.param([cut(100_000)], [None, REST], id="cut"),
         pytest.param([cut(0)], [None, None], id="cut before the first byte"),
-        pytest.param(
-            [cut(100_000), cut(50_000), cut(50_000), cut(50_000)],
-            [None, REST, "bytes=150000-", "bytes=200000-", "bytes=250000-"],
-            id="cut more often than tries, but with progress",
-        ),
+        pytest.param([cut(100_000), cut(50_000), cut(50_000), cut(50_000)], [None, REST,
+            "bytes=150000-", "bytes=200000-", "bytes=250000-"],
+            id="cut more often than tries, but with progress"),
         pytest.param([status(500)] * 2, [None] * 3, id="500 twice"),
         pytest.param([cut(100_000), status(503)], [None, REST, REST], id="503 at the resume"),
         pytest.param([status(429, Retry_After="0")] * 2, [None] * 3, id="429"),
@@ -114,7 +112,7 @@ REST = "bytes=100000-"
         pytest.param([too_long(by=1000)], [None, "bytes=300000-"], id="Content-Length too long"),
         pytest.param([redirect("/files/data.bin")], [None, None], id="redirect"),
     ],
-)
+)  # fmt: skip
 def test_a_passing_fault_is_overcome_and_only_the_rest_asked_for(
     server: Server,
     wanted: RemoteFile,

@@ -259,14 +259,12 @@ EXTREMES = {
     "white": flat(1, 1, 1, size=16),
     "yellow: no Cb": flat(1, 1, 0, size=16),
     "cyan: no Cr": flat(0, 1, 1, size=16),
-    "a block beyond 1, of negative Cb, beside a blue one": torch.cat(
-        [flat(1.1, 1.1, 0), flat(0, 0, 1)], dim=3
-    ),
+    "a block beyond 1, of negative Cb, beside a blue one": torch.cat([flat(1.1, 1.1, 0), flat(0, 0,
+        1)], dim=3),
     "a black block beside others": torch.cat([flat(0, 0, 0), noise(1, 3, 8, 16, seed=9)], dim=3),
-    "a yellow block beside blue ones": torch.cat(
-        [flat(1, 1, 0), flat(0, 0, 1), flat(0.1, 0.2, 0.9)], dim=3
-    ),
-}
+    "a yellow block beside blue ones": torch.cat([flat(1, 1, 0), flat(0, 0, 1), flat(0.1, 0.2,
+        0.9)], dim=3),
+}  # fmt: skip
 
 
 @pytest.mark.usefixtures("reference_weights")
