@@ -93,12 +93,9 @@ def saved(results: Path, dataset: str, k: int) -> Run:
     info = {
         "signature": "way || m",
         "metric": {"name": f"m{k}"},
-        "dataset": {
-            "name": dataset.partition("@")[0],
-            "protocol": protocol.name,
-            "sub_datasets": list(items.sub_names),
-        },
-    }
+        "dataset": {"name": dataset.partition("@")[0], "protocol": protocol.name,
+            "sub_datasets": list(items.sub_names)},
+    }  # fmt: skip
     return save(results / dataset / f"m{k}", run_info(info), items, d, table)
 
 

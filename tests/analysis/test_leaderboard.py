@@ -35,10 +35,8 @@ def test_rows_measured_in_another_way_are_marked(tmp_path: Path) -> None:
     run_2afc(tmp_path, "c", everywhere(3), way=WAY.replace("d3b01234", "ffffffff"))
     board = only_board(tmp_path)
     assert {row.name: row.other_setup for row in board.rows if row.kind == "metric"} == {
-        "a": False,
-        "b": False,
-        "c": True,
-    }
+        "a": False, "b": False, "c": True,
+    }  # fmt: skip
     assert board.legend[-1] == (
         f"† measured in another way, or on other items, than {WAY}; not comparable"
     )
@@ -53,10 +51,8 @@ def test_rows_of_items_that_have_changed_since_are_the_marked_ones(tmp_path: Pat
     board = only_board(tmp_path)
     assert board.signature == new
     assert {row.name: row.other_setup for row in board.rows if row.kind == "metric"} == {
-        "a": True,
-        "b": True,
-        "c": False,
-    }
+        "a": True, "b": True, "c": False,
+    }  # fmt: skip
 
 
 def test_strict_refuses_to_mix_and_names_the_rows(tmp_path: Path) -> None:

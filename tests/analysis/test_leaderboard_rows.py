@@ -88,10 +88,8 @@ def test_scores_stand_in_their_columns_with_their_intervals(tmp_path: Path) -> N
     assert math.isnan(cell.difference)
     assert row_of(board, "l2").cells["macro"].low < macro.value
     assert (row_of(board, "l2").n, row_of(board, "l2").of, row_of(board, "l2").speed) == (
-        24,
-        24,
-        7.5,
-    )
+        24, 24, 7.5,
+    )  # fmt: skip
 
 
 def test_pooled_is_shown_on_request_only(results: Path) -> None:

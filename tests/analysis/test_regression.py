@@ -42,10 +42,8 @@ def test_tiny_distances_are_measured_by_a_tenth_of_the_typical_one() -> None:
 def test_a_distance_that_comes_or_goes_moved_infinitely_and_zeros_did_not_move() -> None:
     before = np.array([[np.nan], [np.nan], [0.0]])
     assert relative_changes(before, np.array([[np.nan], [1.0], [0.0]]))[:, 0].tolist() == [
-        0,
-        math.inf,
-        0,
-    ]
+        0, math.inf, 0,
+    ]  # fmt: skip
     assert relative_changes(np.zeros((2, 1)), np.zeros((2, 1))).tolist() == [[0], [0]]
     assert relative_changes(np.zeros((1, 1)), np.ones((1, 1))).tolist() == [[math.inf]]
 

@@ -222,11 +222,9 @@ def test_names_that_point_outside_write_nothing_outside(
     assert len(packed(entry)) == 5
     new = {path.relative_to(tmp_path) for path in set(tmp_path.rglob("*")) - before}
     assert {str(path) for path in new} <= {
-        "pmbench-home",
-        "pmbench-home/packs",
-        "pmbench-home/packs/toy.none.h5",
+        "pmbench-home", "pmbench-home/packs", "pmbench-home/packs/toy.none.h5",
         "pmbench-home/packs/toy.none.lock",
-    }
+    }  # fmt: skip
     assert {path.name for path in tmp_path.parent.iterdir()} == outside
 
 

@@ -27,12 +27,8 @@ def published(shared: Path) -> Any:
 
 def test_the_built_in_datasets_are_these() -> None:
     assert set(datasets()) == {
-        "bapps-2afc-train",
-        "bapps-2afc-val",
-        "bapps-jnd-val",
-        "ladder-2afc",
-        "ladder-jnd",
-    }
+        "bapps-2afc-train", "bapps-2afc-val", "bapps-jnd-val", "ladder-2afc", "ladder-jnd",
+    }  # fmt: skip
 
 
 def test_every_built_in_manifest_is_called_like_its_file_and_has_a_protocol() -> None:

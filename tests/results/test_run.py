@@ -175,12 +175,8 @@ def results(tmp_path: Path) -> Path:
 
 def test_all_runs_are_found_sorted_by_folder(results: Path) -> None:
     assert names(find_runs(results)) == [
-        "toy/mine",
-        "toy/yours",
-        "toy2/hers",
-        "toy2/mine",
-        "toy@first6/mine",
-    ]
+        "toy/mine", "toy/yours", "toy2/hers", "toy2/mine", "toy@first6/mine",
+    ]  # fmt: skip
 
 
 def test_a_copy_of_a_run_beside_it_does_not_count_and_is_told(results: Path) -> None:

@@ -141,12 +141,9 @@ def test_an_entry_point_may_be_a_metric_several_a_callable_or_a_module(
 ) -> None:
     before = registered()
     points = {
-        "not-its-name": "zoo.good:ONE",
-        "a-list": "zoo.good:SEVERAL",
-        "plain": "zoo.good:plain",
-        "net": "zoo.good:net",
-        "a-module": "zoo.decorated",
-    }
+        "not-its-name": "zoo.good:ONE", "a-list": "zoo.good:SEVERAL", "plain": "zoo.good:plain",
+        "net": "zoo.good:net", "a-module": "zoo.decorated",
+    }  # fmt: skip
     modules = {"good": GOOD, "decorated": DECORATED}
     found = plugged(tmp_path, monkeypatch, modules, points)
     assert set(found) == {
@@ -166,10 +163,8 @@ def test_a_plug_in_that_was_imported_by_another_is_still_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = {
-        "a": "zoo.decorated:mean_color",
-        "b": "zoo.decorated",
-        "c": "zoo.decorated:mean_color",
-    }
+        "a": "zoo.decorated:mean_color", "b": "zoo.decorated", "c": "zoo.decorated:mean_color",
+    }  # fmt: skip
     found = plugged(tmp_path, monkeypatch, {"decorated": DECORATED}, points)
     assert set(found) == {"mean-color", "power-1", "power-2"}
 
