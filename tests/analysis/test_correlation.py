@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from support.boards import run_2afc, run_jnd
 from support.factories import run_info
+from support.refusals import message_of
 from support.votes import jnd_distances, jnd_items, many_items, noisy_distances
 
 from pmbench.analysis.correlation import ProtocolCorrelation, correlate_protocols, correlate_runs
@@ -63,9 +64,7 @@ def test_only_metrics_with_both_scores_count() -> None:
 
 
 def test_fewer_than_four_metrics_are_too_few() -> None:
-    with pytest.raises(PmbenchError) as caught:
-        correlate_protocols(scores(1, 3), scores(2))
-    assert str(caught.value) == (
+    assert message_of(correlate_protocols, scores(1, 3), scores(2)) == (
         "the relation of 2AFC and JND needs 4 metrics that have both scores; there are 3"
     )
     with pytest.raises(PmbenchError, match=r"there is 1$"):
@@ -74,9 +73,7 @@ def test_fewer_than_four_metrics_are_too_few() -> None:
 
 
 def test_scores_that_are_all_the_same_have_no_relation() -> None:
-    with pytest.raises(PmbenchError) as caught:
-        correlate_protocols(scores(1), dict.fromkeys(NAMES, 1.0))
-    assert str(caught.value) == (
+    assert message_of(correlate_protocols, scores(1), dict.fromkeys(NAMES, 1.0)) == (
         "the relation of 2AFC and JND is undefined: all metrics have the same score in one"
     )
 

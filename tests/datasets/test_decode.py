@@ -32,10 +32,10 @@ from support.factories import (
     write_tree,
 )
 from support.hostile import PICTURE, TOY, VOTE, refusal
+from support.refusals import message_of
 
 from pmbench.datasets.pack import Pack
 from pmbench.datasets.resize import LARGEST, Resize, decode
-from pmbench.utils.errors import PmbenchError
 
 # --- pictures -------------------------------------------------------------------------------------
 
@@ -150,9 +150,7 @@ def test_printers_colours_become_red_green_and_blue() -> None:
     ],
 )
 def test_numbers_of_which_nobody_says_where_white_is_are_told(pixels: Any, told: str) -> None:
-    with pytest.raises(PmbenchError) as caught:
-        decode(saved(Image.fromarray(pixels), "TIFF"), Resize("none"), "a.tif")
-    assert str(caught.value) == (
+    assert message_of(decode, saved(Image.fromarray(pixels), "TIFF"), Resize("none"), "a.tif") == (
         f"a.tif: expected a picture of 8 or 16 bits, got {told}; convert or remove the item"
     )
 
@@ -165,9 +163,7 @@ def test_a_picture_of_one_pixel_is_one(give: Callable[..., Pack]) -> None:
 
 def test_a_resize_does_not_make_a_bomb_of_a_thin_picture() -> None:
     thin = saved(Image.new("RGB", (1, 60_000)), "PNG")
-    with pytest.raises(PmbenchError) as caught:
-        decode(thin, Resize("legacy", 64), "thin.png")
-    assert str(caught.value) == (
+    assert message_of(decode, thin, Resize("legacy", 64), "thin.png") == (
         f"thin.png: expected a picture of at most {LARGEST:,} pixels, got one of 64×3,840,000 "
         "after --resize legacy64; reduce or remove the item"
     )

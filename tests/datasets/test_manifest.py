@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.factories import manifest, toml
+from support.refusals import message_of
 
 from pmbench.datasets.manifest import Manifest, Published, datasets, groups, load, resolve
 from pmbench.networks.manifest import weight_files
@@ -183,9 +184,7 @@ def test_names_are_resolved_in_order_and_each_dataset_once() -> None:
     ],
 )
 def test_an_unknown_name_is_answered_with_close_ones(name: str, hint: str) -> None:
-    with pytest.raises(PmbenchError) as caught:
-        resolve([name])
-    assert hint in str(caught.value)
+    assert hint in message_of(resolve, [name])
 
 
 def test_the_users_manifests_are_found_in_several_folders(
@@ -212,9 +211,7 @@ def test_a_manifests_folder_that_does_not_exist_is_told(
 def test_a_name_may_be_taken_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest(tmp_path, name="ladder-jnd", source={"path": "."})
     monkeypatch.setenv("PMBENCH_MANIFESTS", str(tmp_path))
-    with pytest.raises(PmbenchError) as caught:
-        datasets()
-    told = str(caught.value)
+    told = message_of(datasets)
     assert told.startswith(f"{tmp_path / 'ladder-jnd.toml'}: key 'name': 'ladder-jnd' is already")
     assert str(paths.manifests() / "datasets" / "ladder-jnd.toml") in told
 
@@ -419,11 +416,10 @@ def test_a_published_score_of_what_cannot_be_pooled_is_named(tmp_path: Path, pla
     path = tmp_path / "mine.toml"
     rows = [{"label": "L2", "source": "we", "scores": {place: 60.5}}]
     path.write_text(toml(VALID | {"published": rows}))
-    with pytest.raises(PmbenchError) as error:
-        load(path)
+    message = message_of(load, path)
     assert (
         f"the published row 'L2' has a score for '{place}'; expected easy, hard, several of them "
-        "joined by + (pooled), macro or pooled" in str(error.value)
+        "joined by + (pooled), macro or pooled" in message
     )
 
 

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from support.factories import picture
+from support.refusals import message_of
 
 from pmbench.datasets.layouts import Item
 from pmbench.datasets.pack import FORMAT, ImageStore, Pack, PackInfo, write_pack
@@ -216,9 +217,7 @@ def test_images_of_one_item_that_differ_in_size_are_refused_and_leave_no_file(
     tmp_path: Path,
 ) -> None:
     rows = [*ROWS, Item("cnn/9", "cnn", ("a", "wide 1", "b"), 0.5, 2)]
-    with pytest.raises(PmbenchError) as caught:
-        pack_of(tmp_path / "toy.h5", rows)
-    assert str(caught.value) == (
+    assert message_of(pack_of, tmp_path / "toy.h5", rows) == (
         "toy: the images of item cnn/9 differ in size (ref 8×8, p0 12×8, p1 8×8); expected one "
         "size within an item; mend the item or set 'size' in the manifest"
     )
@@ -300,6 +299,6 @@ def test_what_is_no_hdf5_is_told(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "toy.h5"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(PmbenchError) as caught:
-        Pack.open(path)
-    assert str(caught.value).startswith(f"{path}: expected a pack, got a file that is none or is")
+    assert message_of(Pack.open, path).startswith(
+        f"{path}: expected a pack, got a file that is none or is"
+    )

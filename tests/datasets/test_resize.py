@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.factories import enlarged, manifest, picture, png
+from support.refusals import message_of
 from torchvision.transforms import Resize as TorchvisionResize
 
 from pmbench.datasets.manifest import datasets
@@ -100,9 +101,7 @@ def one_pixel_off() -> Pixels:
     ],
 )
 def test_exact_refuses_what_is_no_such_enlargement(pixels: Pixels, size: str) -> None:
-    with pytest.raises(PmbenchError) as caught:
-        decode(png(pixels), EXACT, "val/cnn/p0/1.png")
-    assert str(caught.value) == (
+    assert message_of(decode, png(pixels), EXACT, "val/cnn/p0/1.png") == (
         "val/cnn/p0/1.png: --resize exact expects a 4-fold nearest-neighbour enlargement, "
         f"got a {size} picture that is none; use --resize legacy"
     )
@@ -204,6 +203,4 @@ def test_the_manifest_and_the_user_choose_the_resize(
     ],
 )  # fmt: skip
 def test_a_resize_that_does_not_fit_is_refused(name: str, mode: str, sentence: str) -> None:
-    with pytest.raises(PmbenchError) as caught:
-        resize_for(datasets()[name], mode)
-    assert str(caught.value).startswith(sentence)
+    assert message_of(resize_for, datasets()[name], mode).startswith(sentence)

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from support.cli import pmbench
 from support.factories import picture, png
+from support.refusals import message_of
 from torch import Tensor
 
 import pmbench as package
@@ -30,7 +31,6 @@ from pmbench.evaluation.pair_distances import measure_pairs
 from pmbench.metrics import Metric, registered
 from pmbench.metrics.images import Images
 from pmbench.metrics.loading import load_metrics
-from pmbench.utils.errors import PmbenchError
 from pmbench.utils.progress import Silent
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -131,9 +131,7 @@ def test_sizes_must_be_the_same_or_made_so() -> None:
 
 @pytest.mark.parametrize("text", ["8", "0x4", "8x", "larger", "８x８", "-1x3"])
 def test_other_words_for_a_size_are_refused(text: str) -> None:
-    with pytest.raises(PmbenchError) as caught:
-        parse_resizing(text)
-    assert str(caught.value) == (
+    assert message_of(parse_resizing, text) == (
         f"--resize {text}: expected WIDTHxHEIGHT, such as 256x256, or smaller"
     )
 

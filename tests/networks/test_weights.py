@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.http_server import Server, serving
+from support.refusals import message_of
 
 from pmbench.metrics import registered
 from pmbench.metrics.loading import load_metrics
@@ -260,9 +261,7 @@ def test_a_folder_and_links_in_place_of_a_file(folder: Path, tmp_path: Path) -> 
         (file, "Too many levels of symbolic links"),
     ]:
         file.symlink_to(target)
-        with pytest.raises(PmbenchError) as caught:
-            weights.read(file, "alexnet")
-        assert str(caught.value) == (
+        assert message_of(weights.read, file, "alexnet") == (
             f"{file}: expected the weights 'alexnet', got what cannot be opened ({why}); mend its "
             "link or its permissions"
         )
@@ -291,9 +290,7 @@ def test_numbers_that_are_no_filters_are_refused(
 ) -> None:
     file = folder / f"alexnet.{'safetensors' if write is save_file else 'pth'}"
     write({"weight": tensor.contiguous(), "bias": torch.zeros(3)}, file)
-    with pytest.raises(PmbenchError) as caught:
-        weights.load_into(torch.nn.Linear(2, 3), "alexnet")
-    told = str(caught.value)
+    told = message_of(weights.load_into, torch.nn.Linear(2, 3), "alexnet")
     assert told.startswith(
         f"{file}: the weights 'alexnet' need finite numbers in the tensor 'weight', "
     )
@@ -337,9 +334,7 @@ def test_a_file_of_another_checksum_is_refused_with_the_ways_out(
     url = served.add("/toy-00000000.pth", b"something else")
     entry = WeightFile(url=url, sha256_prefix="00000000")
     monkeypatch.setitem(weight_files(), "toy", entry)
-    with pytest.raises(PmbenchError) as caught:
-        weights.ensure(["toy"], Silent())
-    told = str(caught.value)
+    told = message_of(weights.ensure, ["toy"], Silent())
     digest = hashlib.sha256(b"something else").hexdigest()
     assert (
         "the weights 'toy' are not on this machine and cannot be fetched (toy-00000000.pth: the "

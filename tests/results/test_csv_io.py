@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.refusals import message_of
 
 from pmbench.datasets.pack import Items
 from pmbench.results import csv_io
 from pmbench.results.csv_io import read_csv, score_table, write_csv
 from pmbench.scoring.protocols import TWO_AFC
 from pmbench.scoring.statistics import Array
-from pmbench.utils.errors import PmbenchError
 
 WANTED = {"2afc": "item, sub_dataset, votes, p, d0, d1", "jnd": "item, sub_dataset, votes, same, d"}
 
@@ -53,9 +53,7 @@ def written(folder: Path, text: str, name: str = "distances.csv") -> Path:
 
 def refusal(path: Path, protocol: str = "2afc") -> str:
     """Return the sentence with which a file is refused, without its name."""
-    with pytest.raises(PmbenchError) as error:
-        read_csv(path, protocol, False)
-    told = str(error.value)
+    told = message_of(read_csv, path, protocol, False)
     assert told.startswith(f"{path}: ")
     assert "\n" not in told
     return told.removeprefix(f"{path}: ")

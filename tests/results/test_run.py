@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.factories import update_digests
+from support.refusals import message_of
 from support.runs import SIGNATURE, names, remove_digests, save_run, toy, toy_info
 
 from pmbench import __version__
@@ -28,7 +29,6 @@ from pmbench.scoring.bootstrap import Resampling
 from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import JND, TWO_AFC
 from pmbench.scoring.scores import score
-from pmbench.utils.errors import PmbenchError
 
 # --- there and back -------------------------------------------------------------------------------
 
@@ -106,9 +106,7 @@ def test_damaged_draws_are_said(tmp_path: Path, damage: str) -> None:
         path.write_bytes({"cut": whole[:-100], "text": b"not draws", "empty": b""}[damage])
     run = open_run(path.parent)
     assert run is not None
-    with pytest.raises(PmbenchError) as error:
-        run.draws()
-    told = str(error.value)
+    told = message_of(run.draws)
     assert told.startswith(
         f"{path}: expected the resampled scores of a run, got a file that is none or is damaged ("
     )
@@ -233,23 +231,17 @@ def test_the_only_variant_is_meant_where_there_is_no_other(tmp_path: Path) -> No
 
 
 def test_a_name_that_several_runs_have_is_answered_with_all_of_them(results: Path) -> None:
-    with pytest.raises(PmbenchError) as error:
-        find_run(results, "mine", None)
-    assert str(error.value) == (
+    assert message_of(find_run, results, "mine", None) == (
         "'mine' was run on several datasets; say which: toy/mine, toy2/mine, toy@first6/mine"
     )
 
 
 def test_an_unknown_run_is_answered_with_close_names(results: Path) -> None:
-    with pytest.raises(PmbenchError) as error:
-        find_run(results, "yuors", None)
-    assert str(error.value) == "unknown run 'yuors'; did you mean yours?"
-    with pytest.raises(PmbenchError) as error:
-        find_run(results, "toy2/psnr", None)
-    assert str(error.value) == "unknown run 'psnr'; known are: hers, mine."
-    with pytest.raises(PmbenchError) as error:
-        find_run(results, "toys/yours", None)
-    assert str(error.value) == (
+    message = message_of(find_run, results, "yuors", None)
+    assert message == "unknown run 'yuors'; did you mean yours?"
+    message = message_of(find_run, results, "toy2/psnr", None)
+    assert message == "unknown run 'psnr'; known are: hers, mine."
+    assert message_of(find_run, results, "toys/yours", None) == (
         "unknown run 'toys/yours'; did you mean toy/yours or yours or toy2/hers?"
     )
 
@@ -261,12 +253,11 @@ def test_a_metric_may_have_a_slash_in_its_name(results: Path) -> None:
     assert names([find_run(results, name, "toy")]) == [f"toy/{name}"]
     assert names([find_run(results, f"toy/{name}", None)]) == [f"toy/{name}"]
     assert names(find_runs(results, "toy"))[1] == f"toy/{name}"
-    with pytest.raises(PmbenchError) as error:
-        find_run(results, "net:timm/resnet51", None)
-    assert str(error.value).startswith(f"unknown run 'net:timm/resnet51'; did you mean {name}")
-    with pytest.raises(PmbenchError) as error:
-        find_run(results, "toy/net:timm/resnet51", None)
-    assert str(error.value) == f"unknown run 'net:timm/resnet51'; did you mean {name}?"
+    assert message_of(find_run, results, "net:timm/resnet51", None).startswith(
+        f"unknown run 'net:timm/resnet51'; did you mean {name}"
+    )
+    message = message_of(find_run, results, "toy/net:timm/resnet51", None)
+    assert message == f"unknown run 'net:timm/resnet51'; did you mean {name}?"
 
 
 @pytest.mark.parametrize(
@@ -317,9 +308,7 @@ def test_no_runs_at_all_is_said_with_what_to_do(results: Path) -> None:
         ("mine", "toy", f"no runs in {nowhere} on toy"),
         ("toy/mine", None, f"no runs in {nowhere}"),
     ):
-        with pytest.raises(PmbenchError) as error:
-            find_run(nowhere, name, dataset)
-        assert str(error.value) == what + told
+        assert message_of(find_run, nowhere, name, dataset) == what + told
 
 
 # --- names and signatures -------------------------------------------------------------------------

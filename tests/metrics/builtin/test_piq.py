@@ -9,6 +9,7 @@ import pytest
 import torch
 from support.laws import loaded
 from support.libraries import CPU, PIQ, measure, pair, smooth
+from support.refusals import message_of
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,7 +18,6 @@ from pmbench.metrics.builtin.ssim import gaussian
 from pmbench.metrics.external import torchmetrics as torchmetrics_door
 from pmbench.metrics.images import Images
 from pmbench.metrics.loading import load_metric
-from pmbench.utils.errors import PmbenchError
 from pmbench.utils.progress import Silent
 
 
@@ -220,9 +220,7 @@ def test_pieapp_without_its_weights_says_where_to_put_them(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PMBENCH_OFFLINE", "1")
-    with pytest.raises(PmbenchError) as caught:
-        load_metric(registered()["pieapp"], CPU, Silent())
-    assert str(caught.value) == (
+    assert message_of(load_metric, registered()["pieapp"], CPU, Silent()) == (
         "the weights 'pieapp' are not on this machine and cannot be fetched (PieAPPv0.1.pth is not "
         f"in {home / 'weights'} and PMBENCH_OFFLINE is set; fetch "
         "https://github.com/photosynthesis-team/piq/releases/download/v0.5.4/PieAPPv0.1.pth where "
@@ -236,9 +234,7 @@ def test_a_file_that_is_not_pieapps_is_refused(
 ) -> None:
     torch.save({"conv1.weight": torch.zeros(2, 3, 3, 3)}, tmp_path / "pieapp.pth")
     monkeypatch.setenv("PMBENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(PmbenchError) as caught:
-        load_metric(registered()["pieapp"], CPU, Silent())
-    assert str(caught.value) == (
+    assert message_of(load_metric, registered()["pieapp"], CPU, Silent()) == (
         f"{tmp_path / 'pieapp.pth'}: the weights 'pieapp' need a tensor 'conv1.weight' of shape "
         "(64, 3, 3, 3), got shape (2, 3, 3, 3); is it another network's file?"
     )
