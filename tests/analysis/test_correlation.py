@@ -30,17 +30,17 @@ def scores(seed: int, n: int = 8) -> dict[str, float]:
 
 def test_correlations_and_interval_are_those_of_scipy() -> None:
     x, y = scores(1), scores(2)
-    found = correlate_protocols(x, y)
+    result = correlate_protocols(x, y)
     referee = stats.pearsonr(list(x.values()), list(y.values()))
     interval = referee.confidence_interval(0.95)
-    assert found.pearson == pytest.approx(referee.statistic)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
-    assert found.spearman == pytest.approx(
+    assert result.pearson == pytest.approx(referee.statistic)
+    assert (result.low, result.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
+    assert result.spearman == pytest.approx(
         stats.spearmanr(list(x.values()), list(y.values())).statistic
     )
-    assert found.n == 8
-    assert dict(zip(found.metrics, found.two_afc, strict=True)) == x
-    assert dict(zip(found.metrics, found.jnd, strict=True)) == y
+    assert result.n == 8
+    assert dict(zip(result.metrics, result.two_afc, strict=True)) == x
+    assert dict(zip(result.metrics, result.jnd, strict=True)) == y
 
 
 def test_a_relation_may_be_negative_or_perfect() -> None:
@@ -58,9 +58,9 @@ def test_only_metrics_with_both_scores_count() -> None:
     x["a"] = math.nan
     del y["b"]
     y["other"] = 0.5
-    found = correlate_protocols(x, y)
-    assert found.metrics == tuple("cdefgh")
-    assert found.pearson == correlate_protocols({k: x[k] for k in "cdefgh"}, y).pearson
+    result = correlate_protocols(x, y)
+    assert result.metrics == tuple("cdefgh")
+    assert result.pearson == correlate_protocols({k: x[k] for k in "cdefgh"}, y).pearson
 
 
 def test_fewer_than_four_metrics_are_too_few() -> None:
@@ -98,13 +98,13 @@ def saved(results: Path, dataset: str, k: int) -> Run:
 
 def test_the_relation_of_runs_is_that_of_their_macro_scores(tmp_path: Path) -> None:
     runs = [saved(tmp_path, name, k) for name in ("ladder-2afc", "ladder-jnd") for k in range(5)]
-    found = correlate_runs(runs)["ladder"]
-    assert isinstance(found, ProtocolCorrelation)
-    assert found.metrics == ("m0", "m1", "m2", "m3", "m4")
+    result = correlate_runs(runs)["ladder"]
+    assert isinstance(result, ProtocolCorrelation)
+    assert result.metrics == ("m0", "m1", "m2", "m3", "m4")
     table = runs[3].scores()
     macro = table[(table["statistic"] == "2afc") & (table["sub_dataset"] == "macro")]
-    assert found.two_afc[3] == macro["value"].item()
-    assert found.pearson > 0.8
+    assert result.two_afc[3] == macro["value"].item()
+    assert result.pearson > 0.8
 
 
 def test_variants_are_not_mixed_and_groups_without_both_are_left_out(tmp_path: Path) -> None:
@@ -113,10 +113,10 @@ def test_variants_are_not_mixed_and_groups_without_both_are_left_out(tmp_path: P
         saved(tmp_path, name, k) for name in ("ladder-2afc@first4", "ladder-jnd@first4")
         for k in range(3)
     ]  # fmt: skip
-    found = correlate_runs([*runs, *variant, saved(tmp_path, "bapps-2afc-val", 0)])
-    assert set(found) == {"ladder", "ladder@first4"}
-    assert isinstance(found["ladder"], ProtocolCorrelation)
-    assert found["ladder@first4"] == (
+    result = correlate_runs([*runs, *variant, saved(tmp_path, "bapps-2afc-val", 0)])
+    assert set(result) == {"ladder", "ladder@first4"}
+    assert isinstance(result["ladder"], ProtocolCorrelation)
+    assert result["ladder@first4"] == (
         "the relation of 2AFC and JND needs 4 metrics that have both scores; there are 3"
     )
     assert correlate_runs([]) == {}

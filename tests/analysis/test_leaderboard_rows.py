@@ -67,8 +67,8 @@ def test_a_dataset_may_be_both_or_without_a_mark(tmp_path: Path) -> None:
 def test_scores_stand_in_their_columns_with_their_intervals(tmp_path: Path) -> None:
     run = run_2afc(tmp_path, "l2", {"traditional": 4, "cnn": 3, "color": 1}, speed=7.5)
     board = only_board(tmp_path, pooled=True)
-    found = {column: cell_value(board, "l2", column) for column in board.columns}
-    assert found == pytest.approx(
+    result = {column: cell_value(board, "l2", column) for column in board.columns}
+    assert result == pytest.approx(
         {
             "macro": (0.8 + 0.65 + 0.2 + 0.2 + 0.35 + 0.2) / 6,
             "pooled": (0.8 * 8 + 0.2 * 16) / 24,
@@ -260,17 +260,17 @@ def test_no_interval_where_nothing_can_be_drawn_is_said(tmp_path: Path) -> None:
     run_2afc(tmp_path, "l2", {"one": 1}, {"one": 1, "two": 4}, name="mine")
     board = only_board(tmp_path)
     assert math.isnan(row_of(board, "l2").cells["one"].low)
-    told = "no interval where all items are of one cluster: there is nothing to draw"
-    assert told in board.legend
+    message = "no interval where all items are of one cluster: there is nothing to draw"
+    assert message in board.legend
     run_2afc(tmp_path / "other", "l2", {"one": 1}, {"one": 4, "two": 4}, name="mine")
-    assert told not in only_board(tmp_path / "other").legend
+    assert message not in only_board(tmp_path / "other").legend
 
 
 @pytest.mark.parametrize(("value", "said"), [(1.0, True), (0.99, False)])
 def test_where_people_always_agree_their_rows_say_nothing(value: float, said: bool) -> None:
     people = [Row(human.name, "human", {"macro": Cell(value)}) for human in TWO_AFC.humans]
-    told = "people agreed on every item: the rows about them say nothing here"
-    assert (told in legend(TWO_AFC, people)) == said
+    message = "people agreed on every item: the rows about them say nothing here"
+    assert (message in legend(TWO_AFC, people)) == said
 
 
 # --- unreliable intervals -------------------------------------------------------------------------
@@ -339,6 +339,6 @@ def test_a_reason_is_told_once_for_all_metrics_that_share_it(tmp_path: Path) -> 
     for name in ("iw-ssim", "ms-ssim"):
         run_2afc(tmp_path, name, {}, undefined_on=("cnn",))
     (board,) = boards(tmp_path, View())
-    told = [line for line in board.legend if "needs at least" in line]
-    assert len(told) == 1
-    assert told[0].startswith("iw-ssim, ms-ssim: ")
+    message = [line for line in board.legend if "needs at least" in line]
+    assert len(message) == 1
+    assert message[0].startswith("iw-ssim, ms-ssim: ")

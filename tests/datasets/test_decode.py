@@ -83,10 +83,10 @@ def damaged(data: bytes, at: bytes, offset: int) -> bytes:
 def test_a_picture_that_is_none_is_told(
     give: Callable[..., Pack], data: bytes, sentence: str
 ) -> None:
-    told = refusal(give, tar(TOY | {PICTURE: data}))
-    assert told.startswith(f"{PICTURE}: expected a picture ")
-    assert sentence in told
-    assert told.endswith(" or remove the item")
+    message = refusal(give, tar(TOY | {PICTURE: data}))
+    assert message.startswith(f"{PICTURE}: expected a picture ")
+    assert sentence in message
+    assert message.endswith(" or remove the item")
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -202,8 +202,8 @@ def raw_npy(header: str, data: bytes = b"", version: int = 1, length: int | None
 def test_a_pickle_in_a_vote_does_not_run(give: Callable[..., Pack], tmp_path: Path) -> None:
     trap = tmp_path / "in" / "trap"
     for data in (npy(np.array(Runs(trap), dtype=object)), pickle.dumps(Runs(trap))):
-        told = refusal(give, tar(TOY | {VOTE: data}))
-        assert told.startswith(f"{VOTE}: expected a .npy file with one number in [0, 1]; got ")
+        message = refusal(give, tar(TOY | {VOTE: data}))
+        assert message.startswith(f"{VOTE}: expected a .npy file with one number in [0, 1]; got ")
         assert not trap.exists()
     pickle.loads(pickle.dumps(Runs(trap)))
     assert trap.exists()  # the trap works
@@ -236,11 +236,11 @@ def test_a_pickle_in_a_vote_does_not_run(give: Callable[..., Pack], tmp_path: Pa
 def test_a_vote_that_is_no_number_is_told(
     give: Callable[..., Pack], data: bytes, sentence: str
 ) -> None:
-    told = refusal(give, tar(TOY | {VOTE: data}))
-    assert told.startswith(
+    message = refusal(give, tar(TOY | {VOTE: data}))
+    assert message.startswith(
         f"{VOTE}: expected a .npy file with one number in [0, 1]; got {len(data)}"
     )
-    assert sentence in told
+    assert sentence in message
 
 
 FLOAT = "{'descr': '<f8', 'fortran_order': True, 'shape': (1, 1)}"
@@ -299,8 +299,8 @@ def test_a_table_with_numbers_beyond_reason_is_told(
 
 
 def test_a_json_number_without_end_is_told(tmp_path: Path) -> None:
-    told = table_error(tmp_path, b'{"id": 1, "a": 1, "b": ' + b"9" * 9000 + b"}", "t.jsonl")
-    assert "expected a CSV with a header or one JSON object a line; Exceeds the limit" in told
+    message = table_error(tmp_path, b'{"id": 1, "a": 1, "b": ' + b"9" * 9000 + b"}", "t.jsonl")
+    assert "expected a CSV with a header or one JSON object a line; Exceeds the limit" in message
 
 
 def test_two_packs_of_the_same_files_are_the_same_bytes(give: Callable[..., Pack]) -> None:

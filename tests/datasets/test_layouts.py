@@ -110,9 +110,11 @@ def test_an_item_with_two_files_in_one_folder_is_told(
 ) -> None:
     content = npy(0.4) if folder == "judge" else png(picture(0))
     write_tree(tmp_path / "tree", TOY | {twice: content})
-    told = error_message(toy)
-    assert told.startswith(f"toy: the item cnn/{Path(twice).stem} has two files in '{folder}', one")
-    assert "expected one; point --from at the folder of one dataset" in told
+    message = error_message(toy)
+    assert message.startswith(
+        f"toy: the item cnn/{Path(twice).stem} has two files in '{folder}', one"
+    )
+    assert "expected one; point --from at the folder of one dataset" in message
 
 
 def test_hidden_files_and_files_elsewhere_are_no_items(toy: Manifest, tmp_path: Path) -> None:
@@ -155,12 +157,12 @@ def test_a_damaged_vote_gives_a_share_or_a_sentence(
         data[place % len(data)] = ord(by)
     layout = layout_for(datasets()["bapps-2afc-val"], Path("nowhere"), TWO_AFC)
     path = PurePosixPath("val/cnn/judge/1.npy")
-    told = f"{path}: "
+    message = f"{path}: "
     try:
         assert layout.take(path, lambda: bytes(data[:end])) is None
     except PmbenchError as error:
-        told = str(error)
-    assert told.startswith(f"{path}: ")
+        message = str(error)
+    assert message.startswith(f"{path}: ")
 
 
 @settings(deadline=None)
@@ -177,8 +179,8 @@ def test_without_a_number_of_votes_a_share_stays_as_it_is() -> None:
 
 def test_images_of_one_item_that_differ_in_size_are_told(toy: Manifest, tmp_path: Path) -> None:
     write_tree(tmp_path / "tree", TOY | {"val/cnn/p1/000000.png": png(picture(0, 8, 9))})
-    told = error_message(toy)
-    assert "the images of item cnn/000000 differ in size (ref 8×8, p0 8×8, p1 9×8)" in told
+    message = error_message(toy)
+    assert "the images of item cnn/000000 differ in size (ref 8×8, p0 8×8, p1 9×8)" in message
 
 
 # --- archives that are damaged or hostile ---------------------------------------------------------
@@ -198,16 +200,16 @@ def test_an_archive_cut_off_anywhere_is_never_taken_for_a_whole_one(
         try:
             assert packed(entry).digest == whole  # nothing but what follows the end mark is missing
         except PmbenchError as error:
-            told = str(error)
-            assert told.startswith(f"{path}: expected a whole tar archive, got one that breaks")
+            message = str(error)
+            assert message.startswith(f"{path}: expected a whole tar archive, got one that breaks")
 
 
 def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
     data = bytearray(tar(TOY, "w"))
     data[10 * 1024 + 150] ^= 1  # in the checksum field of a header
     (tmp_path / "toy.tar").write_bytes(data)
-    told = error_message(manifest(tmp_path, source={"path": "toy.tar"}))
-    assert "no file and no end mark at byte 10,240" in told
+    message = error_message(manifest(tmp_path, source={"path": "toy.tar"}))
+    assert "no file and no end mark at byte 10,240" in message
 
 
 @pytest.mark.parametrize("above", ["../../", "/tmp/", "val/../../"])
@@ -371,9 +373,9 @@ def test_a_manifest_that_does_not_fit_the_table_is_told(
     tmp_path: Path, changes: dict[str, Any], sentence: str
 ) -> None:
     write_table(tmp_path, as_csv(RECORDS))
-    told = error_message(table_of(tmp_path, changes))
-    assert told.startswith(f"toy: {changes.get('file', 'votes.csv')}: ")
-    assert sentence in told
+    message = error_message(table_of(tmp_path, changes))
+    assert message.startswith(f"toy: {changes.get('file', 'votes.csv')}: ")
+    assert sentence in message
 
 
 @pytest.mark.parametrize(
@@ -429,9 +431,9 @@ def test_a_number_of_votes_that_cannot_be_is_told(
 )  # fmt: skip
 def test_what_is_no_table_is_told(tmp_path: Path, name: str, data: bytes, sentence: str) -> None:
     write_table(tmp_path, data, name)
-    told = error_message(table_of(tmp_path, {"file": name}))
-    assert told.startswith(f"toy: {name}: ")
-    assert sentence in told
+    message = error_message(table_of(tmp_path, {"file": name}))
+    assert message.startswith(f"toy: {name}: ")
+    assert sentence in message
 
 
 @pytest.mark.parametrize("name", ["macro", "pooled"])

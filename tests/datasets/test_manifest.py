@@ -211,9 +211,11 @@ def test_a_manifests_folder_that_does_not_exist_is_told(
 def test_a_name_may_be_taken_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest(tmp_path, name="ladder-jnd", source={"path": "."})
     monkeypatch.setenv("PMBENCH_MANIFESTS", str(tmp_path))
-    told = message_of(datasets)
-    assert told.startswith(f"{tmp_path / 'ladder-jnd.toml'}: key 'name': 'ladder-jnd' is already")
-    assert str(paths.manifests() / "datasets" / "ladder-jnd.toml") in told
+    message = message_of(datasets)
+    assert message.startswith(
+        f"{tmp_path / 'ladder-jnd.toml'}: key 'name': 'ladder-jnd' is already"
+    )
+    assert str(paths.manifests() / "datasets" / "ladder-jnd.toml") in message
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -323,9 +325,9 @@ def test_the_manifest_that_the_mistakes_are_made_in_is_valid(tmp_path: Path) -> 
 def test_a_mistake_is_told_with_the_file_and_the_key(
     tmp_path: Path, place: str, value: Any, key: str, sentence: str
 ) -> None:
-    told = refused(tmp_path, changed(place, value))
-    assert told.startswith(f"key '{key}': ")
-    assert sentence in told
+    message = refused(tmp_path, changed(place, value))
+    assert message.startswith(f"key '{key}': ")
+    assert sentence in message
 
 
 @pytest.mark.parametrize(
@@ -344,8 +346,8 @@ def test_a_mistake_is_told_with_the_file_and_the_key(
 def test_keys_that_do_not_fit_together_are_told(
     tmp_path: Path, place: str, value: Any, sentence: str
 ) -> None:
-    told = refused(tmp_path, changed(place, value))
-    assert told == f"the whole file: {sentence}"
+    message = refused(tmp_path, changed(place, value))
+    assert message == f"the whole file: {sentence}"
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,8 @@ def test_every_item_comes_out_with_its_images_and_votes(
 
 def test_the_pack_says_what_it_was_made_from(tmp_path: Path) -> None:
     pack = pack_of(tmp_path / "toy.h5")
-    told = {name: pack.attributes[name] for name in ("dataset", "protocol", "resize", "sha256")}
-    assert told == {"dataset": "toy", "protocol": "2afc", "resize": "none", "sha256": "0" * 64}
+    message = {name: pack.attributes[name] for name in ("dataset", "protocol", "resize", "sha256")}
+    assert message == {"dataset": "toy", "protocol": "2afc", "resize": "none", "sha256": "0" * 64}
     assert list(pack.attributes["roles"]) == ["ref", "p0", "p1"]
     assert bool(pack.attributes["human_votes"])
     assert pack.attributes["format"] == FORMAT

@@ -159,9 +159,9 @@ def test_a_damaged_picture_gives_pixels_or_a_sentence(
     try:
         got = decode(data[:end], NONE, "val/cnn/p0/1.png")
     except PmbenchError as error:
-        told = str(error)
-        assert told.startswith("val/cnn/p0/1.png: expected a picture ")
-        assert told.endswith(" or remove the item")
+        message = str(error)
+        assert message.startswith("val/cnn/p0/1.png: expected a picture ")
+        assert message.endswith(" or remove the item")
     else:
         assert (got.ndim, got.shape[2], got.dtype) == (3, 3, np.uint8)
 

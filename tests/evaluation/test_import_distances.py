@@ -89,8 +89,8 @@ def exported(empty_folder: Path) -> Path:
 def test_a_name_that_is_taken_or_impossible_is_refused(
     exported: Path, name: str, sentence: str
 ) -> None:
-    told = pmbench("import", exported, "-d", "ladder-jnd", "--name", name, code=2).stderr
-    assert told == f"{sentence}\n"
+    message = pmbench("import", exported, "-d", "ladder-jnd", "--name", name, code=2).stderr
+    assert message == f"{sentence}\n"
 
 
 def test_a_dataset_is_one_and_here(exported: Path) -> None:
@@ -101,8 +101,8 @@ def test_a_dataset_is_one_and_here(exported: Path) -> None:
     assert pmbench(*words, "-d", "bapps-2afc-val", code=2).stderr == (
         "bapps-2afc-val: not on this machine; get it with `pmbench download bapps-2afc-val`\n"
     )
-    told = pmbench(*words, "-d", "ladder-jnd", "--resize", "exact", code=2).stderr
-    assert told.startswith("--resize exact does not fit ladder-jnd: its manifest declares no")
+    message = pmbench(*words, "-d", "ladder-jnd", "--resize", "exact", code=2).stderr
+    assert message.startswith("--resize exact does not fit ladder-jnd: its manifest declares no")
 
 
 def test_another_run_of_that_name_is_replaced_only_on_demand(exported: Path) -> None:
@@ -180,9 +180,9 @@ def refusal(job: EvalConfig, text: str) -> str:
     with pytest.raises(PmbenchError) as caught:
         imported(job, text)
     assert open_run(job.folder("mine")) is None
-    told = str(caught.value)
-    assert told.startswith("d.csv: ")
-    return told.removeprefix("d.csv: ")
+    message = str(caught.value)
+    assert message.startswith("d.csv: ")
+    return message.removeprefix("d.csv: ")
 
 
 WHOLE = "item,d0,d1\nblur/000000,7,8\ncnn/000000,1,2\ncnn/000001,3,4\ncnn/000002,5,6\n"

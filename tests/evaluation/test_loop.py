@@ -62,22 +62,22 @@ def test_features_of_one_trunk_are_gone_before_another_sees_the_batch(tmp_path: 
     # in an order that would keep both
     metrics = load_named("lpips-alex", "lpips-squeeze", "net-alex", "net-squeeze")
     features: list[tuple[nn.Module, weakref.ref[Tensor]]] = []
-    found: list[str] = []
+    result: list[str] = []
 
     def kept() -> list[nn.Module]:
         return [net for net, feature in features if feature() is not None]
 
     def sees(net: nn.Module, args: object) -> None:
-        found.append(f"kept as another sees the batch: {len(kept())}")
+        result.append(f"kept as another sees the batch: {len(kept())}")
 
     def has_seen(net: nn.Module, args: object, taps: tuple[Tensor, ...]) -> None:
         features.extend((net, weakref.ref(tap)) for tap in taps)
 
     def asked(distance: nn.Module, args: object) -> None:
-        found.append(f"kept when asked: {len(kept())}")
+        result.append(f"kept when asked: {len(kept())}")
 
     def after(number: int) -> None:
-        found.append(f"kept after the batch: {len(kept())}")
+        result.append(f"kept after the batch: {len(kept())}")
 
     handles = []
     for net in {module for m in metrics for module in m.modules if isinstance(module, Backbone)}:
@@ -91,7 +91,7 @@ def test_features_of_one_trunk_are_gone_before_another_sees_the_batch(tmp_path: 
     for handle in handles:
         handle.remove()
     assert len(batches) == 2
-    assert found == 2 * [
+    assert result == 2 * [
         "kept as another sees the batch: 0",
         "kept when asked: 5",  # AlexNet's taps, when the second metric on it is asked, of p0
         "kept when asked: 5",  # and of p1
@@ -326,12 +326,12 @@ def test_what_a_metric_prints_does_not_reach_stdout(
         return difference(x, y)
 
     loaded = load_metric(Metric(name="chatty", load=load, title="chatty"), CPU, Silent())
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "Setting up [chatty]\n")
+    message = capsys.readouterr()
+    assert (message.out, message.err) == ("", "Setting up [chatty]\n")
     results = in_one_batch(job("ladder-2afc", tmp_path, limit=1), loaded)
     assert isinstance(results["chatty"], Result)
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "measuring\nmeasuring\n")  # once a pair of roles
+    message = capsys.readouterr()
+    assert (message.out, message.err) == ("", "measuring\nmeasuring\n")  # once a pair of roles
 
 
 def test_a_metric_loaded_while_measuring_can_still_be_trained_with() -> None:
@@ -369,8 +369,8 @@ def test_higher_is_better_is_stored_as_a_distance(tmp_path: Path) -> None:
     up = metric_of("up", lambda x, y: -difference(x, y), higher_is_better=True)
     down = metric_of("down", difference)
     outcome = run(job("ladder-2afc", tmp_path, limit=5), [up, down])
-    found = distances(outcome)
-    np.testing.assert_array_equal(found["up"], found["down"])
+    result = distances(outcome)
+    np.testing.assert_array_equal(result["up"], result["down"])
 
 
 def test_a_run_says_where_it_comes_from(tmp_path: Path) -> None:

@@ -72,9 +72,12 @@ def test_compare_shows_how_far_they_are_apart(
     assert int(rows[DEEP][-1]) > 60
     assert "other score: of the run in fp32" in one_line(result.stdout)
     one = pmbench("compare", DEEP, "--precision", "bf16", "--json")
-    (found,) = json.loads(one.stdout)["comparisons"]
-    assert (found["differences"][0]["a"], found["differences"][0]["b"]) == (DEEP, f"{DEEP} (fp32)")
-    assert 0 < found["drift"]["largest"] < 0.1
+    (results,) = json.loads(one.stdout)["comparisons"]
+    assert (results["differences"][0]["a"], results["differences"][0]["b"]) == (
+        DEEP,
+        f"{DEEP} (fp32)",
+    )
+    assert 0 < results["drift"]["largest"] < 0.1
 
 
 @pytest.mark.parametrize(
@@ -121,9 +124,9 @@ def test_identical_images_score_best_in_every_precision(name: str, precision: st
     x, y = (images.pick(torch.arange(3) + start) for start in (0, 3))
     with network_precision(precision), torch.inference_mode():
         assert metric.distance(x, x).tolist() == [0.0] * 3
-        found = metric.distance(x, y)
-    assert found.dtype == torch.float32
-    assert (found > 0).all()
+        result = metric.distance(x, y)
+    assert result.dtype == torch.float32
+    assert (result > 0).all()
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -171,9 +171,9 @@ def test_a_peak_is_that_of_the_cell_and_not_of_the_one_before(mine: str) -> None
 def test_what_never_comes_back_is_ended(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "_LEAST", 2.0)
     cells = (Cell(8, FORWARD), Cell(16, FORWARD))
-    found = list(apart.timings(Trial(f"{mine}:stuck", cells, batch=2, seconds=0.05), "stuck"))
-    assert [one.status for one in found] == ["measured", "failed"]
-    assert found[1].note == "took longer than 2 s, and was ended"
+    result = list(apart.timings(Trial(f"{mine}:stuck", cells, batch=2, seconds=0.05), "stuck"))
+    assert [one.status for one in result] == ["measured", "failed"]
+    assert result[1].note == "took longer than 2 s, and was ended"
 
 
 # --- what is kept ---------------------------------------------------------------------------------
@@ -221,8 +221,8 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str | None, why: str) -> 
 def test_one_machine_is_chosen_and_none_where_it_knows_nothing() -> None:
     signatures = {name: f"{name}#1f9c0000" for name in "ab"}
     one = {HERE: [timing("a", 1)], THERE: [timing("a", 30), timing("b", 40)]}
-    found = timings.of_one_machine([one], signatures, "fp32")
-    assert found == (THERE, {"a": timing("a", 30), "b": timing("b", 40)})
+    result = timings.of_one_machine([one], signatures, "fp32")
+    assert result == (THERE, {"a": timing("a", 30), "b": timing("b", 40)})
     # 64 pixels before others; a changed metric, and another precision, count for nothing
     few = {HERE: [timing("a", 1)], THERE: [timing("a", 9, 256), timing("b", 9, 256)]}
     assert timings.of_one_machine([few], signatures, "fp32") == (HERE, {"a": timing("a", 1)})
@@ -293,9 +293,9 @@ def test_what_kills_a_process_costs_only_what_is_not_smaller(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ("--size", "16,8", "--seconds", "0.05", "--batch-size", "2", "--json")
-    found = json.loads(pmbench("speed", "-m", f"{mine}:killed", *words, code=1).stdout)
-    by_cell = {(one["size"], one["direction"]): one for one in found}
-    assert len(found) == len(by_cell) == 4
+    result = json.loads(pmbench("speed", "-m", f"{mine}:killed", *words, code=1).stdout)
+    by_cell = {(one["size"], one["direction"]): one for one in result}
+    assert len(result) == len(by_cell) == 4
     assert by_cell[8, FORWARD]["status"] == by_cell[8, BACKWARD]["status"] == "measured"
     assert by_cell[8, FORWARD]["device"] == "cpu"
     assert (by_cell[16, FORWARD]["status"], by_cell[16, FORWARD]["ms"]) == ("failed", None)
@@ -327,8 +327,8 @@ def test_the_table_has_a_line_for_each_size_and_the_reasons_below(width: int) ->
 
 def test_a_size_is_a_whole_number() -> None:
     for text in ("0", "64x64", "²"):
-        told = pmbench("speed", "-m", "l1", "--size", text, code=2).stderr
-        assert one_line(told) == f"--size {text}: expected a whole number of pixels from 1"
+        message = pmbench("speed", "-m", "l1", "--size", text, code=2).stderr
+        assert one_line(message) == f"--size {text}: expected a whole number of pixels from 1"
 
 
 @pytest.mark.slow
@@ -339,8 +339,10 @@ def test_every_registered_metric_can_be_timed(tmp_path: Path, reference_weights:
         if metric.not_installed() is None and all(map(weights.find, metric.weights))
     ]
     words = ("--size", "64", "--seconds", "0.01", "--batch-size", "1", "--json")
-    found = json.loads(pmbench("speed", "-m", ",".join(here), *words, "--results", tmp_path).stdout)
-    by_metric = {one["metric"]: one["status"] for one in found if one["direction"] == FORWARD}
+    result = json.loads(
+        pmbench("speed", "-m", ",".join(here), *words, "--results", tmp_path).stdout
+    )
+    by_metric = {one["metric"]: one["status"] for one in result if one["direction"] == FORWARD}
     assert by_metric.keys() == set(here)
     assert {name for name, status in by_metric.items() if status == "undefined"} == {
         "iw-ssim", "ms-ssim"

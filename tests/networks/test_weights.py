@@ -69,11 +69,11 @@ def test_what_cannot_be_had_is_one_sentence_with_the_way_out() -> None:
     )
     assert [m.metric.name for m in loaded] == ["l2"]
     assert set(failures) == {"lpips-alex", "net-alex"}
-    told = failures["lpips-alex"]
-    assert "the weights 'alexnet' are not on this machine and cannot be fetched" in told
-    assert "PMBENCH_OFFLINE is set" in told
-    assert "put alexnet-owt-7be5be79.pth or alexnet.safetensors into a folder" in told
-    assert "--weights or PMBENCH_WEIGHTS" in told
+    message = failures["lpips-alex"]
+    assert "the weights 'alexnet' are not on this machine and cannot be fetched" in message
+    assert "PMBENCH_OFFLINE is set" in message
+    assert "put alexnet-owt-7be5be79.pth or alexnet.safetensors into a folder" in message
+    assert "--weights or PMBENCH_WEIGHTS" in message
 
 
 def test_a_folder_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,11 +133,11 @@ def test_a_pickle_that_would_run_code_is_refused_and_has_not_run(
     harm: object = _Malicious(trace)
     file = folder / f"alexnet.{suffix}"
     write({"features.0.weight": torch.zeros(1), "x": [harm]} if deep else harm, file)
-    told = refused("alexnet")
-    assert told.startswith(f"{file}: expected the weights 'alexnet', got a file that cannot be")
-    assert "read safely (" in told
-    assert told.endswith("; delete it and fetch it again")
-    assert "\n" not in told
+    message = refused("alexnet")
+    assert message.startswith(f"{file}: expected the weights 'alexnet', got a file that cannot be")
+    assert "read safely (" in message
+    assert message.endswith("; delete it and fetch it again")
+    assert "\n" not in message
     assert not trace.exists()
     if suffix == "pth":  # else this test shows nothing
         if write is _as_pickle:
@@ -219,9 +219,11 @@ def test_a_truncated_file_is_told(
     write({"a": torch.arange(500.0), "b": torch.ones(3, 4)}, file)
     data = file.read_bytes()
     file.write_bytes(data[: int(len(data) * share)])
-    told = refused("alexnet")
-    assert f"{file}: expected the weights 'alexnet', got a file that cannot be read safely" in told
-    assert told.endswith("; delete it and fetch it again")
+    message = refused("alexnet")
+    assert (
+        f"{file}: expected the weights 'alexnet', got a file that cannot be read safely" in message
+    )
+    assert message.endswith("; delete it and fetch it again")
 
 
 @pytest.mark.parametrize("write", [_as_zip, _as_legacy, save_file])
@@ -290,11 +292,11 @@ def test_numbers_that_are_no_filters_are_refused(
 ) -> None:
     file = folder / f"alexnet.{'safetensors' if write is save_file else 'pth'}"
     write({"weight": tensor.contiguous(), "bias": torch.zeros(3)}, file)
-    told = message_of(weights.load_into, torch.nn.Linear(2, 3), "alexnet")
-    assert told.startswith(
+    message = message_of(weights.load_into, torch.nn.Linear(2, 3), "alexnet")
+    assert message.startswith(
         f"{file}: the weights 'alexnet' need finite numbers in the tensor 'weight', "
     )
-    assert said in told
+    assert said in message
     network = torch.nn.Linear(2, 3)
     with pytest.raises(PmbenchError, match="need finite numbers in the tensor 'weight', "):
         model_libraries.fit(network, weights.load("alexnet"), "alexnet", file)
@@ -334,14 +336,14 @@ def test_a_file_of_another_checksum_is_refused_with_the_ways_out(
     url = served.add("/toy-00000000.pth", b"something else")
     entry = WeightFile(url=url, sha256_prefix="00000000")
     monkeypatch.setitem(weight_files(), "toy", entry)
-    told = message_of(weights.ensure, ["toy"], Silent())
+    message = message_of(weights.ensure, ["toy"], Silent())
     digest = hashlib.sha256(b"something else").hexdigest()
     assert (
         "the weights 'toy' are not on this machine and cannot be fetched (toy-00000000.pth: the "
         f"checksum differs: expected sha256 00000000…, got {digest}. Run it again to fetch anew); "
         "put toy-00000000.pth or toy.safetensors into a folder and name it with --weights or "
         "PMBENCH_WEIGHTS"
-    ) == told
+    ) == message
     assert weights.find("toy") is None
 
 

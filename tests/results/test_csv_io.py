@@ -53,10 +53,10 @@ def written(folder: Path, text: str, name: str = "distances.csv") -> Path:
 
 def refusal(path: Path, protocol: str = "2afc") -> str:
     """Return the sentence with which a file is refused, without its name."""
-    told = message_of(read_csv, path, protocol, False)
-    assert told.startswith(f"{path}: ")
-    assert "\n" not in told
-    return told.removeprefix(f"{path}: ")
+    message = message_of(read_csv, path, protocol, False)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
 
 
 # --- there and back -------------------------------------------------------------------------------
@@ -227,8 +227,8 @@ def test_a_distance_that_is_no_number_is_named_with_its_line(tmp_path: Path, bad
 @pytest.mark.parametrize("bad", ["1e101", "-1e308"])
 def test_a_distance_that_nothing_can_be_computed_with_is_named(tmp_path: Path, bad: str) -> None:
     path = written(tmp_path, f"p,d0,d1\n1,1,2\n0,3,{bad}\n")
-    told = f"line 3: column 'd1' is '{bad}'; expected a finite number, of at most 1e+100"
-    assert refusal(path) == told
+    message = f"line 3: column 'd1' is '{bad}'; expected a finite number, of at most 1e+100"
+    assert refusal(path) == message
 
 
 def test_a_vote_that_is_no_number_is_named_with_its_line(tmp_path: Path) -> None:

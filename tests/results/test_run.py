@@ -106,11 +106,11 @@ def test_damaged_draws_are_said(tmp_path: Path, damage: str) -> None:
         path.write_bytes({"cut": whole[:-100], "text": b"not draws", "empty": b""}[damage])
     run = open_run(path.parent)
     assert run is not None
-    told = message_of(run.draws)
-    assert told.startswith(
+    message = message_of(run.draws)
+    assert message.startswith(
         f"{path}: expected the resampled scores of a run, got a file that is none or is damaged ("
     )
-    assert told.endswith("); delete it, and `pmbench eval` makes it anew from the distances")
+    assert message.endswith("); delete it, and `pmbench eval` makes it anew from the distances")
 
 
 def test_scores_of_an_earlier_version_say_nothing_of_reliability(tmp_path: Path) -> None:
@@ -302,13 +302,13 @@ def test_folders_of_different_names_differ_whatever_the_case(one: str, other: st
 
 def test_no_runs_at_all_is_said_with_what_to_do(results: Path) -> None:
     nowhere = results / "nowhere"
-    told = "; make one with `pmbench eval`, or name another folder with --results"
+    message = "; make one with `pmbench eval`, or name another folder with --results"
     for name, dataset, what in (
         ("mine", None, f"no runs in {nowhere}"),
         ("mine", "toy", f"no runs in {nowhere} on toy"),
         ("toy/mine", None, f"no runs in {nowhere}"),
     ):
-        assert message_of(find_run, nowhere, name, dataset) == what + told
+        assert message_of(find_run, nowhere, name, dataset) == what + message
 
 
 # --- names and signatures -------------------------------------------------------------------------
@@ -375,9 +375,9 @@ def test_the_protocol_signature_names_every_choice(
 
 
 def test_the_protocol_signature_is_that_of_the_design() -> None:
-    found = build_setup(pack([0], 1, "exact4"), 1, Subset(), JND)
+    result = build_setup(pack([0], 1, "exact4"), 1, Subset(), JND)
     shape = r"pmbench:\d+\.\d+\|bapps-2afc-val:1#[0-9a-f]{8}\|exact4\|voc-ap\|macro\|fp32"
-    assert re.fullmatch(shape, found)
+    assert re.fullmatch(shape, result)
 
 
 def test_run_json_can_be_read_by_people(tmp_path: Path) -> None:

@@ -144,13 +144,15 @@ def test_damaged_distances_are_said(tmp_path: Path, damage: Any) -> None:
     run = open_run(path.parent)
     assert run is not None
     damage(path)
-    told = message_of(run.distances)
-    assert told.startswith(
+    message = message_of(run.distances)
+    assert message.startswith(
         f"{path}: expected the distances of a run, got a file that is none or is damaged ("
     )
-    assert told.endswith("); delete its folder and run `pmbench eval` again")
+    assert message.endswith("); delete its folder and run `pmbench eval` again")
     assert find_runs(tmp_path) == []
-    assert [line.partition(" (")[0] for line in damaged_runs(tmp_path)] == [told.partition(" (")[0]]
+    assert [line.partition(" (")[0] for line in damaged_runs(tmp_path)] == [
+        message.partition(" (")[0]
+    ]
 
 
 def test_a_damaged_run_is_found_again_when_it_is_mended(tmp_path: Path) -> None:
@@ -204,11 +206,11 @@ def test_damaged_scores_are_said_and_the_run_is_left_out(
     path = run.folder / "scores.csv"
     again = "; run the same `pmbench eval` again, which scores the kept distances anew"
     path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
-    told = message_of(run.scores)
-    assert told.startswith(f"{path}: expected the scores of a run ({why}")
-    assert told.endswith(f"){again}")
+    message = message_of(run.scores)
+    assert message.startswith(f"{path}: expected the scores of a run ({why}")
+    assert message.endswith(f"){again}")
     assert names(find_runs(tmp_path)) == ["toy/yours"]
-    assert damaged_runs(tmp_path) == [told]
+    assert damaged_runs(tmp_path) == [message]
 
 
 def test_missing_or_empty_scores_are_said(tmp_path: Path) -> None:
@@ -228,11 +230,11 @@ def test_missing_or_empty_scores_are_said(tmp_path: Path) -> None:
 
 
 def keys_of(info: dict[str, Any]) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = [(key,) for key in info]
+    result: list[tuple[str, ...]] = [(key,) for key in info]
     for key, value in info.items():
         if isinstance(value, dict) and key not in ("environment", "files"):
-            found += [(key, inner) for inner in value]
-    return found
+            result += [(key, inner) for inner in value]
+    return result
 
 
 @pytest.mark.parametrize(
@@ -279,7 +281,7 @@ def test_a_leaderboard_goes_on_with_the_sound_runs(results_on_disk: Path) -> Non
     info = json.loads((RUNS / "l1" / "run.json").read_text())
     del info["environment"]
     (RUNS / "l1" / "run.json").write_text(json.dumps(info))
-    told = (
+    message = (
         f"left out: {RUNS}/l1/run.json: expected a run written by pmbench (key "
         "'environment': Field required); delete its folder and run `pmbench eval` again\n"
     )
@@ -287,10 +289,10 @@ def test_a_leaderboard_goes_on_with_the_sound_runs(results_on_disk: Path) -> Non
         ("leaderboard",), ("cite", "-o", "c.bib"), ("baseline", "-o", "b.json"), ("list", "runs"),
     ):  # fmt: skip
         result = pmbench(*words)
-        assert told in result.stderr
+        assert message in result.stderr
         assert "l1 " not in result.stdout
     refused = pmbench("show", f"{RUNS.name}/l1", code=2)
-    assert refused.stderr.startswith(told)
+    assert refused.stderr.startswith(message)
     assert "unknown run 'l1'" in refused.stderr
     assert "l1" not in json.dumps(json.loads(Path("b.json").read_text())["runs"])
 
@@ -300,16 +302,18 @@ def test_a_number_changed_by_hand_is_noticed(results_on_disk: Path) -> None:
     text = path.read_text()
     value = text.splitlines()[1].split(",")[4]
     path.write_text(text.replace(value, "0.99", 1))
-    (told,) = damaged_runs(results_on_disk)
+    (message,) = damaged_runs(results_on_disk)
     assert re.fullmatch(
         re.escape(f"{path}: not what pmbench wrote (expected sha256 ")
         + r"[0-9a-f]{8}…, got [0-9a-f]{8}…\); run the same `pmbench eval` again, which scores the "
         "kept distances anew",
-        told,
+        message,
     )
-    assert f"left out: {told}" in pmbench("leaderboard").stderr
+    assert f"left out: {message}" in pmbench("leaderboard").stderr
     result = pmbench(*EVAL)
-    assert f"ladder-2afc: scoring grad anew, since its scores are damaged ({told})" in result.stderr
+    assert (
+        f"ladder-2afc: scoring grad anew, since its scores are damaged ({message})" in result.stderr
+    )
     assert path.read_text() == text
     assert damaged_runs(results_on_disk) == []
 
@@ -320,9 +324,9 @@ def test_damaged_draws_are_told_and_do_not_hide_the_run(results_on_disk: Path) -
     path.write_bytes(whole[:-50])
     assert [run.metric for run in find_runs(results_on_disk)] == ["grad", "l1"]
     assert damaged_runs(results_on_disk) == []
-    (told,) = flawed_runs(results_on_disk)
-    assert told.startswith(f"{path}: not what pmbench wrote (expected sha256 ")
-    assert pmbench("leaderboard").stderr == f"{told}\n"
+    (message,) = flawed_runs(results_on_disk)
+    assert message.startswith(f"{path}: not what pmbench wrote (expected sha256 ")
+    assert pmbench("leaderboard").stderr == f"{message}\n"
     pmbench(*EVAL)
     assert path.read_bytes() == whole
     assert flawed_runs(results_on_disk) == []
@@ -330,8 +334,8 @@ def test_damaged_draws_are_told_and_do_not_hide_the_run(results_on_disk: Path) -
 
 def test_distances_that_are_not_those_of_the_facts_are_told(results_on_disk: Path) -> None:
     shutil.copy(RUNS / "l1" / "distances.h5", RUNS / "grad")
-    (told,) = damaged_runs(results_on_disk)
-    assert told.startswith(f"{RUNS}/grad/distances.h5: not what pmbench wrote (expected sha256 ")
+    (message,) = damaged_runs(results_on_disk)
+    assert message.startswith(f"{RUNS}/grad/distances.h5: not what pmbench wrote (expected sha256 ")
     for change, why in (
         (lambda info: info["dataset"].update(items=53), "id is of shape (54,), expected 53"),
         (

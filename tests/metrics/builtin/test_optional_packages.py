@@ -29,11 +29,11 @@ def test_flip_is_the_packages_mean_under_its_own_viewing_conditions() -> None:
     import flip_evaluator
 
     x, y = pair(3, 64)
-    for i, found in enumerate(measure(loaded("flip"), x, y)):
+    for i, result in enumerate(measure(loaded("flip"), x, y)):
         a, b = (v[i].permute(1, 2, 0).contiguous().numpy() for v in (x, y))
         _, mean, conditions = flip_evaluator.evaluate(a, b, "LDR", applyMagma=False)
         # the package sums in float32
-        assert float(found) == pytest.approx(mean, rel=1e-5)
+        assert float(result) == pytest.approx(mean, rel=1e-5)
         assert registered()["flip"].parameters["pixels_per_degree"] == pytest.approx(
             conditions["ppd"],
             rel=1e-6,  # it is a float32 there
@@ -137,10 +137,10 @@ def test_the_smallest_size_of_torchmetrics_is_told_truly(name: str) -> None:
     if entry.min_size == 1:
         return
     try:
-        found = measure(distance, *pair(2, entry.min_size - 1))
+        result = measure(distance, *pair(2, entry.min_size - 1))
     except (RuntimeError, ValueError):
         return
-    assert not torch.isfinite(found).any()
+    assert not torch.isfinite(result).any()
 
 
 def test_psnr_of_torchmetrics_is_ours() -> None:
@@ -305,10 +305,10 @@ def test_what_is_not_installed_fails_alone_and_says_what_to_install(tmp_path: Pa
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout)
-    assert {*PIQ, "pieapp", "flip", "cvvdp", "dreamsim"} <= told.keys()
-    assert {"pyiqa:ssim", "torchmetrics:ssim"} <= told.keys()
-    for extra, sentence in told.values():
+    output = json.loads(done.stdout)
+    assert {*PIQ, "pieapp", "flip", "cvvdp", "dreamsim"} <= output.keys()
+    assert {"pyiqa:ssim", "torchmetrics:ssim"} <= output.keys()
+    for extra, sentence in output.values():
         assert sentence == (
             f"needs the package {EXTRAS[extra]}, which is not installed; "
             f"run: pip install 'pmbench[{extra}]'"

@@ -84,10 +84,10 @@ def test_black_pictures_are_alike_to_haarpsi() -> None:
     y[1] = 0.5
     x[2] = y[2] = 0.25
     assert piq.haarpsi(y, x, reduction="none")[0] == torch.inf
-    found = measure(loaded("haarpsi"), x, y)
+    result = measure(loaded("haarpsi"), x, y)
     # the logistic function and its inverse leave some 1e-6 in float32
-    torch.testing.assert_close(found[[0, 2]], torch.ones(2), rtol=1e-5, atol=0)
-    torch.testing.assert_close(found[1:2], piq.haarpsi(y[1:2], x[1:2], reduction="none"))
+    torch.testing.assert_close(result[[0, 2]], torch.ones(2), rtol=1e-5, atol=0)
+    torch.testing.assert_close(result[1:2], piq.haarpsi(y[1:2], x[1:2], reduction="none"))
 
 
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
@@ -106,10 +106,10 @@ def test_iw_ssim_of_a_flat_reference_is_its_limit(grey: float) -> None:
 def test_iw_ssim_has_no_value_for_a_ramp() -> None:
     ramp = torch.linspace(0, 1, 161).expand(1, 3, 161, 161).contiguous()
     try:
-        found = measure(loaded("iw-ssim"), ramp, smooth(1, 161))
+        result = measure(loaded("iw-ssim"), ramp, smooth(1, 161))
     except RuntimeError:  # where rounding leaves the covariance exactly singular
         return
-    assert not torch.isfinite(found).any()
+    assert not torch.isfinite(result).any()
 
 
 def test_gmsd_is_its_formula() -> None:

@@ -27,8 +27,8 @@ def value_of(address: str = ADDRESS, n: int = 1) -> list[float]:
     assert not failures
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randint(0, 256, (n, 3, 8, 8), generator=generator) / 255 for _ in range(2))
-    found: list[float] = loaded.distance(Images(x), Images(y)).tolist()
-    return found
+    result: list[float] = loaded.distance(Images(x), Images(y)).tolist()
+    return result
 
 
 def refused(address: str = ADDRESS) -> str:
