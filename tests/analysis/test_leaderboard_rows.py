@@ -339,6 +339,6 @@ def test_a_reason_is_told_once_for_all_metrics_that_share_it(tmp_path: Path) -> 
     for name in ("iw-ssim", "ms-ssim"):
         run_2afc(tmp_path, name, {}, undefined_on=("cnn",))
     (board,) = boards(tmp_path, View())
-    message = [line for line in board.legend if "needs at least" in line]
-    assert len(message) == 1
-    assert message[0].startswith("iw-ssim, ms-ssim: ")
+    messages = [line for line in board.legend if "needs at least" in line]
+    assert len(messages) == 1
+    assert messages[0].startswith("iw-ssim, ms-ssim: ")
