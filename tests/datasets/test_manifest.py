@@ -202,10 +202,9 @@ def test_a_manifests_folder_that_does_not_exist_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PMBENCH_MANIFESTS", str(tmp_path / "nowhere"))
-    with pytest.raises(PmbenchError) as caught:
-        datasets()
-    assert f"the manifests folder {tmp_path / 'nowhere'} does not exist" in str(caught.value)
-    assert "name a folder that holds .toml files with --manifests" in str(caught.value)
+    message = message_of(datasets)
+    assert f"the manifests folder {tmp_path / 'nowhere'} does not exist" in message
+    assert "name a folder that holds .toml files with --manifests" in message
 
 
 def test_a_name_may_be_taken_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,14 +250,13 @@ def changed(place: str, value: Any) -> str:
     return toml(content)
 
 
-def refused(tmp_path: Path, text: str | bytes) -> str:
+def refused(tmp_path: Path, text: str) -> str:
     """Fail to load a manifest of this text; return what is said after the file's name."""
     path = tmp_path / "mine.toml"
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    with pytest.raises(PmbenchError) as caught:
-        load(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    return str(caught.value).removeprefix(f"{path}: ")
+    path.write_text(text, encoding="utf-8")
+    message = message_of(load, path)
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
 
 
 def test_the_manifest_that_the_mistakes_are_made_in_is_valid(tmp_path: Path) -> None:
@@ -354,22 +352,15 @@ def test_keys_that_do_not_fit_together_are_told(
     ("text", "sentence"),
     [
         pytest.param("name = ", "not valid TOML: Invalid value (at", id="no value"),
-        pytest.param("a = 1\na = 2", "not valid TOML: Cannot overwrite a value", id="key twice"),
         pytest.param("[" * 5000, "not valid TOML: ", id="brackets"),
-        pytest.param("a = " + "[" * 5000, "not valid TOML: ", id="nested too deep"),
-        pytest.param(".".join("a" * 100_000), "key in line 1: more than 100 names", id="dots"),
         pytest.param(
             "\n[" + " . ".join(['"a b"'] * 300) + "]", "key in line 2: more than 100", id="quoted"
         ),
         pytest.param("# " + "x" * 1_000_000, "more than 1,000,000 bytes; expected the", id="long"),
-        pytest.param("a = " + "1" * 5000, "not valid TOML: ", id="integer too long"),
-        pytest.param(b"title = '\xff'", "key at byte 9: not UTF-8 text; save it", id="Latin-1"),
-        pytest.param(toml(VALID) + "[published.x]", "not valid TOML: ", id="list and table"),
-        pytest.param("", "key 'name': Field required", id="empty"),
-        pytest.param(toml(VALID).replace("60.5", "nan"), "key 'published.0.scores.m", id="NaN"),
     ],
 )
-def test_what_is_no_manifest_is_told(tmp_path: Path, text: str | bytes, sentence: str) -> None:
+def test_what_is_no_manifest_is_told(tmp_path: Path, text: str, sentence: str) -> None:
+    """More of it is in tests/corpus/manifests, which test_manifest_fuzz reads."""
     assert refused(tmp_path, text).startswith(sentence)
 
 
