@@ -256,6 +256,7 @@ def test_the_envelope_is_the_default() -> None:
     assert average_precision(d, same, ones(3))[0] == pytest.approx(2 / 3)
 
 
+@settings(deadline=None)
 @given(columns(VALUES, SHARES))
 def test_average_precision_without_envelope_is_scikit_learns(made: tuple[Array, Array]) -> None:
     d, same = made
