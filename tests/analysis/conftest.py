@@ -13,13 +13,8 @@ from support.boards import everywhere, run_2afc, run_jnd
 def results(tmp_path: Path) -> Path:
     """Three metrics on a part of BAPPS, two on a synthetic dataset."""
     counts = {
-        "traditional": 16,
-        "cnn": 16,
-        "superres": 16,
-        "deblur": 16,
-        "color": 15,
-        "frameinterp": 15,
-    }
+        "traditional": 16, "cnn": 16, "superres": 16, "deblur": 16, "color": 15, "frameinterp": 15,
+    }  # fmt: skip
     part: dict[str, Any] = {"counts": counts, "of": 36344, "partial": True}
     way = "pmbench:0.1|bapps-2afc-val:94of36344#d3b01234|legacy64|soft|macro|fp32"
     for metric, right, speed in (("mmdpp", 12, 800.0), ("lpips-alex", 15, 90.0), ("l2", 6, 4000.0)):

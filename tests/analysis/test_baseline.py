@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support.baselines import distances, items, run_of
 from support.factories import with_info
+from support.refusals import message_of
 
 from pmbench.analysis.baseline import Stored, read, run_scores, write
 from pmbench.utils.errors import PmbenchError
@@ -70,16 +71,10 @@ def changed(empty_folder: Path, *path: str | int, to: Any) -> Path:
         (["runs", 0, "n"], "many", "key 'runs.0.n': Input should be a valid integer"),
         (["runs", 0, "tolerance"], -1, "key 'runs.0.tolerance': Input should be greater than or "),
         (["runs", 0, "scores", "macro"], "x", "key 'runs.0.scores.macro': Input should be a valid"),
-        (
-            ["runs", 0, "statistic"],
-            "2afd",
-            "key 'runs.0.statistic': unknown statistic '2afd'; did ",
-        ),
-        (
-            ["runs", 0, "statistic"],
-            "\ud800",
-            "key 'runs.0.statistic': unknown statistic '\\ud800'; ",
-        ),
+        (["runs", 0, "statistic"], "2afd",
+         "key 'runs.0.statistic': unknown statistic '2afd'; did "),
+        (["runs", 0, "statistic"], "\ud800",
+         "key 'runs.0.statistic': unknown statistic '\\ud800'; "),
         (["runs", 0, "colour"], 1, "key 'runs.0.colour': no such key here"),
         (["runs"], {}, "key 'runs': Input should be a valid tuple"),
         (["runs", 0, "distances", "dtype"], "int8", "key 'runs.0.distances.dtype': Input should"),
@@ -90,14 +85,12 @@ def changed(empty_folder: Path, *path: str | int, to: Any) -> Path:
         (["runs", 0, "distances", "shape"], [0, 2], "key 'runs.0.distances': a shape of (0, 2); e"),
         (["runs", 0, "distances", "shape"], [2**62, 2], "key 'runs.0.distances': a shape of (461"),
     ],
-)
+)  # fmt: skip
 def test_a_damaged_baseline_is_told_by_file_and_key(
     empty_folder: Path, path: list[str | int], to: Any, said: str
 ) -> None:
     file = changed(empty_folder, *path, to=to)
-    with pytest.raises(PmbenchError) as caught:
-        read(file)
-    assert str(caught.value).startswith(f"{file}: {said}")
+    assert message_of(read, file).startswith(f"{file}: {said}")
 
 
 def test_infinite_distances_and_runs_that_stand_there_twice_are_damage(empty_folder: Path) -> None:
@@ -123,9 +116,7 @@ def test_two_runs_of_one_name_are_refused_and_the_good_file_stays(empty_folder: 
     good = (empty_folder / "b.json").read_bytes()
     copy = replace(run, folder=run.folder.with_name("mine-old"))
     shutil.copytree(run.folder, copy.folder)
-    with pytest.raises(PmbenchError) as caught:
-        write(empty_folder / "b.json", [run, copy])
-    assert str(caught.value) == (
+    assert message_of(write, empty_folder / "b.json", [run, copy]) == (
         f"{run.folder} and {copy.folder} are both runs of mine on toy, and a baseline holds one; "
         "move the one that is not meant out of the results"
     )
@@ -149,9 +140,7 @@ def test_a_newer_baseline_says_which_pmbench_wrote_it(empty_folder: Path) -> Non
     file = changed(empty_folder, "pmbench_baseline", to=7)
     content = json.loads(file.read_text()) | {"pmbench": "3.1.4"}
     file.write_text(json.dumps(content))
-    with pytest.raises(PmbenchError) as caught:
-        read(file)
-    assert str(caught.value) == (
+    assert message_of(read, file) == (
         f"{file}: key 'pmbench_baseline': a baseline of format 7, written by pmbench 3.1.4; this "
         "pmbench 0.1.0 reads format 1; install that version, or write one with `pmbench baseline "
         "-o FILE`"

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from support.cli import one_line, pmbench
 from support.factories import run_info, update_digests, with_info
+from support.refusals import message_of
 from support.votes import items_of, jnd_items, many_items, noisy_distances
 
 from pmbench.analysis.comparison import MultiComparison, PairComparison, compare_pair, compare_runs
@@ -27,7 +28,6 @@ from pmbench.scoring.bootstrap import Resampling
 from pmbench.scoring.protocols import JND, TWO_AFC, Protocol
 from pmbench.scoring.scores import score
 from pmbench.scoring.statistics import Array
-from pmbench.utils.errors import PmbenchError
 
 FEW = Resampling(count=50)
 WAY = "pmbench:0.1|toy:1#01234567|none|soft|macro|fp32"
@@ -94,16 +94,8 @@ def test_two_metrics_on_the_built_in_data(results: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "A grad\nB l2\n" in text
     assert text.count("synthetic, no human votes") == 2
-    for place in (
-        "noise",
-        "blur",
-        "compression",
-        "photometric",
-        "warp",
-        "color",
-        "macro",
-        "pooled",
-    ):
+    kinds = ("noise", "blur", "compression", "photometric", "warp", "color")
+    for place in (*kinds, "macro", "pooled"):
         assert len(re.findall(rf"^{place} ", text, re.MULTILINE)) == 2
     assert "l2 is better than grad by 3.70 points" in one_line(text)
     assert "a sub-dataset has only 6 independent triplets, fewer than 30" in one_line(text)
@@ -112,36 +104,29 @@ def test_two_metrics_on_the_built_in_data(results: Path) -> None:
     assert "2AFC against JND" not in text
 
 
-def test_the_numbers_are_those_of_the_leaderboard(results: Path) -> None:
-    found = as_csv("ssim", "l2", "-d", "ladder-2afc").set_index("place")
+def test_the_numbers_are_those_of_the_leaderboard_in_every_format(results: Path) -> None:
+    differences = as_csv("ssim", "l2", "-d", "ladder-2afc").set_index("place")
     for side, name in (("a", "ssim"), ("b", "l2")):
         run = open_run(results / "ladder-2afc" / name)
         assert run is not None
         table = run.scores()
         mine = table[(table["kind"] == "metric") & (table["statistic"] == "2afc")]
         expected = mine.set_index("sub_dataset")["value"]
-        assert found[f"score_{side}"].to_dict() == pytest.approx(expected.to_dict())
-        assert found["n"].to_dict() == mine.set_index("sub_dataset")["n"].to_dict()
-    gaps = found["score_a"] - found["score_b"]
-    assert found["value"].to_dict() == pytest.approx(gaps.to_dict())
-    assert (found[["wins_a", "wins_b", "ties"]].sum(axis=1) == found["n"]).all()
-
-
-def test_json_says_the_same(results: Path) -> None:
-    found = json.loads(
-        pmbench("compare", "grad", "l2", "-d", "ladder-2afc", "--resamples", "100", "--seed", "3",
-                "--json").stdout
-    )  # fmt: skip
-    (one,) = found["comparisons"]
+        assert differences[f"score_{side}"].to_dict() == pytest.approx(expected.to_dict())
+        assert differences["n"].to_dict() == mine.set_index("sub_dataset")["n"].to_dict()
+    gaps = differences["score_a"] - differences["score_b"]
+    assert differences["value"].to_dict() == pytest.approx(gaps.to_dict())
+    wins = differences[["wins_a", "wins_b", "ties"]].sum(axis=1)
+    assert (wins == differences["n"]).all()
+    words = ("compare", "grad", "l2", "-d", "ladder-2afc")
+    document = json.loads(pmbench(*words, "--resamples", "100", "--seed", "3", "--json").stdout)
+    (one,) = document["comparisons"]
     assert one["bootstrap"] == {"count": 100, "seed": 3}
     assert one["verdict"].startswith("l2 is better than grad by 3.70 points, 95 % interval ")
     assert [row["place"] for row in one["differences"]][-2:] == ["macro", "pooled"]
     assert one["signature"].startswith("pmbench:")
-    assert found["relations"] == {}
-
-
-def test_markdown(results: Path) -> None:
-    text = pmbench("compare", "grad", "l2", "-d", "ladder-2afc", "--format", "md").stdout
+    assert document["relations"] == {}
+    text = pmbench(*words, "--format", "md").stdout
     assert "### ladder-2afc: Ladder 2AFC" in text
     assert "| | A | B | A-B |" in text.replace("|  |", "| |")
     assert re.search(r"^\| \*\*macro\*\* \| \*\*93\.1\*\* \| \*\*96\.8\*\* \|", text, re.MULTILINE)
@@ -154,58 +139,39 @@ def test_wins_are_counted_by_item(tmp_path: Path) -> None:
     right, left = [0.0, 1.0], [1.0, 0.0]  # the nearer one is p0, p1
     a = np.array([left, left, left, right, right])
     b = np.array([left, right, right, left, left])
-    found = compare_pair(
-        saved(tmp_path, "a", items, a), saved(tmp_path, "b", items, b), TWO_AFC.statistics[0], FEW
-    )
+    runs = [saved(tmp_path, "a", items, a), saved(tmp_path, "b", items, b)]
     # 1: both right; 2: a; 3: b; 4: b, with the majority; 5: people are divided
-    wins = found.lines[0].wins
+    wins = compare_pair(*runs, TWO_AFC.statistics[0], FEW).lines[0].wins
     assert (wins.a, wins.b, wins.ties) == (1, 2, 2)
     # a majority of nobody does not count
-    wins = compared_duel(found, tmp_path, "hard_majority").lines[0].wins
+    by_majority = compare_runs(runs, "hard_majority", FEW)
+    assert isinstance(by_majority, PairComparison)
+    wins = by_majority.lines[0].wins
     assert (wins.a, wins.b, wins.ties) == (1, 2, 1)
-
-
-def compared_duel(found: PairComparison, folder: Path, statistic: str) -> PairComparison:
-    runs = [open_run(folder / "toy" / name) for name in (found.a, found.b)]
-    again = compare_runs([run for run in runs if run is not None], statistic, FEW)
-    assert isinstance(again, PairComparison)
-    return again
 
 
 def test_jnd_wins_are_by_rank(tmp_path: Path) -> None:
     # ranks of 1-same: 1 2 3 4 5; of a's distances: 1 2 3 5 4; of b's: 2 1 3 5 4
     items = items_of([0] * 5, np.array([1.0, 0.75, 0.5, 0.25, 0.0]))
     a, b = (np.array([row], float).T for row in ([1, 2, 3, 5, 4], [2, 1, 3, 5, 4]))
-    found = compare_pair(
-        saved(tmp_path, "a", items, a, JND), saved(tmp_path, "b", items, b, JND),
-        JND.statistics[0], FEW,
-    )  # fmt: skip
-    wins = found.lines[0].wins
+    runs = (saved(tmp_path, name, items, d, JND) for name, d in (("a", a), ("b", b)))
+    comparison = compare_pair(*runs, JND.statistics[0], FEW)
+    wins = comparison.lines[0].wins
     assert (wins.a, wins.b, wins.ties) == (2, 0, 3)
-    assert "wins: pairs of which its rank by distance is nearer" in to_markdown(found)
+    assert "wins: pairs of which its rank by distance is nearer" in to_markdown(comparison)
 
 
 def test_a_comparison_is_on_the_items_that_both_have(tmp_path: Path) -> None:
     items = many_items()
     a, b = noisy_distances(items, 0.3, 1), noisy_distances(items, 0.4, 2)
-    b[:10] = np.nan
-    found = compare_pair(
-        saved(tmp_path, "a", items, a), saved(tmp_path, "b", items, b), TWO_AFC.statistics[0], FEW
-    )
-    assert found.overall.n == len(items) - 10
-    assert found.messages == [
-        f"10 of {len(items)} triplets are left out, on which not both metrics are defined"
-    ]
-    b[:10], b[0] = noisy_distances(items, 0.4, 2)[:10], np.nan
-    found = compare_pair(
-        saved(tmp_path, "a", items, a), saved(tmp_path, "b", items, b), TWO_AFC.statistics[0], FEW
-    )
-    assert found.messages[0].startswith(f"1 of {len(items)} triplets is left out")
-    b[:10] = np.nan
-    found = compare_pair(
-        saved(tmp_path, "a", items, a), saved(tmp_path, "b", items, b), TWO_AFC.statistics[0], FEW
-    )
-    assert f"- 10 of {len(items)} triplets are left out" in to_markdown(found)
+    for count, verb in ((1, "is"), (10, "are")):
+        b[:count] = np.nan
+        runs = (saved(tmp_path, name, items, d) for name, d in (("a", a), ("b", b)))
+        comparison = compare_pair(*runs, TWO_AFC.statistics[0], FEW)
+        assert comparison.overall.n == len(items) - count
+        sentence = f"{count} of {len(items)} triplets {verb} left out, on which not both metrics"
+        assert comparison.messages == [f"{sentence} are defined"]
+        assert f"- {sentence}" in to_markdown(comparison)
 
 
 def test_correlations_are_compared_too(results: Path) -> None:
@@ -232,22 +198,19 @@ def test_all_runs(results: Path) -> None:
 
 
 def test_the_matrix_has_every_pair_and_stars_for_holms_p(tmp_path: Path) -> None:
-    found = compare_runs(toys(tmp_path), None, FEW)
-    assert isinstance(found, MultiComparison)
-    assert found.names == ["m0", "m1", "m2"]
-    assert set(found.differences) == {("m0", "m1"), ("m0", "m2"), ("m1", "m2")}
-    text = to_markdown(found)
+    ranking = compare_runs(toys(tmp_path), None, FEW)
+    assert isinstance(ranking, MultiComparison)
+    assert ranking.names == ["m0", "m1", "m2"]
+    assert set(ranking.differences) == {("m0", "m1"), ("m0", "m2"), ("m1", "m2")}
+    text = to_markdown(ranking)
     (row,) = re.findall(r"^\| 1 m0 \| (\S+) \| (\S+) \|$", text, re.MULTILINE)
     assert row[1].endswith("\\*\\*\\*")
-    assert float(row[1].rstrip("\\*")) == pytest.approx(
-        100 * found.differences["m0", "m2"].value, abs=0.005
-    )
-    assert found.p[0, 2] >= found.differences["m0", "m2"].p
-    assert (
-        "\\*"
-        not in to_markdown(replace(found, p=np.ones((3, 3)))).split("better by")[1].split("- 2")[0]
-    )
-    assert found.rank_ranges["m0"].low == 1
+    largest = ranking.differences["m0", "m2"]
+    assert float(row[1].rstrip("\\*")) == pytest.approx(100 * largest.value, abs=0.005)
+    assert ranking.p[0, 2] >= largest.p
+    without = to_markdown(replace(ranking, p=np.ones((3, 3))))
+    assert "\\*" not in without.split("better by")[1].split("- 2")[0]
+    assert ranking.rank_ranges["m0"].low == 1
 
 
 def test_many_metrics_fall_back_to_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,13 +236,7 @@ def test_what_is_not_whole_or_was_measured_otherwise_is_left_out(
     part[0] = np.nan
     saved(tmp_path / "results", "part", items, part)
     older = WAY.replace("01234567", "76543210")
-    saved(
-        tmp_path / "results",
-        "older",
-        items,
-        noisy_distances(items, 0.3, 1),
-        way=older,
-    )
+    saved(tmp_path / "results", "older", items, noisy_distances(items, 0.3, 1), way=older)
     monkeypatch.chdir(tmp_path)
     text = one_line(pmbench("compare", "--resamples", "100").stdout)
     assert f"older is left out: it was measured as {older}" in text
@@ -298,9 +255,7 @@ def test_too_few_are_left(tmp_path: Path) -> None:
     part[0] = np.nan
     runs = [saved(tmp_path, "a", items, whole)]
     runs += [saved(tmp_path, name, items, part) for name in "bc"]
-    with pytest.raises(PmbenchError) as caught:
-        compare_runs(runs, None, FEW)
-    assert str(caught.value) == (
+    assert message_of(compare_runs, runs, None, FEW) == (
         "toy: 1 of 3 runs has a 2afc score on the same triplets, and a comparison needs two; "
         "measure more with `pmbench eval` (left out, without a score on all triplets: b, c)"
     )
@@ -312,9 +267,7 @@ def test_one_new_run_in_another_way_says_why_the_others_do_not_count(tmp_path: P
     newer = WAY.replace("0.1", "0.2")
     new = saved(tmp_path, "new", items, noisy_distances(items, 0.3, 1), way=newer)
     new = with_info(new, finished="2027")
-    with pytest.raises(PmbenchError) as caught:
-        compare_runs([*runs, new], None, FEW)
-    assert str(caught.value).endswith(
+    assert message_of(compare_runs, [*runs, new], None, FEW).endswith(
         "toy: 1 of 4 runs has a 2afc score on the same triplets, and a comparison needs two; "
         "measure more with `pmbench eval` (m0, m1, m2 are left out: they were measured as "
         f"{WAY})"
@@ -353,26 +306,27 @@ def test_damaged_draws_are_drawn_anew(results: Path) -> None:
     assert pmbench("compare", "-d", "ladder-jnd").stdout == whole
 
 
+def three_jnd_runs(folder: Path, items: Items) -> list[Run]:
+    rng = np.random.default_rng(0)
+    distances = [(1 - items.p + k * rng.random(len(items)))[:, None] for k in range(3)]
+    return [saved(folder, f"m{k}", items, d, JND) for k, d in enumerate(distances)]
+
+
 def test_a_sub_dataset_of_one_pair_leaves_nobody_ranked(tmp_path: Path) -> None:
     items = jnd_items()
     alone = items_of([*items.sub.tolist(), 2], np.append(items.p, 1.0))
-    rng = np.random.default_rng(0)
-    runs = [
-        saved(tmp_path, f"m{k}", alone, (1 - alone.p + k * rng.random(len(alone)))[:, None], JND)
-        for k in range(3)
-    ]
-    found = compare_runs(runs, None, FEW)
-    assert isinstance(found, MultiComparison)
-    assert found.rank_ranges == {}
+    ranking = compare_runs(three_jnd_runs(tmp_path, alone), None, FEW)
+    assert isinstance(ranking, MultiComparison)
+    assert ranking.rank_ranges == {}
     why = (
         "no rank and no p: a sub-dataset has only 1 independent pair, which does not say how "
         "scores vary"
     )
-    assert found.messages == [why]
-    text = to_markdown(found)
+    assert ranking.messages == [why]
+    text = to_markdown(ranking)
     assert f"- {why}" in text
     assert re.search(r"^\| 2 m1 \| [\d.]+ \|  \|  \| -[\d.]+ \| .* \| n/a \|$", text, re.MULTILINE)
-    (document,) = documents([found], {})["comparisons"]
+    (document,) = documents([ranking], {})["comparisons"]
     assert document["metrics"][0] | {"score": 0} == {
         "name": "m0", "score": 0, "low": None, "high": None, "letters": None
     }  # fmt: skip
@@ -380,12 +334,7 @@ def test_a_sub_dataset_of_one_pair_leaves_nobody_ranked(tmp_path: Path) -> None:
 
 
 def test_stored_draws_and_new_ones_give_the_same(tmp_path: Path) -> None:
-    items = jnd_items()
-    rng = np.random.default_rng(0)
-    runs = [
-        saved(tmp_path, f"m{k}", items, (1 - items.p + k * rng.random(len(items)))[:, None], JND)
-        for k in range(3)
-    ]
+    runs = three_jnd_runs(tmp_path, jnd_items())
     stored = compare_runs(runs, None, FEW)
     for run in runs:
         (run.folder / "draws.npz").unlink()
@@ -439,8 +388,8 @@ def test_all_runs_beside_earlier_ones(results: Path, tmp_path: Path) -> None:
         "ladder-2afc: left out, no run in old: grad",
         "ladder-jnd: left out, no runs of it in old",
     ]
-    found = json.loads(pmbench("compare", "--against", "old", "--json").stdout)
-    moved = {one["differences"][0]["a"]: one["drift"]["moved"] for one in found["comparisons"]}
+    document = json.loads(pmbench("compare", "--against", "old", "--json").stdout)
+    moved = {one["differences"][0]["a"]: one["drift"]["moved"] for one in document["comparisons"]}
     assert moved == {"l1": 0, "l2": 0, "psnr": 0, "ssim": 1}
     assert "| ssim | " in pmbench("compare", "--against", "old", "--format", "md").stdout
     assert len(as_csv("--against", "old")) == 4 * 8
@@ -452,13 +401,9 @@ def test_drift_where_a_distance_is_zero_or_missing(tmp_path: Path) -> None:
     ours[0] = theirs[0] = 0.0
     theirs[1, 0] = 0.8
     a, b = saved(tmp_path / "a", "m", items, ours), saved(tmp_path / "b", "m", items, theirs)
-    found = drift(a, b)
-    assert (found.largest, found.item, found.moved, found.of) == (
-        pytest.approx(0.25),  # of what it was
-        "item 1",
-        1,
-        6,
-    )
+    moved = drift(a, b)
+    assert moved.largest == pytest.approx(0.25)  # of what it was
+    assert (moved.item, moved.moved, moved.of) == ("item 1", 1, 6)
     theirs[2] = np.nan
     assert drift(a, saved(tmp_path / "c", "m", items, theirs)).largest == np.inf
     ours[2] = np.nan
@@ -489,39 +434,29 @@ def test_a_statistic_of_one_protocol_leaves_out_the_other(results: Path) -> None
     [
         (["ssim", "l3"], "unknown run 'l3'; did you mean l2 or l1?"),
         (["ladder-2afc/ssim", "ladder-jnd/sim"], "unknown run 'ladder-jnd/sim'; did you mean"),
-        (
-            ["ladder-2afc/ssim", "ladder-jnd/ssim"],
-            "ladder-2afc/ssim and ladder-jnd/ssim have no dataset in common (ladder-2afc/ssim on "
-            "ladder-2afc; ladder-jnd/ssim on ladder-jnd); scores on different items cannot be "
-            "compared; measure them on the same one with `pmbench eval`",
-        ),
-        (
-            ["ssim", "ssim"],
-            "ssim and ssim name one run twice; name different metrics, or compare it with another "
-            "folder of results by --against",
-        ),
+        (["ladder-2afc/ssim", "ladder-jnd/ssim"],
+         "ladder-2afc/ssim and ladder-jnd/ssim have no dataset in common (ladder-2afc/ssim on "
+         "ladder-2afc; ladder-jnd/ssim on ladder-jnd); scores on different items cannot be "
+         "compared; measure them on the same one with `pmbench eval`"),
+        (["ssim", "ssim"],
+         "ssim and ssim name one run twice; name different metrics, or compare it with another "
+         "folder of results by --against"),
         (["ssim", "ladder-2afc/ssim"], "ssim and ladder-2afc/ssim name one run twice;"),
-        (
-            ["ssim"],
-            "'ssim' alone cannot be compared; name another metric, or none to compare all runs, or "
-            "another folder of results with --against",
-        ),
+        (["ssim"],
+         "'ssim' alone cannot be compared; name another metric, or none to compare all runs, or "
+         "another folder of results with --against"),
         (["ssim", "l2", "--resamples", "1"], "--resamples 1: expected 100 to 10,000; "),
         (["ssim", "l2", "--seed", "-1"], "--seed -1: expected a whole number from 0 to "),
         (["ssim", "l2", "--statistic", "auc"], "unknown statistic 'auc'; "),
         (["ssim", "l2", "-d", "lader"], "unknown dataset"),
-        (
-            ["--results", "nowhere"],
-            "no runs in nowhere; make some with `pmbench eval`, or name another folder with "
-            "--results",
-        ),
-        (
-            ["ssim", "--against", "nowhere"],
-            "nowhere has no run of the same metrics on the same datasets; name a folder of "
-            "results, such as one that an earlier `pmbench eval --results` has written",
-        ),
+        (["--results", "nowhere"],
+         "no runs in nowhere; make some with `pmbench eval`, or name another folder with "
+         "--results"),
+        (["ssim", "--against", "nowhere"],
+         "nowhere has no run of the same metrics on the same datasets; name a folder of "
+         "results, such as one that an earlier `pmbench eval --results` has written"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_compared(results: Path, words: list[str], sentence: str) -> None:
     result = pmbench("compare", *words, code=2)
     assert sentence in one_line(result.stderr)

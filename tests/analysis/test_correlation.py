@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from support.boards import run_2afc, run_jnd
 from support.factories import run_info
+from support.refusals import message_of
 from support.votes import jnd_distances, jnd_items, many_items, noisy_distances
 
 from pmbench.analysis.correlation import ProtocolCorrelation, correlate_protocols, correlate_runs
@@ -29,17 +30,17 @@ def scores(seed: int, n: int = 8) -> dict[str, float]:
 
 def test_correlations_and_interval_are_those_of_scipy() -> None:
     x, y = scores(1), scores(2)
-    found = correlate_protocols(x, y)
+    result = correlate_protocols(x, y)
     referee = stats.pearsonr(list(x.values()), list(y.values()))
     interval = referee.confidence_interval(0.95)
-    assert found.pearson == pytest.approx(referee.statistic)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
-    assert found.spearman == pytest.approx(
+    assert result.pearson == pytest.approx(referee.statistic)
+    assert (result.low, result.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
+    assert result.spearman == pytest.approx(
         stats.spearmanr(list(x.values()), list(y.values())).statistic
     )
-    assert found.n == 8
-    assert dict(zip(found.metrics, found.two_afc, strict=True)) == x
-    assert dict(zip(found.metrics, found.jnd, strict=True)) == y
+    assert result.n == 8
+    assert dict(zip(result.metrics, result.two_afc, strict=True)) == x
+    assert dict(zip(result.metrics, result.jnd, strict=True)) == y
 
 
 def test_a_relation_may_be_negative_or_perfect() -> None:
@@ -57,15 +58,13 @@ def test_only_metrics_with_both_scores_count() -> None:
     x["a"] = math.nan
     del y["b"]
     y["other"] = 0.5
-    found = correlate_protocols(x, y)
-    assert found.metrics == tuple("cdefgh")
-    assert found.pearson == correlate_protocols({k: x[k] for k in "cdefgh"}, y).pearson
+    result = correlate_protocols(x, y)
+    assert result.metrics == tuple("cdefgh")
+    assert result.pearson == correlate_protocols({k: x[k] for k in "cdefgh"}, y).pearson
 
 
 def test_fewer_than_four_metrics_are_too_few() -> None:
-    with pytest.raises(PmbenchError) as caught:
-        correlate_protocols(scores(1, 3), scores(2))
-    assert str(caught.value) == (
+    assert message_of(correlate_protocols, scores(1, 3), scores(2)) == (
         "the relation of 2AFC and JND needs 4 metrics that have both scores; there are 3"
     )
     with pytest.raises(PmbenchError, match=r"there is 1$"):
@@ -74,9 +73,7 @@ def test_fewer_than_four_metrics_are_too_few() -> None:
 
 
 def test_scores_that_are_all_the_same_have_no_relation() -> None:
-    with pytest.raises(PmbenchError) as caught:
-        correlate_protocols(scores(1), dict.fromkeys(NAMES, 1.0))
-    assert str(caught.value) == (
+    assert message_of(correlate_protocols, scores(1), dict.fromkeys(NAMES, 1.0)) == (
         "the relation of 2AFC and JND is undefined: all metrics have the same score in one"
     )
 
@@ -93,24 +90,21 @@ def saved(results: Path, dataset: str, k: int) -> Run:
     info = {
         "signature": "way || m",
         "metric": {"name": f"m{k}"},
-        "dataset": {
-            "name": dataset.partition("@")[0],
-            "protocol": protocol.name,
-            "sub_datasets": list(items.sub_names),
-        },
-    }
+        "dataset": {"name": dataset.partition("@")[0], "protocol": protocol.name,
+            "sub_datasets": list(items.sub_names)},
+    }  # fmt: skip
     return save(results / dataset / f"m{k}", run_info(info), items, d, table)
 
 
 def test_the_relation_of_runs_is_that_of_their_macro_scores(tmp_path: Path) -> None:
     runs = [saved(tmp_path, name, k) for name in ("ladder-2afc", "ladder-jnd") for k in range(5)]
-    found = correlate_runs(runs)["ladder"]
-    assert isinstance(found, ProtocolCorrelation)
-    assert found.metrics == ("m0", "m1", "m2", "m3", "m4")
+    result = correlate_runs(runs)["ladder"]
+    assert isinstance(result, ProtocolCorrelation)
+    assert result.metrics == ("m0", "m1", "m2", "m3", "m4")
     table = runs[3].scores()
     macro = table[(table["statistic"] == "2afc") & (table["sub_dataset"] == "macro")]
-    assert found.two_afc[3] == macro["value"].item()
-    assert found.pearson > 0.8
+    assert result.two_afc[3] == macro["value"].item()
+    assert result.pearson > 0.8
 
 
 def test_variants_are_not_mixed_and_groups_without_both_are_left_out(tmp_path: Path) -> None:
@@ -119,10 +113,10 @@ def test_variants_are_not_mixed_and_groups_without_both_are_left_out(tmp_path: P
         saved(tmp_path, name, k) for name in ("ladder-2afc@first4", "ladder-jnd@first4")
         for k in range(3)
     ]  # fmt: skip
-    found = correlate_runs([*runs, *variant, saved(tmp_path, "bapps-2afc-val", 0)])
-    assert set(found) == {"ladder", "ladder@first4"}
-    assert isinstance(found["ladder"], ProtocolCorrelation)
-    assert found["ladder@first4"] == (
+    result = correlate_runs([*runs, *variant, saved(tmp_path, "bapps-2afc-val", 0)])
+    assert set(result) == {"ladder", "ladder@first4"}
+    assert isinstance(result["ladder"], ProtocolCorrelation)
+    assert result["ladder@first4"] == (
         "the relation of 2AFC and JND needs 4 metrics that have both scores; there are 3"
     )
     assert correlate_runs([]) == {}

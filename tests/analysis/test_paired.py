@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
+from support.refusals import message_of
 from support.votes import items_of, many_items, noisy_distances
 
 from pmbench.analysis.joint_scores import joint, moments, of_means
@@ -21,7 +22,6 @@ from pmbench.scoring.intervals import places
 from pmbench.scoring.protocols import JND, TWO_AFC
 from pmbench.scoring.scores import score
 from pmbench.scoring.statistics import Array
-from pmbench.utils.errors import PmbenchError
 
 MAIN = TWO_AFC.statistics[0]
 FEW = Resampling(count=200)
@@ -40,21 +40,21 @@ def test_z_and_p_by_hand_with_a_tie() -> None:
     # all people prefer p1, so an item's score is 1 for p1, 0 for p0, ½ where neither is chosen
     items = items_of([0, 0, 0, 0, 1, 1], np.ones(6))
     a, b = chooses([1, 1, 1, -1, 1, 0]), chooses([0, 1, 1, -1, 0, 0])
-    found = joint(TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW)
+    result = joint(TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW)
     # differences: 1 0 0 0 (mean ¼, s² = ¼) and 1 0 (mean ½, s² = ½)
-    macro = difference(found, "a", "b", "macro")
+    macro = difference(result, "a", "b", "macro")
     variance = (0.25 / 4 + 0.5 / 2) / 4
     assert macro.value == pytest.approx((0.25 + 0.5) / 2)
     assert macro.z == pytest.approx(0.375 / math.sqrt(variance))
     assert macro.p == pytest.approx(2 * stats.t.sf(macro.z, df=6 - 2))
-    pooled = difference(found, "a", "b", "pooled")
+    pooled = difference(result, "a", "b", "pooled")
     assert pooled.value == pytest.approx(2 / 6)
     # items are drawn within their sub-datasets, so these do not add to the variance
     of_pooled = (4 / 6) ** 2 * 0.25 / 4 + (2 / 6) ** 2 * 0.5 / 2
     assert pooled.z == pytest.approx((2 / 6) / math.sqrt(of_pooled))
-    assert [difference(found, "a", "b", s).value for s in "ab"] == pytest.approx([0.25, 0.5])
-    assert (found.n, found.independent) == ((4, 2, 6, 6), (4, 2, 2, 6))
-    back = difference(found, "b", "a", "macro")
+    assert [difference(result, "a", "b", s).value for s in "ab"] == pytest.approx([0.25, 0.5])
+    assert (result.n, result.independent) == ((4, 2, 6, 6), (4, 2, 2, 6))
+    back = difference(result, "b", "a", "macro")
     assert (back.value, back.z, back.p) == (-macro.value, -macro.z, macro.p)
     assert (back.low, back.high) == (-macro.high, -macro.low)
 
@@ -63,29 +63,29 @@ def test_clusters_by_hand() -> None:
     # three photographs, each with an item in both sub-datasets
     items = items_of([0, 1, 0, 1, 0, 1], np.ones(6), cluster=[7, 7, 8, 8, 9, 9])
     a, b = chooses([1, 1, 0, 0, 0, 1]), chooses([0, 0, 0, 0, 0, 0])
-    found = joint(TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW)
+    result = joint(TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW)
     # a photograph's mean over both: 1 0 ½; three independent numbers, s² = ¼
-    assert difference(found, "a", "b", "macro").z == pytest.approx(0.5 / math.sqrt(0.25 / 3))
-    assert found.independent == (3, 3, 3, 3)
+    assert difference(result, "a", "b", "macro").z == pytest.approx(0.5 / math.sqrt(0.25 / 3))
+    assert result.independent == (3, 3, 3, 3)
 
 
 def test_the_number_of_items_needed_is_for_80_percent_power() -> None:
     items = many_items(40)
-    found = joint(
+    result = joint(
         TWO_AFC,
         MAIN,
         items,
         {"a": noisy_distances(items, 0.5, 1), "b": noisy_distances(items, 0.5, 2)},
         FEW,
     )
-    one = difference(found, "a", "b", "macro")
+    one = difference(result, "a", "b", "macro")
     assert one.p > 0.05
     assert one.more is not None
     # 1.96 + 0.84 of the normal distribution; Student's t takes two more
     assert one.more == 2 + math.ceil(one.n * (2.8015852 / abs(one.z)) ** 2 - one.n)
     # with so many more of the same, the true difference is found in 80 % of all trials
     growth = (one.n + one.more) / one.n
-    z, t = abs(one.z) * math.sqrt(growth), stats.t(growth * found.freedom[found.at("macro")])
+    z, t = abs(one.z) * math.sqrt(growth), stats.t(growth * result.freedom[result.at("macro")])
     assert t.sf(t.isf(0.025) - z) == pytest.approx(0.8, abs=1e-3)
 
 
@@ -99,8 +99,8 @@ def test_of_few_photographs_more_are_always_needed(photographs: int) -> None:
         items = items_of([0] * 60, np.ones(60), cluster.tolist())
         chance = np.array([0.3, 0.6])[:, None] + 0.1 * rng.normal(size=(2, photographs))
         stack = [chooses((rng.random(60) < c[cluster]).astype(int).tolist()) for c in chance]
-        found = of_means(("a", "b"), MAIN, items, stack, None, ("macro",))
-        one = difference(found, "a", "b", "macro")
+        result = of_means(("a", "b"), MAIN, items, stack, None, ("macro",))
+        one = difference(result, "a", "b", "macro")
         assert (one.more is None) == (one.p < 0.05 or one.z == 0)
         if one.more is not None:
             largest = max(largest, abs(one.z))
@@ -118,37 +118,37 @@ def test_a_difference_of_next_to_nothing_needs_more_than_there_are() -> None:
 def test_a_metric_against_itself_has_no_difference() -> None:
     items = many_items()
     d = noisy_distances(items, 0.3, 0)
-    found = joint(TWO_AFC, MAIN, items, {"a": d, "again": d.copy()}, FEW)
-    for place in found.places:
-        one = difference(found, "a", "again", place)
+    result = joint(TWO_AFC, MAIN, items, {"a": d, "again": d.copy()}, FEW)
+    for place in result.places:
+        one = difference(result, "a", "again", place)
         assert (one.value, one.z, one.p, one.more) == (0.0, 0.0, 1.0, None)
         assert one.low == one.high == pytest.approx(0, abs=1e-12)
 
 
 def test_equal_scores_from_other_items_are_no_difference_either() -> None:
     items = items_of([0] * 6, np.ones(6))
-    found = joint(
+    result = joint(
         TWO_AFC, MAIN, items,
         {"a": chooses([1, 1, 0, 0, 1, 0]), "b": chooses([0, 1, 1, 0, 0, 1])}, FEW,
     )  # fmt: skip
-    one = difference(found, "a", "b", "macro")
+    one = difference(result, "a", "b", "macro")
     assert (one.value, one.z, one.p, one.more) == (0.0, 0.0, 1.0, None)
     assert one.low < 0 < one.high
 
 
 def test_always_better_by_the_same_is_certain() -> None:
     items = items_of([0] * 4, np.ones(4))
-    found = joint(TWO_AFC, MAIN, items, {"a": chooses([1] * 4), "b": chooses([0] * 4)}, FEW)
-    one = difference(found, "a", "b", "macro")
+    result = joint(TWO_AFC, MAIN, items, {"a": chooses([1] * 4), "b": chooses([0] * 4)}, FEW)
+    one = difference(result, "a", "b", "macro")
     assert (one.value, one.z, one.p) == (1.0, math.inf, 0.0)
 
 
 def test_a_single_item_says_nothing_of_how_it_varies() -> None:
     items = items_of([0, 0, 0, 1], np.ones(4))
-    found = joint(
+    result = joint(
         TWO_AFC, MAIN, items, {"a": chooses([1, 0, 1, 1]), "b": chooses([0, 0, 1, 0])}, FEW
     )
-    alone = difference(found, "a", "b", "b")
+    alone = difference(result, "a", "b", "b")
     assert alone.value == 1
     assert all(math.isnan(x) for x in (alone.p, alone.z, alone.low, alone.high))
     assert alone.more is None
@@ -157,13 +157,13 @@ def test_a_single_item_says_nothing_of_how_it_varies() -> None:
 def test_a_sub_dataset_of_one_item_varies_as_all_items_do() -> None:
     items = items_of([0, 0, 0, 1], np.ones(4))
     a, b = chooses([1, 0, 1, 1]), chooses([0, 0, 1, 0])
-    found = joint(TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW)
+    result = joint(TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW)
     # differences: 1 0 0 (mean ⅓, s² = ⅓) and 1; s² of all four is ⅓
-    macro = difference(found, "a", "b", "macro")
+    macro = difference(result, "a", "b", "macro")
     assert macro.value == pytest.approx((1 / 3 + 1) / 2)
     assert macro.z == pytest.approx((2 / 3) / math.sqrt((1 / 3 / 3 + 1 / 3) / 4))
     assert macro.p == pytest.approx(2 * stats.t.sf(2, df=2))  # what the single item knows is 0
-    pooled = difference(found, "a", "b", "pooled")
+    pooled = difference(result, "a", "b", "pooled")
     assert pooled.z == pytest.approx(0.5 / math.sqrt((3 / 4) ** 2 / 9 + (1 / 4) ** 2 / 3))
     # nor is it otherwise where items come from photographs: two of each, alike
     twice = np.repeat(np.arange(4), 2)
@@ -184,8 +184,8 @@ def test_sub_datasets_of_one_item_each_vary_as_all_do() -> None:
 def test_a_single_photograph_says_nothing_at_all() -> None:
     items = items_of([0, 0, 1], np.ones(3), [5, 5, 5])
     distances = {"a": chooses([1, 0, 1]), "b": chooses([0, 0, 1])}
-    found = joint(TWO_AFC, MAIN, items, distances, FEW)
-    assert all(math.isnan(difference(found, "a", "b", place).p) for place in found.places)
+    result = joint(TWO_AFC, MAIN, items, distances, FEW)
+    assert all(math.isnan(difference(result, "a", "b", place).p) for place in result.places)
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 4.5, 29, 599, 36_338])
@@ -231,12 +231,12 @@ def test_the_covariance_is_that_of_the_bootstrap(clusters: str, statistic: str) 
     }[clusters]
     items = items_of(items.sub.tolist(), items.p, cluster.tolist())
     distances = {f"m{k}": noisy_distances(items, 0.2 + 0.2 * k, k % 2) for k in range(4)}
-    found = joint(TWO_AFC, TWO_AFC.statistic(statistic), items, distances, Resampling(4000))
-    for i, place in enumerate(found.places):
-        drawn = np.cov(found.draws[:, i])
+    result = joint(TWO_AFC, TWO_AFC.statistic(statistic), items, distances, Resampling(4000))
+    for i, place in enumerate(result.places):
+        drawn = np.cov(result.draws[:, i])
         scale = np.sqrt(np.outer(np.diag(drawn), np.diag(drawn)))
-        assert np.abs(found.covariance[i] - drawn).max() < 0.09 * scale.max(), place
-        assert (found.draws[:, i].mean(axis=1)) == pytest.approx(found.values[:, i], abs=0.01)
+        assert np.abs(result.covariance[i] - drawn).max() < 0.09 * scale.max(), place
+        assert (result.draws[:, i].mean(axis=1)) == pytest.approx(result.values[:, i], abs=0.01)
 
 
 def test_clusters_of_unlike_sizes_change_the_shares_of_a_pooled_score() -> None:
@@ -246,24 +246,24 @@ def test_clusters_of_unlike_sizes_change_the_shares_of_a_pooled_score() -> None:
     sub = [s for size in sizes for s in [0] * size + [1]]
     items = items_of(sub, np.ones(len(sub)), cluster)
     right = chooses([1 - s for s in sub])
-    found = joint(TWO_AFC, MAIN, items, {"m": right}, Resampling(2000))
-    i = found.at("pooled")
-    assert found.covariance[i, 0, 0] == pytest.approx(found.draws[0, i].var(), rel=0.1)
-    assert found.covariance[i, 0, 0] > 0
-    assert found.covariance[found.at("macro"), 0, 0] == 0
+    result = joint(TWO_AFC, MAIN, items, {"m": right}, Resampling(2000))
+    i = result.at("pooled")
+    assert result.covariance[i, 0, 0] == pytest.approx(result.draws[0, i].var(), rel=0.1)
+    assert result.covariance[i, 0, 0] > 0
+    assert result.covariance[result.at("macro"), 0, 0] == 0
 
 
 @pytest.mark.parametrize("name", [s.name for s in TWO_AFC.statistics])
 def test_values_and_draws_are_those_of_the_scores(name: str) -> None:
     items = many_items(30)
     distances = {"a": noisy_distances(items, 0.5, 1), "b": noisy_distances(items, 0.6, 2)}
-    found = joint(TWO_AFC, TWO_AFC.statistic(name), items, distances, FEW)
+    result = joint(TWO_AFC, TWO_AFC.statistic(name), items, distances, FEW)
     for i, metric in enumerate(distances):
         alone = score(TWO_AFC, metric, items, distances[metric], resampling=FEW)
         rows = alone.table[alone.table["statistic"] == name]
-        assert found.values[i] == pytest.approx(rows["value"].to_numpy())
-        np.testing.assert_allclose(found.draws[i], alone.draws.values[name], rtol=1e-9)
-        assert list(found.n) == rows["n"].tolist()
+        assert result.values[i] == pytest.approx(rows["value"].to_numpy())
+        np.testing.assert_allclose(result.draws[i], alone.draws.values[name], rtol=1e-9)
+        assert list(result.n) == rows["n"].tolist()
 
 
 def test_jnd_covariance_comes_from_the_draws_of_both() -> None:
@@ -271,16 +271,16 @@ def test_jnd_covariance_comes_from_the_draws_of_both() -> None:
     items = items_of([0] * 150 + [1] * 100, rng.integers(0, 4, 250) / 3)
     near = (1 - items.p + 0.4 * rng.normal(size=250))[:, None]
     far = (1 - items.p + 1.5 * rng.normal(size=250))[:, None]
-    found = joint(JND, JND.statistics[0], items, {"near": near, "far": far}, Resampling(500))
-    one = difference(found, "near", "far", "macro")
-    i = found.at("macro")
-    spread = float((found.draws[0, i] - found.draws[1, i]).std(ddof=1))
+    result = joint(JND, JND.statistics[0], items, {"near": near, "far": far}, Resampling(500))
+    one = difference(result, "near", "far", "macro")
+    i = result.at("macro")
+    spread = float((result.draws[0, i] - result.draws[1, i]).std(ddof=1))
     # of resamples of 150 and 100 items, which vary a little less than the items do
     assert one.z == pytest.approx(one.value / (spread * math.sqrt(250 / 248)))
-    assert one.value == pytest.approx(found.values[0, :2].mean() - found.values[1, :2].mean())
+    assert one.value == pytest.approx(result.values[0, :2].mean() - result.values[1, :2].mean())
     assert one.p < 1e-6
     assert (one.low, one.high) == tuple(
-        np.quantile(found.draws[0, i] - found.draws[1, i], [0.025, 0.975])
+        np.quantile(result.draws[0, i] - result.draws[1, i], [0.025, 0.975])
     )
 
 
@@ -300,11 +300,11 @@ def test_a_pair_alone_in_its_sub_dataset_leaves_a_correlation_unknown() -> None:
     items = items_of([0] * 40 + [1], np.append(np.arange(40) % 3 / 2, 1))
     rng = np.random.default_rng(0)
     d = {name: rng.random((41, 1)) for name in "ab"}
-    found = joint(JND, JND.statistics[0], items, d, FEW)
-    assert found.values[:, 1].tolist() == [1, 1]  # mAP of a pair seen as the same
-    assert found.independent == (40, 1, 1, 41)
-    assert math.isnan(difference(found, "a", "b", "macro").p)
-    assert 0 < difference(found, "a", "b", "pooled").p < 1
+    result = joint(JND, JND.statistics[0], items, d, FEW)
+    assert result.values[:, 1].tolist() == [1, 1]  # mAP of a pair seen as the same
+    assert result.independent == (40, 1, 1, 41)
+    assert math.isnan(difference(result, "a", "b", "macro").p)
+    assert 0 < difference(result, "a", "b", "pooled").p < 1
 
 
 @settings(deadline=None, max_examples=30)
@@ -337,8 +337,8 @@ def test_equal_metrics_are_told_apart_in_5_percent_of_trials(photographs: int) -
         items = items_of(sub.tolist(), p, cluster.tolist())
         choices = [(rng.random(180)[cluster] < 0.5 + 0.4 * hard).astype(int) for _ in range(2)]
         stack = [chooses(choice.tolist()) for choice in choices]
-        found = of_means(("a", "b"), MAIN, items, stack, None, ("macro",))
-        alarms += difference(found, "a", "b", "macro").p < 0.05
+        result = of_means(("a", "b"), MAIN, items, stack, None, ("macro",))
+        alarms += difference(result, "a", "b", "macro").p < 0.05
     assert 15 <= alarms <= 35  # 3 to 7 %
 
 
@@ -350,32 +350,30 @@ def test_items_on_which_a_metric_is_not_defined_are_left_out_for_all() -> None:
     a, b = noisy_distances(items, 0.3, 1), noisy_distances(items, 0.4, 2)
     gone = np.arange(len(items)) % 4 == 0
     b[gone] = np.nan
-    found = joint(TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW)
+    result = joint(TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW)
     kept = np.flatnonzero(~gone)
     alone = joint(TWO_AFC, MAIN, items.take(kept), {"a": a[kept], "b": b[kept]}, FEW)
-    assert found.n[-1] == len(kept)
-    assert found.values == pytest.approx(alone.values)
-    assert found.covariance == pytest.approx(alone.covariance)
+    assert result.n[-1] == len(kept)
+    assert result.values == pytest.approx(alone.values)
+    assert result.covariance == pytest.approx(alone.covariance)
 
 
 def test_macro_is_of_the_sub_datasets_in_which_every_metric_has_a_value() -> None:
     items = many_items(20)
     a, b = noisy_distances(items, 0.3, 1), noisy_distances(items, 0.4, 2)
     b[items.sub == 1] = 0.5  # does not vary there
-    found = joint(TWO_AFC, TWO_AFC.statistic("srcc"), items, {"a": a, "b": b}, FEW)
-    assert np.isnan(found.values[1, 1])
-    assert found.values[:, 3] == pytest.approx(found.values[:, [0, 2]].mean(axis=1))
-    assert math.isnan(difference(found, "a", "b", "b").p)
-    assert 0 <= difference(found, "a", "b", "macro").p <= 1
+    result = joint(TWO_AFC, TWO_AFC.statistic("srcc"), items, {"a": a, "b": b}, FEW)
+    assert np.isnan(result.values[1, 1])
+    assert result.values[:, 3] == pytest.approx(result.values[:, [0, 2]].mean(axis=1))
+    assert math.isnan(difference(result, "a", "b", "b").p)
+    assert 0 <= difference(result, "a", "b", "macro").p <= 1
 
 
 def test_metrics_without_a_common_item_cannot_be_compared() -> None:
     items = many_items(5, subs=1)
     a, b = noisy_distances(items, 0.3, 1), noisy_distances(items, 0.4, 2)
     a[:3], b[3:] = np.nan, np.nan
-    with pytest.raises(PmbenchError) as caught:
-        joint(TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW)
-    assert str(caught.value) == (
+    assert message_of(joint, TWO_AFC, MAIN, items, {"a": a, "b": b}, FEW) == (
         "a and b have no item in common on which all of them are defined; compare metrics that are "
         "defined on the same image sizes"
     )
@@ -383,9 +381,7 @@ def test_metrics_without_a_common_item_cannot_be_compared() -> None:
 
 def test_distances_of_another_shape_are_refused() -> None:
     items = many_items(5, subs=1)
-    with pytest.raises(PmbenchError) as caught:
-        joint(TWO_AFC, MAIN, items, {"a": np.zeros((4, 2))}, FEW)
-    assert str(caught.value) == (
+    assert message_of(joint, TWO_AFC, MAIN, items, {"a": np.zeros((4, 2))}, FEW) == (
         "a: distances of shape (4, 2) do not fit; expected (5, 2), a row an item and a column a "
         "pair"
     )
@@ -404,11 +400,11 @@ def test_real_judgements(shared: Path) -> None:
         )
         for level in (0.0, 0.002, 0.05, 0.5)
     }
-    found = joint(TWO_AFC, MAIN, items, distances, FEW)
-    assert found.n[-1] == 36344
-    drawn = np.sqrt(np.diag(np.cov(found.draws[:, found.at("macro")])))
-    assert np.sqrt(np.diag(found.covariance[found.at("macro")])) == pytest.approx(drawn, rel=0.15)
-    little, much = (difference(found, "noise 0.0", f"noise {x}", "macro") for x in (0.002, 0.5))
+    result = joint(TWO_AFC, MAIN, items, distances, FEW)
+    assert result.n[-1] == 36344
+    drawn = np.sqrt(np.diag(np.cov(result.draws[:, result.at("macro")])))
+    assert np.sqrt(np.diag(result.covariance[result.at("macro")])) == pytest.approx(drawn, rel=0.15)
+    little, much = (difference(result, "noise 0.0", f"noise {x}", "macro") for x in (0.002, 0.5))
     assert much.p < 1e-20
     assert 0 < much.low < much.value < much.high
     assert little.p > 1e-3

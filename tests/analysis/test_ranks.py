@@ -43,9 +43,7 @@ def test_a_single_metric_has_no_rank(tmp_path: Path) -> None:
     assert not any(line.startswith("rank") for line in board.legend)
 
 
-def test_where_nothing_is_known_of_chance_no_rank_is_shown_and_that_is_said(
-    tmp_path: Path,
-) -> None:
+def test_where_nothing_is_known_of_chance_no_rank_is_shown_and_that_is_said(tmp_path: Path) -> None:
     """All items of one cluster: no draw differs from another, and no test can be made."""
     for k, metric in enumerate(("a", "b")):
         run_2afc(tmp_path, metric, {"one": k}, {"one": 1})

@@ -42,6 +42,7 @@ from pmbench.networks.backbones import (
     frozen,
 )
 from pmbench.results.store import find_runs
+from pmbench.scoring.bootstrap import Resampling
 from pmbench.utils.progress import Silent
 
 SOUND = ("l2", "ssim", "mmdpp", "net-alex-random")
@@ -52,47 +53,51 @@ def _wide(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
 
 
+LIMIT = 9  # items of each kind of distortion
+JND = f"ladder-jnd@first{LIMIT}"
+
+
 def run(results: Path, metrics: list[LoadedMetric]) -> None:
-    """Evaluate metrics on the built-in ladder, anew."""
+    """Evaluate metrics on a part of the built-in ladder, anew."""
     for name in ("ladder-2afc", "ladder-jnd"):
-        outcome = evaluate(job(name, results), metrics, CPU, BatchLimits(), True, Silent())
-        assert not outcome.failures
+        config = replace(job(name, results, LIMIT), resampling=Resampling(100))
+        assert not evaluate(config, metrics, CPU, BatchLimits(), True, Silent()).failures
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Measure the metrics as they are, once."""
+    """Return a folder with runs of the metrics as they are, and the baseline of them."""
     folder = tmp_path_factory.mktemp("sound")
     loaded, failures = load_metrics([registered()[name] for name in SOUND], CPU, Silent())
     assert not failures
     run(folder / "results", loaded)
-    return folder / "results"
+    pmbench("baseline", "-o", folder / "baseline.json", "--results", folder / "results")
+    return folder
 
 
 @pytest.fixture
 def results(sound: Path, empty_folder: Path) -> Path:
     """Return runs of sound metrics, which are the baseline in ``baseline.json`` too."""
-    shutil.copytree(sound, empty_folder / "results")
-    pmbench("baseline", "-o", "baseline.json")
+    shutil.copytree(sound, empty_folder, dirs_exist_ok=True)
     return empty_folder / "results"
 
 
 def verdicts(code: int, *options: str) -> dict[tuple[str, str], str]:
     """Return the check's verdicts by dataset and metric; its exit code is ``code``."""
-    told = pmbench("check", "--baseline", "baseline.json", "--json", *options, code=code).stdout
-    return {(one["dataset"], one["name"]): one["verdict"] for one in json.loads(told)["found"]}
+    output = pmbench("check", "--baseline", "baseline.json", "--json", *options, code=code).stdout
+    return {(one["dataset"], one["name"]): one["verdict"] for one in json.loads(output)["found"]}
 
 
-def of_metric(found: dict[tuple[str, str], str], name: str) -> set[str]:
+def of_metric(verdicts: dict[tuple[str, str], str], name: str) -> set[str]:
     """Return one metric's verdicts; those of all others must be that nothing changed."""
-    assert {verdict for (_, other), verdict in found.items() if other != name} == {"same"}
-    return {verdict for (_, other), verdict in found.items() if other == name}
+    assert {verdict for (_, other), verdict in verdicts.items() if other != name} == {"same"}
+    return {verdict for (_, other), verdict in verdicts.items() if other == name}
 
 
 def test_nothing_is_found_where_nothing_changed(results: Path) -> None:
-    found = verdicts(0, "--tolerance", "0")
-    assert len(found) == 2 * len(SOUND)
-    assert set(found.values()) == {"same"}
+    checked = verdicts(0, "--tolerance", "0")
+    assert len(checked) == 2 * len(SOUND)
+    assert set(checked.values()) == {"same"}
 
 
 # --- a constant changed by 1 % --------------------------------------------------------------------
@@ -127,7 +132,7 @@ def test_a_constant_that_is_1_percent_off_is_found(
 ) -> None:
     monkeypatch.setattr(place, name, edited(getattr(place, name), old, new))
     loaded = load_metric(registered()[metric], CPU, Silent())
-    (was,) = [one for one in find_runs(results, "ladder-jnd") if one.metric == metric]
+    (was,) = [one for one in find_runs(results, JND) if one.metric == metric]
     assert was.signature.endswith(loaded.signature)  # which says nothing of the fault
     run(results, [loaded])
     assert of_metric(verdicts(1), metric) == {"changed"}
@@ -170,9 +175,9 @@ def test_the_same_network_used_in_the_same_way_is_the_same(results: Path) -> Non
 )
 def test_a_network_used_in_another_way_is_found(results: Path, fault: dict[str, Any]) -> None:
     run(results, [planted("net-alex-random", on_alexnet(**fault))])
-    found = of_metric(verdicts(1), "net-alex-random")
-    assert found <= {"changed", "worse", "better"}
-    assert found & {"changed", "worse"}
+    checked = of_metric(verdicts(1), "net-alex-random")
+    assert checked <= {"changed", "worse", "better"}
+    assert checked & {"changed", "worse"}
 
 
 def test_another_seed_of_random_filters_is_found(
@@ -196,10 +201,10 @@ def test_a_flipped_sign_is_worse(results: Path) -> None:
 
 
 def test_a_removed_metric_is_missing(results: Path) -> None:
-    shutil.rmtree(results / "ladder-2afc" / "mmdpp")
-    found = verdicts(1)
-    assert found.pop(("ladder-2afc", "mmdpp")) == "missing"
-    assert set(found.values()) == {"same"}
+    shutil.rmtree(results / JND / "mmdpp")
+    checked = verdicts(1)
+    assert checked.pop((JND, "mmdpp")) == "missing"
+    assert set(checked.values()) == {"same"}
     verdicts(1, "--allow-changed")
 
 
@@ -254,21 +259,22 @@ def rerun(config: EvalConfig, names: tuple[str, ...], ways: list[tuple[int, int]
     """Measure in each way (items at once, threads); return the largest move of a distance."""
     loaded, failures = load_metrics([registered()[name] for name in names], CPU, Silent())
     assert not failures
-    known = {its.metric: to_entry(its) for its in measured_anew(config, loaded, 64, 2)}
+    known = {scores.metric: to_entry(scores) for scores in measured_anew(config, loaded, 64, 2)}
     furthest = 0.0
     for batch, count in ways:
-        for its in measured_anew(config, loaded, batch, count):
-            found = compare(known[its.metric], its, Rules(tolerance=0))
-            assert found.verdict == "same", (batch, count, found)
-            assert found.moved is not None
-            furthest = max(furthest, found.moved)
+        for scores in measured_anew(config, loaded, batch, count):
+            change = compare(known[scores.metric], scores, Rules(tolerance=0))
+            assert change.verdict == "same", (batch, count, change)
+            assert change.moved is not None
+            furthest = max(furthest, change.moved)
     return furthest
 
 
 @pytest.mark.usefixtures("threads")
 def test_no_false_alarm_in_a_few_reruns(tmp_path: Path) -> None:
-    config = job("ladder-2afc", tmp_path, limit=2)
-    assert rerun(config, FAST, [(1, 1), (5, 2), (12, 3)]) > 0  # or it would prove nothing
+    config = job("ladder-2afc", tmp_path, limit=1)
+    # 0 would prove nothing
+    assert rerun(config, FAST, [(1, 1), (4, 3)]) > 0
 
 
 @pytest.mark.slow

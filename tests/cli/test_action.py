@@ -40,7 +40,7 @@ class Job:
     """What came of running the action's steps."""
 
     code: int  # of the first step that failed, else 0
-    told: str
+    output: str
     summary: str
 
 
@@ -60,12 +60,12 @@ def act(project: Path, inputs: dict[str, str], names: Collection[str] = NAMES) -
         "GITHUB_STEP_SUMMARY": str(summary),
         "COLUMNS": "100",
     }
-    code, told = 0, ""
+    code, output = 0, ""
     for step in STEPS:
         if step.get("name") not in names or (code and "!cancelled()" not in step.get("if", "")):
             continue
         own = {
-            name: _PLACE.sub(lambda found: values[found[1]], text)
+            name: _PLACE.sub(lambda place: values[place[1]], text)
             for name, text in step["env"].items()
         }
         assert not _PLACE.search(step["run"])  # inputs are data, and no part of a script
@@ -73,8 +73,8 @@ def act(project: Path, inputs: dict[str, str], names: Collection[str] = NAMES) -
         ended = subprocess.run(
             bash, cwd=project, env={**around, **own}, capture_output=True, text=True
         )
-        code, told = code or ended.returncode, told + ended.stdout + ended.stderr
-    return Job(code, told, summary.read_text() if summary.exists() else "")
+        code, output = code or ended.returncode, output + ended.stdout + ended.stderr
+    return Job(code, output, summary.read_text() if summary.exists() else "")
 
 
 @pytest.fixture
@@ -94,8 +94,8 @@ def test_the_example_passes_as_it_is_and_fails_once_its_metric_is_another(
     project: Path, inputs: dict[str, str]
 ) -> None:
     job = act(project, inputs)
-    assert job.code == 0, job.told
-    assert "passed: 2 same" in job.told
+    assert job.code == 0, job.output
+    assert "passed: 2 same" in job.output
     assert "### pmbench check: passed: 2 same" in job.summary
     assert (project / "pmbench-check.xml").exists()
 
@@ -103,17 +103,12 @@ def test_the_example_passes_as_it_is_and_fails_once_its_metric_is_another(
     source.write_text(source.read_text().replace("FINE = 0.25", "FINE = 0.26"))
     job = act(project, inputs, [MEASURE, COMPARE])  # installed it is
     assert job.code == 1
-    assert "failed: 2 changed, of 2 compared with pmbench-baseline.json" in job.told
+    assert "failed: 2 changed, of 2 compared with pmbench-baseline.json" in job.output
     assert "failed: 2 changed" in job.summary
     root = ElementTree.parse(project / "pmbench-check.xml").getroot()
     assert (root.get("tests"), root.get("failures")) == ("2", "2")
     lenient = {**inputs, "fail-on-changed": "false"}
     assert act(project, lenient, [COMPARE]).code == 0
-
-    source.write_text(source.read_text().replace("return coarse", "return -coarse"))
-    job = act(project, inputs, [MEASURE, COMPARE])
-    assert job.code == 1
-    assert "failed: 2 worse" in job.told
 
 
 def test_a_metric_that_cannot_be_measured_fails_the_job(
@@ -122,20 +117,17 @@ def test_a_metric_that_cannot_be_measured_fails_the_job(
     (project / "my_metric.py").write_text("import nothing_of_that_name\n")
     job = act(project, inputs, [MEASURE, COMPARE])
     assert job.code == 1
-    assert "not run: my-metric: needs the module nothing_of_that_name" in job.told
-    assert "no runs in pmbench-results; make some with `pmbench eval`" in job.told
+    assert "not run: my-metric: needs the module nothing_of_that_name" in job.output
+    assert "no runs in pmbench-results; make some with `pmbench eval`" in job.output
 
 
-def test_the_action_is_complete() -> None:
+def test_the_action_is_complete_and_its_example_short() -> None:
     used = set(re.findall(r"inputs\.([\w-]+)", (REPOSITORY / "action.yml").read_text()))
     assert used == set(ACTION["inputs"])
     assert all(spec["description"] for spec in ACTION["inputs"].values())
     assert ACTION["runs"]["using"] == "composite"
     assert all(step.get("shell") == "bash" for step in STEPS if "run" in step)
     assert next(step.get("uses", "") for step in STEPS).startswith("actions/setup-python@")
-
-
-def test_the_example_is_ten_lines() -> None:
     lines = (PROJECT / ".github" / "workflows" / "metric.yml").read_text().splitlines()
     assert len(lines) <= 11
 
@@ -152,8 +144,8 @@ def test_the_workflows_run_what_a_newcomer_types() -> None:
 def test_the_committed_baseline_is_of_what_make_regress_measures() -> None:
     path = TESTS / "baselines" / "ladder.json"
     rules = (REPOSITORY / "Makefile").read_text().replace("$\\\n", "")
-    found = re.search(r"^REGRESSED := (.+)$", rules, re.MULTILINE)
-    assert found is not None
-    measured = {(d, m) for d in ("ladder-2afc", "ladder-jnd") for m in found[1].split(",")}
+    line = re.search(r"^REGRESSED := (.+)$", rules, re.MULTILINE)
+    assert line is not None
+    measured = {(d, m) for d in ("ladder-2afc", "ladder-jnd") for m in line[1].split(",")}
     assert {(entry.dataset, entry.metric) for entry in read(path).runs} == measured
     assert path.stat().st_size < 500_000

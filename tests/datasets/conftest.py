@@ -27,9 +27,9 @@ def give(tmp_path: Path, home: Path) -> Iterator[Callable[..., Pack]]:
         source = str(path if isinstance(data, bytes) else data)
         return download(entry, resize_for(entry, None), DownloadOptions(source=source), Silent())
 
-    before = _everything(tmp_path.parent)
+    before = _everything(tmp_path)
     yield given
-    new = {name for name in _everything(tmp_path.parent) - before if "pmbench-home" not in name}
+    new = {name for name in _everything(tmp_path) - before if "pmbench-home" not in name}
     assert {Path(name).name for name in new if not name.startswith(str(tmp_path / "in"))} == set()
     packs = {path.name for path in (home / "packs").glob("*")}
     assert packs <= {"toy.none.h5", "toy.none.lock"}
@@ -38,4 +38,5 @@ def give(tmp_path: Path, home: Path) -> Iterator[Callable[..., Pack]]:
 
 
 def _everything(folder: Path) -> set[str]:
-    return {str(path) for path in folder.rglob("*")}
+    """Return what lies in a folder, and beside it."""
+    return {str(path) for path in (*folder.rglob("*"), *folder.parent.iterdir())}

@@ -49,6 +49,7 @@ def test_a_compressed_archive_cut_off_in_its_last_bytes_is_told(
     give: Callable[..., Pack], kind: str
 ) -> None:
     data = COMPRESS[kind](tar(TOY, "w"))
+    assert "got one that breaks off or is none (" in refusal(give, b"")
     for end in (len(data) - 1, len(data) - 9, len(data) // 2):
         assert "got one that breaks off or is none (" in refusal(give, data[:end])
     assert len(give(data)) == 2
@@ -83,11 +84,11 @@ def test_a_bomb_ends_before_it_goes_off(
     bomb = COMPRESS[kind](first) + zeros(kind, 64 << 20)
     assert len(bomb) < 200_000
     tracemalloc.start()
-    told = refusal(give, bomb)
+    message = refusal(give, bomb)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert re.search(r"toy.tar: its first [0-9,]+ bytes unpack to more than 8,[0-9,]+; ", told)
-    assert told.endswith("200 times smaller; this is not the dataset's archive")
+    assert re.search(r"toy.tar: its first [0-9,]+ bytes unpack to more than 8,[0-9,]+; ", message)
+    assert message.endswith("200 times smaller; this is not the dataset's archive")
     assert peak < 8 << 20
 
 
@@ -105,8 +106,8 @@ def test_xz_that_asks_for_gigabytes_is_refused(give: Callable[..., Pack]) -> Non
     assert header[2] == 0x21  # LZMA2
     header[4] = 37  # a dictionary of 3 GiB
     header[-4:] = struct.pack("<I", zlib.crc32(header[:-4]))
-    told = refusal(give, data[:12] + header + data[12 + len(header) :])
-    assert "breaks off or is none (Memory usage limit exceeded)" in told
+    message = refusal(give, data[:12] + header + data[12 + len(header) :])
+    assert "breaks off or is none (Memory usage limit exceeded)" in message
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -158,8 +159,8 @@ def test_a_name_that_cannot_be_shown_is_told(give: Callable[..., Pack], name: st
         info = member(name, size=3)
         info.pax_headers = {} if "\udcff" in name else {"path": name}
         archive.addfile(info, io.BytesIO(b"png"))
-    told = refusal(give, file.getvalue())
-    assert told == (
+    message = refusal(give, file.getvalue())
+    assert message == (
         f"toy: the name {name!a} has characters that cannot be shown as they are; rename it"
     )
 
@@ -181,23 +182,14 @@ def test_a_table_cannot_name_what_cannot_be_shown(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "new\u00a0line",
-        "\u65e5\u672c",
-        "a b",
-        "~",
-        "$(id)",
-        "a\\b",
-        "C:\\x",
-        "👩\u200d💻",
-        "x" * 250,
-    ],
-)
-def test_odd_names_that_can_be_shown_are_only_names(give: Callable[..., Pack], name: str) -> None:
-    odd = {path.replace("000001", name): data for path, data in TOY.items()}
-    assert f"cnn/{name}" in give(tar(odd)).items.id.tolist()
+def test_odd_names_that_can_be_shown_are_only_names(give: Callable[..., Pack]) -> None:
+    names = ["new\u00a0line", "\u65e5\u672c", "a b", "~", "$(id)", "a\\b", "C:\\x", "👩\u200d💻"]
+    odd = {
+        path.replace("000001", name): data
+        for path, data in TOY.items()
+        for name in [*names, "x" * 250]
+    }
+    assert {f"cnn/{name}" for name in [*names, "x" * 250]} <= set(give(tar(odd)).items.id)
 
 
 def test_names_that_look_the_same_are_not_the_same(give: Callable[..., Pack]) -> None:
@@ -258,9 +250,9 @@ def behind(first: Files, second: Files) -> bytes:
 @pytest.mark.parametrize("again", [PICTURE, VOTE, PICTURE.replace(".png", ".jpg"), f"./{PICTURE}"])
 def test_a_member_that_is_there_twice_is_told(give: Callable[..., Pack], again: str) -> None:
     content = npy(0.4) if again == VOTE else png(picture(5))
-    told = refusal(give, behind(TOY, {again: content}))
+    message = refusal(give, behind(TOY, {again: content}))
     folder = "judge" if again == VOTE else "p0"
-    assert told.startswith(f"toy: the item cnn/000001 has two files in '{folder}', one of them ")
+    assert message.startswith(f"toy: the item cnn/000001 has two files in '{folder}', one of them ")
 
 
 def test_files_of_a_table_that_are_there_twice_are_told(tmp_path: Path) -> None:
@@ -277,10 +269,17 @@ def test_files_of_a_table_that_are_there_twice_are_told(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("size", [100 << 30, 17 << 30])
-def test_a_member_of_100_gigabytes_ends_at_once(give: Callable[..., Pack], size: int) -> None:
+@pytest.mark.parametrize("size", [100 << 30, 17 << 30, 1 << 60, -512])
+def test_a_size_beyond_reason_ends_at_once(give: Callable[..., Pack], size: int) -> None:
     huge = member("notes", size=size).tobuf(tarfile.GNU_FORMAT)
     assert f"notes declares {size:,} bytes" in refusal(give, huge + tar(TOY, "w"))
+
+
+@pytest.mark.parametrize("path", ["val/cnn/p0/9.png", "val/cnn/judge/9.npy"])
+def test_a_file_of_a_huge_size_is_not_read(give: Callable[..., Pack], path: str) -> None:
+    message = refusal(give, member(path, size=LARGEST_MEMBER + 1).tobuf() + tar(TOY, "w"))
+    assert f"{path} declares 268,435,457 bytes; expected an image or a vote" in message
+    assert "of at most 268,435,456; this is not the dataset's archive" in message
 
 
 def sparse(path: str, real: int, parts: list[tuple[int, bytes]], map_: bytes = b"") -> bytes:
@@ -308,14 +307,17 @@ def test_a_file_of_holes_is_as_large_as_it_says(give: Callable[..., Pack]) -> No
     assert "0001.png declares 107,374,182,400 bytes" in refusal(
         give, sparse(PICTURE, 100 << 30, [(0, b"x")])
     )
-    told = refusal(give, sparse(PICTURE, LARGEST_MEMBER + 1, [(0, b"x")]) + tar(TOY, "w"))
-    assert f"{PICTURE} declares 268,435,457 bytes; expected an image or a vote of" in told
+    large = sparse(PICTURE, LARGEST_MEMBER + 1, [(0, b"x")])
+    assert f"{PICTURE} declares 268,435,457 bytes" in refusal(give, large + tar(TOY, "w"))
 
 
 @pytest.mark.parametrize("map_", [b"5\n1", b"99999999\n", b"x\n", b"1\n-5\n3\n", b"1\n9\n9\n"])
 def test_a_map_of_holes_that_makes_no_sense_ends(give: Callable[..., Pack], map_: bytes) -> None:
-    told = refusal(give, sparse(PICTURE, 10, [], map_) + bytes(512))
-    assert "toy.tar: expected a whole tar archive" in told or f"{PICTURE}: expected a pict" in told
+    message = refusal(give, sparse(PICTURE, 10, [], map_) + bytes(512))
+    assert (
+        "toy.tar: expected a whole tar archive" in message
+        or f"{PICTURE}: expected a pict" in message
+    )
 
 
 def test_a_zip_is_told_what_to_do_with(give: Callable[..., Pack], tmp_path: Path) -> None:
@@ -362,7 +364,7 @@ def peak_of(path: Path, count: int) -> int:
     return peak
 
 
-@pytest.mark.parametrize("count", [6000, pytest.param(200_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [3600, pytest.param(200_000, marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_empty_members(tmp_path: Path, count: int) -> None:
     few = peak_of(tmp_path / "few.tar.gz", 1200)
     # one that is kept takes 400 bytes; blocks that are read and interned strings some, once
@@ -393,9 +395,9 @@ def test_a_link_to_what_is_no_picture_is_told_by_its_own_name(
     tree = write_tree(tmp_path / "in" / "tree", TOY)
     (tree / PICTURE).unlink()
     (tree / PICTURE).symlink_to("/etc/passwd")
-    told = refusal(give, tree)
-    assert told.startswith(f"{PICTURE}: expected a picture file, got ")
-    assert "root" not in told
+    message = refusal(give, tree)
+    assert message.startswith(f"{PICTURE}: expected a picture file, got ")
+    assert "root" not in message
 
 
 def test_a_file_of_a_terabyte_in_a_folder_is_not_read(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.factories import manifest, toml
+from support.refusals import message_of
 
 from pmbench.datasets.manifest import Manifest, Published, datasets, groups, load, resolve
 from pmbench.networks.manifest import weight_files
@@ -27,12 +28,8 @@ def published(shared: Path) -> Any:
 
 def test_the_built_in_datasets_are_these() -> None:
     assert set(datasets()) == {
-        "bapps-2afc-train",
-        "bapps-2afc-val",
-        "bapps-jnd-val",
-        "ladder-2afc",
-        "ladder-jnd",
-    }
+        "bapps-2afc-train", "bapps-2afc-val", "bapps-jnd-val", "ladder-2afc", "ladder-jnd",
+    }  # fmt: skip
 
 
 def test_every_built_in_manifest_is_called_like_its_file_and_has_a_protocol() -> None:
@@ -187,9 +184,7 @@ def test_names_are_resolved_in_order_and_each_dataset_once() -> None:
     ],
 )
 def test_an_unknown_name_is_answered_with_close_ones(name: str, hint: str) -> None:
-    with pytest.raises(PmbenchError) as caught:
-        resolve([name])
-    assert hint in str(caught.value)
+    assert hint in message_of(resolve, [name])
 
 
 def test_the_users_manifests_are_found_in_several_folders(
@@ -207,20 +202,19 @@ def test_a_manifests_folder_that_does_not_exist_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PMBENCH_MANIFESTS", str(tmp_path / "nowhere"))
-    with pytest.raises(PmbenchError) as caught:
-        datasets()
-    assert f"the manifests folder {tmp_path / 'nowhere'} does not exist" in str(caught.value)
-    assert "name a folder that holds .toml files with --manifests" in str(caught.value)
+    message = message_of(datasets)
+    assert f"the manifests folder {tmp_path / 'nowhere'} does not exist" in message
+    assert "name a folder that holds .toml files with --manifests" in message
 
 
 def test_a_name_may_be_taken_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest(tmp_path, name="ladder-jnd", source={"path": "."})
     monkeypatch.setenv("PMBENCH_MANIFESTS", str(tmp_path))
-    with pytest.raises(PmbenchError) as caught:
-        datasets()
-    told = str(caught.value)
-    assert told.startswith(f"{tmp_path / 'ladder-jnd.toml'}: key 'name': 'ladder-jnd' is already")
-    assert str(paths.manifests() / "datasets" / "ladder-jnd.toml") in told
+    message = message_of(datasets)
+    assert message.startswith(
+        f"{tmp_path / 'ladder-jnd.toml'}: key 'name': 'ladder-jnd' is already"
+    )
+    assert str(paths.manifests() / "datasets" / "ladder-jnd.toml") in message
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -234,17 +228,12 @@ VALID: dict[str, Any] = {
     "sub_datasets": {"easy": 10, "hard": 20},
     "short_names": {"easy": "e"},
     "source": {"url": "https://example.org/mine.tar.gz", "sha256": "0" * 64, "gigabytes": 1.5},
-    "table": {
-        "file": "mine.csv",
-        "item": "{id}",
-        "roles": {"ref": "images/{ref}", "p0": "images/{a}", "p1": "images/{b}"},
-        "sub_dataset": "kind",
-        "cluster": "photo",
-        "vote_counts": ["for_a", "for_b"],
-    },
+    "table": {"file": "mine.csv", "item": "{id}", "roles": {"ref": "images/{ref}",
+        "p0": "images/{a}", "p1": "images/{b}"}, "sub_dataset": "kind", "cluster": "photo",
+        "vote_counts": ["for_a", "for_b"]},
     "enlarged": {"factor": 4, "patch": 64},
     "published": [{"label": "L2", "source": "we", "metric": "l2", "scores": {"macro": 60.5}}],
-}
+}  # fmt: skip
 OTHER_FOLDERS = {"roles": {"ref": "r", "p0": "a", "p1": "b"}, "votes": "v"}
 
 
@@ -261,14 +250,13 @@ def changed(place: str, value: Any) -> str:
     return toml(content)
 
 
-def refused(tmp_path: Path, text: str | bytes) -> str:
+def refused(tmp_path: Path, text: str) -> str:
     """Fail to load a manifest of this text; return what is said after the file's name."""
     path = tmp_path / "mine.toml"
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    with pytest.raises(PmbenchError) as caught:
-        load(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    return str(caught.value).removeprefix(f"{path}: ")
+    path.write_text(text, encoding="utf-8")
+    message = message_of(load, path)
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
 
 
 def test_the_manifest_that_the_mistakes_are_made_in_is_valid(tmp_path: Path) -> None:
@@ -335,9 +323,9 @@ def test_the_manifest_that_the_mistakes_are_made_in_is_valid(tmp_path: Path) -> 
 def test_a_mistake_is_told_with_the_file_and_the_key(
     tmp_path: Path, place: str, value: Any, key: str, sentence: str
 ) -> None:
-    told = refused(tmp_path, changed(place, value))
-    assert told.startswith(f"key '{key}': ")
-    assert sentence in told
+    message = refused(tmp_path, changed(place, value))
+    assert message.startswith(f"key '{key}': ")
+    assert sentence in message
 
 
 @pytest.mark.parametrize(
@@ -346,43 +334,33 @@ def test_a_mistake_is_told_with_the_file_and_the_key(
         ("folders", OTHER_FOLDERS, "a dataset needs either [folders] or [table], and not both"),
         ("table", None, "a dataset needs either [folders] or [table], and not both"),
         ("source", None, "a dataset needs a [source] with 'url' or 'path'"),
-        (
-            "table.roles.p1",
-            None,
-            "'roles' must name p0, p1, ref for the protocol 2afc; got p0, ref",
-        ),
+        ("table.roles.p1", None,
+         "'roles' must name p0, p1, ref for the protocol 2afc; got p0, ref"),
         ("table.roles", {}, "'roles' must name p0, p1, ref for the protocol 2afc; got none"),
         ("protocol", "jnd", "'roles' must name p0, p1 for the protocol jnd; got p0, p1, ref"),
         ("size", 64, "'enlarged' and 'size' exclude each other"),
     ],
-)
+)  # fmt: skip
 def test_keys_that_do_not_fit_together_are_told(
     tmp_path: Path, place: str, value: Any, sentence: str
 ) -> None:
-    told = refused(tmp_path, changed(place, value))
-    assert told == f"the whole file: {sentence}"
+    message = refused(tmp_path, changed(place, value))
+    assert message == f"the whole file: {sentence}"
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         pytest.param("name = ", "not valid TOML: Invalid value (at", id="no value"),
-        pytest.param("a = 1\na = 2", "not valid TOML: Cannot overwrite a value", id="key twice"),
         pytest.param("[" * 5000, "not valid TOML: ", id="brackets"),
-        pytest.param("a = " + "[" * 5000, "not valid TOML: ", id="nested too deep"),
-        pytest.param(".".join("a" * 100_000), "key in line 1: more than 100 names", id="dots"),
         pytest.param(
             "\n[" + " . ".join(['"a b"'] * 300) + "]", "key in line 2: more than 100", id="quoted"
         ),
         pytest.param("# " + "x" * 1_000_000, "more than 1,000,000 bytes; expected the", id="long"),
-        pytest.param("a = " + "1" * 5000, "not valid TOML: ", id="integer too long"),
-        pytest.param(b"title = '\xff'", "key at byte 9: not UTF-8 text; save it", id="Latin-1"),
-        pytest.param(toml(VALID) + "[published.x]", "not valid TOML: ", id="list and table"),
-        pytest.param("", "key 'name': Field required", id="empty"),
-        pytest.param(toml(VALID).replace("60.5", "nan"), "key 'published.0.scores.m", id="NaN"),
     ],
 )
-def test_what_is_no_manifest_is_told(tmp_path: Path, text: str | bytes, sentence: str) -> None:
+def test_what_is_no_manifest_is_told(tmp_path: Path, text: str, sentence: str) -> None:
+    """More of it is in tests/corpus/manifests, which test_manifest_fuzz reads."""
     assert refused(tmp_path, text).startswith(sentence)
 
 
@@ -431,11 +409,10 @@ def test_a_published_score_of_what_cannot_be_pooled_is_named(tmp_path: Path, pla
     path = tmp_path / "mine.toml"
     rows = [{"label": "L2", "source": "we", "scores": {place: 60.5}}]
     path.write_text(toml(VALID | {"published": rows}))
-    with pytest.raises(PmbenchError) as error:
-        load(path)
+    message = message_of(load, path)
     assert (
         f"the published row 'L2' has a score for '{place}'; expected easy, hard, several of them "
-        "joined by + (pooled), macro or pooled" in str(error.value)
+        "joined by + (pooled), macro or pooled" in message
     )
 
 

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from support.factories import picture
+from support.refusals import message_of
 
 from pmbench.datasets.layouts import Item
 from pmbench.datasets.pack import FORMAT, ImageStore, Pack, PackInfo, write_pack
@@ -30,14 +31,9 @@ ORIGIN = PackInfo(
 )
 # a reference used twice, an image under two names, three sizes, taken in no order
 IMAGES: dict[str, Pixels] = {
-    "a": picture(0),
-    "b": picture(1),
-    "c": picture(2),
-    "same as b": picture(1),
-    "wide 1": picture(3, 8, 12),
-    "wide 2": picture(4, 8, 12),
-    "high": picture(5, 12, 8),
-}
+    "a": picture(0), "b": picture(1), "c": picture(2), "same as b": picture(1),
+    "wide 1": picture(3, 8, 12), "wide 2": picture(4, 8, 12), "high": picture(5, 12, 8),
+}  # fmt: skip
 ROWS = [
     Item("cnn/0", "cnn", ("a", "b", "c"), 0.2, 5),
     Item("color/7", "color", ("wide 1", "wide 2", "wide 2"), 1.0, 3),
@@ -86,8 +82,8 @@ def test_every_item_comes_out_with_its_images_and_votes(
 
 def test_the_pack_says_what_it_was_made_from(tmp_path: Path) -> None:
     pack = pack_of(tmp_path / "toy.h5")
-    told = {name: pack.attributes[name] for name in ("dataset", "protocol", "resize", "sha256")}
-    assert told == {"dataset": "toy", "protocol": "2afc", "resize": "none", "sha256": "0" * 64}
+    message = {name: pack.attributes[name] for name in ("dataset", "protocol", "resize", "sha256")}
+    assert message == {"dataset": "toy", "protocol": "2afc", "resize": "none", "sha256": "0" * 64}
     assert list(pack.attributes["roles"]) == ["ref", "p0", "p1"]
     assert bool(pack.attributes["human_votes"])
     assert pack.attributes["format"] == FORMAT
@@ -221,9 +217,7 @@ def test_images_of_one_item_that_differ_in_size_are_refused_and_leave_no_file(
     tmp_path: Path,
 ) -> None:
     rows = [*ROWS, Item("cnn/9", "cnn", ("a", "wide 1", "b"), 0.5, 2)]
-    with pytest.raises(PmbenchError) as caught:
-        pack_of(tmp_path / "toy.h5", rows)
-    assert str(caught.value) == (
+    assert message_of(pack_of, tmp_path / "toy.h5", rows) == (
         "toy: the images of item cnn/9 differ in size (ref 8×8, p0 12×8, p1 8×8); expected one "
         "size within an item; mend the item or set 'size' in the manifest"
     )
@@ -274,16 +268,12 @@ def set_format(value: Any) -> Callable[[h5py.File], None]:
         (lambda file: file.attrs.__delitem__("format"), "a pack of format unknown; this pmbench"),
         (lambda file: file.__delitem__("items/p"), "expected a pack, got a file that is none or "),
         (lambda file: file.__delitem__("sizes"), "expected a pack, got a file that is none"),
-        (
-            lambda file: (file.__delitem__("sizes"), file.__setitem__("sizes", 1)),
-            "expected a pack, got a file that is none or is damaged",
-        ),
-        (
-            lambda file: (file.__delitem__("items/id"), file.__setitem__("items/id", [1])),
-            "expected a pack, got a file that is none or is damaged",
-        ),
+        (lambda file: (file.__delitem__("sizes"), file.__setitem__("sizes", 1)),
+         "expected a pack, got a file that is none or is damaged"),
+        (lambda file: (file.__delitem__("items/id"), file.__setitem__("items/id", [1])),
+         "expected a pack, got a file that is none or is damaged"),
     ],
-)
+)  # fmt: skip
 def test_a_foreign_or_damaged_hdf5_is_told(
     tmp_path: Path, change: Callable[[h5py.File], None], sentence: str
 ) -> None:
@@ -309,6 +299,6 @@ def test_what_is_no_hdf5_is_told(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "toy.h5"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(PmbenchError) as caught:
-        Pack.open(path)
-    assert str(caught.value).startswith(f"{path}: expected a pack, got a file that is none or is")
+    assert message_of(Pack.open, path).startswith(
+        f"{path}: expected a pack, got a file that is none or is"
+    )

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.factories import enlarged, manifest, picture, png
+from support.refusals import message_of
 from torchvision.transforms import Resize as TorchvisionResize
 
 from pmbench.datasets.manifest import datasets
@@ -100,9 +101,7 @@ def one_pixel_off() -> Pixels:
     ],
 )
 def test_exact_refuses_what_is_no_such_enlargement(pixels: Pixels, size: str) -> None:
-    with pytest.raises(PmbenchError) as caught:
-        decode(png(pixels), EXACT, "val/cnn/p0/1.png")
-    assert str(caught.value) == (
+    assert message_of(decode, png(pixels), EXACT, "val/cnn/p0/1.png") == (
         "val/cnn/p0/1.png: --resize exact expects a 4-fold nearest-neighbour enlargement, "
         f"got a {size} picture that is none; use --resize legacy"
     )
@@ -121,28 +120,18 @@ PALETTE = Image.fromarray(RGB).quantize(16)
     ("data", "expected"),
     [
         pytest.param(png(np.dstack([RGB, ALPHA])), RGB, id="RGBA: alpha is dropped"),
-        pytest.param(
-            png(np.dstack([RGB[..., :1], ALPHA]).copy()),
-            np.repeat(RGB[..., :1], 3, 2),
-            id="grey with alpha",
-        ),
+        pytest.param(png(np.dstack([RGB[..., :1], ALPHA]).copy()), np.repeat(RGB[..., :1], 3, 2),
+            id="grey with alpha"),
         pytest.param(png(RGB[..., 0]), np.repeat(RGB[..., :1], 3, 2), id="grey"),
-        pytest.param(
-            png(RGB[..., 0] > 99), np.repeat(255 * (RGB[..., :1] > 99), 3, 2), id="black and white"
-        ),
+        pytest.param(png(RGB[..., 0] > 99), np.repeat(255 * (RGB[..., :1] > 99), 3, 2),
+            id="black and white"),
         pytest.param(png(PALETTE), np.asarray(PALETTE.convert("RGB")), id="palette"),
-        pytest.param(
-            png(PALETTE, transparency=bytes(range(16))),
-            np.asarray(PALETTE.convert("RGB")),
-            id="palette with transparency",
-        ),
-        pytest.param(
-            png(grey16()),
-            np.repeat((np.asarray(grey16()) >> 8)[..., None], 3, 2),
-            id="16 bits: the upper 8",
-        ),
+        pytest.param(png(PALETTE, transparency=bytes(range(16))),
+            np.asarray(PALETTE.convert("RGB")), id="palette with transparency"),
+        pytest.param(png(grey16()), np.repeat((np.asarray(grey16()) >> 8)[..., None], 3, 2),
+            id="16 bits: the upper 8"),
     ],
-)
+)  # fmt: skip
 def test_every_kind_of_png_becomes_8_bit_rgb(data: bytes, expected: Pixels) -> None:
     got = decode(data, NONE, "x")
     assert got.dtype == np.uint8
@@ -170,9 +159,9 @@ def test_a_damaged_picture_gives_pixels_or_a_sentence(
     try:
         got = decode(data[:end], NONE, "val/cnn/p0/1.png")
     except PmbenchError as error:
-        told = str(error)
-        assert told.startswith("val/cnn/p0/1.png: expected a picture ")
-        assert told.endswith(" or remove the item")
+        message = str(error)
+        assert message.startswith("val/cnn/p0/1.png: expected a picture ")
+        assert message.endswith(" or remove the item")
     else:
         assert (got.ndim, got.shape[2], got.dtype) == (3, 3, np.uint8)
 
@@ -204,22 +193,14 @@ def test_the_manifest_and_the_user_choose_the_resize(
     ("name", "mode", "sentence"),
     [
         ("bapps-2afc-val", "bicubic", "unknown resize mode 'bicubic'; expected legacy or exact"),
-        (
-            "bapps-2afc-val",
-            "none",
-            "bapps-2afc-val stores enlarged patches, on which no published number was measured; "
-            "use --resize legacy (the papers' way) or exact (the true patches)",
-        ),
-        (
-            "ladder-2afc",
-            "legacy",
-            "--resize legacy does not fit ladder-2afc: its manifest declares no enlargement; "
-            "leave --resize out to use its images at their own size",
-        ),
+        ("bapps-2afc-val", "none",
+         "bapps-2afc-val stores enlarged patches, on which no published number was measured; "
+         "use --resize legacy (the papers' way) or exact (the true patches)"),
+        ("ladder-2afc", "legacy",
+         "--resize legacy does not fit ladder-2afc: its manifest declares no enlargement; "
+         "leave --resize out to use its images at their own size"),
         ("ladder-jnd", "exact", "--resize exact does not fit ladder-jnd"),
     ],
-)
+)  # fmt: skip
 def test_a_resize_that_does_not_fit_is_refused(name: str, mode: str, sentence: str) -> None:
-    with pytest.raises(PmbenchError) as caught:
-        resize_for(datasets()[name], mode)
-    assert str(caught.value).startswith(sentence)
+    assert message_of(resize_for, datasets()[name], mode).startswith(sentence)

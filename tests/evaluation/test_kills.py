@@ -62,8 +62,8 @@ class Scene(ABC):
 
     def names(self) -> set[str]:
         """Return what lies there but for locks, which stay."""
-        found = (path.relative_to(self.made) for path in self.made.rglob("*") if path.is_file())
-        return {str(path) for path in found if path.suffix != ".lock" and path.name != ".lock"}
+        files = (path.relative_to(self.made) for path in self.made.rglob("*") if path.is_file())
+        return {str(path) for path in files if path.suffix != ".lock" and path.name != ".lock"}
 
     @abstractmethod
     def content(self) -> dict[str, object]:
@@ -101,18 +101,18 @@ class Eval(Scene):
         return [self.made / f"ladder-2afc@first{self.limit}" / name for name in self.metrics]
 
     def content(self) -> dict[str, object]:
-        found: dict[str, object] = {}
+        content: dict[str, object] = {}
         for run in self.runs:
             for name in ("distances.h5", "scores.csv", "draws.npz"):
-                found[f"{run.name}/{name}"] = digest(run / name)
+                content[f"{run.name}/{name}"] = digest(run / name)
             info = json.loads((run / "run.json").read_text())
-            found[run.name] = (info["signature"], info["bootstrap"], info["batches"])
+            content[run.name] = (info["signature"], info["bootstrap"], info["batches"])
         board = pd.read_csv(self.made / "leaderboard.csv")
         timeless = board.drop(columns=["items_per_second", "peak_memory_mb"])
-        found["leaderboard.csv"] = timeless.to_csv()
+        content["leaderboard.csv"] = timeless.to_csv()
         lines = (self.made / "leaderboard.md").read_text().splitlines()
-        found["leaderboard.md"] = [line.rsplit("|", 2)[0] for line in lines]
-        return found
+        content["leaderboard.md"] = [line.rsplit("|", 2)[0] for line in lines]
+        return content
 
     def phase(self) -> str:
         journals = [run / "journal.bin" for run in self.runs]
@@ -285,10 +285,10 @@ class Tally:
 class Survival:
     """One command that is killed again and again, and what must be so when it is let live."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, runs: int = 1) -> None:
         self.scene, self.tally = scene, Tally()
-        self.duration = np.inf  # seconds; the shorter of two, on a busy machine
-        for _ in range(2):
+        self.duration = np.inf  # seconds; the shortest, on a busy machine
+        for _ in range(runs):
             scene.clear()
             started = time.monotonic()
             ended = scene.start().wait()
@@ -367,8 +367,8 @@ def at_random_moments(survival: Survival, count: int, seed: int) -> None:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serving() as found:
-        yield found
+    with serving() as server:
+        yield server
 
 
 def scenes(parent: ForkServer, tmp_path: Path, server: Server) -> dict[str, Callable[[], Scene]]:
@@ -412,7 +412,7 @@ def test_a_few_kills(what: str, parent: ForkServer, tmp_path: Path, server: Serv
 def test_kills_at_random_moments(
     what: str, parent: ForkServer, tmp_path: Path, server: Server
 ) -> None:
-    survival = Survival(scenes(parent, tmp_path, server)[what]())
+    survival = Survival(scenes(parent, tmp_path, server)[what](), runs=2)
     at_random_moments(survival, MANY, seed=5)
     print(f"{what}: {survival.tally}")  # noqa: T201
     assert survival.tally.kills == MANY

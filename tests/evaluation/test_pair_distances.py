@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from support.cli import pmbench
 from support.factories import picture, png
+from support.refusals import message_of
 from torch import Tensor
 
 import pmbench as package
@@ -30,7 +31,6 @@ from pmbench.evaluation.pair_distances import measure_pairs
 from pmbench.metrics import Metric, registered
 from pmbench.metrics.images import Images
 from pmbench.metrics.loading import load_metrics
-from pmbench.utils.errors import PmbenchError
 from pmbench.utils.progress import Silent
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -112,12 +112,12 @@ def test_every_kind_of_picture_is_decoded_as_packs_decode_it() -> None:
 def test_sizes_must_be_the_same_or_made_so() -> None:
     save("a.png", picture(1, 20, 30))
     save("b.png", picture(2, 10, 15))
-    told = pmbench("distance", "a.png", "b.png", "-m", "l2", code=2)
-    assert told.stderr == (
+    message = pmbench("distance", "a.png", "b.png", "-m", "l2", code=2)
+    assert message.stderr == (
         "a.png is 30×20, b.png is 15×10: they differ in size; "
         "give --resize WIDTHxHEIGHT, or --resize smaller\n"
     )
-    assert told.stdout == ""
+    assert message.stdout == ""
     small = np.asarray(Image.open("a.png").resize((15, 10), Image.Resampling.BILINEAR))
     result = pmbench("distance", "a.png", "b.png", "-m", "l2", "--resize", "smaller", "--json")
     (pair,) = json.loads(result.stdout)["pairs"]
@@ -131,9 +131,7 @@ def test_sizes_must_be_the_same_or_made_so() -> None:
 
 @pytest.mark.parametrize("text", ["8", "0x4", "8x", "larger", "８x８", "-1x3"])
 def test_other_words_for_a_size_are_refused(text: str) -> None:
-    with pytest.raises(PmbenchError) as caught:
-        parse_resizing(text)
-    assert str(caught.value) == (
+    assert message_of(parse_resizing, text) == (
         f"--resize {text}: expected WIDTHxHEIGHT, such as 256x256, or smaller"
     )
 
@@ -166,9 +164,9 @@ def test_two_folders_of_different_sizes_formats_and_strays() -> None:
         "left out: 1 of a without a partner in b: only here.png\n"
         "left out: 1 of b without a partner in a: only there.png\n"
     )
-    told = pmbench("distance", "a", "b", "-m", "l2").stdout
+    output = pmbench("distance", "a", "b", "-m", "l2").stdout
     mean = np.mean([float(row["l2"]) for row in rows])
-    assert re.search(rf"^mean +{mean:.6g}$", told, re.MULTILINE)
+    assert re.search(rf"^mean +{mean:.6g}$", output, re.MULTILINE)
 
 
 def test_many_metrics_stand_in_further_tables() -> None:
@@ -176,10 +174,10 @@ def test_many_metrics_stand_in_further_tables() -> None:
         save(f"a/{i}.png", picture(i, 64, 64))
         save(f"b/{i}.png", picture(2 + i, 64, 64))
     names = ["l1", "l2", "ssim", "dssim", "psnr", "mmdpp", "patch-rbf-11", "patch-rbf-3", "grad"]
-    told = pmbench("distance", "a", "b", "-m", ",".join(names)).stdout
-    assert max(map(len, told.splitlines())) <= 80
-    assert told.count("mean") == 2
-    heads = [line for line in told.splitlines() if line.startswith("pair")]
+    output = pmbench("distance", "a", "b", "-m", ",".join(names)).stdout
+    assert max(map(len, output.splitlines())) <= 80
+    assert output.count("mean") == 2
+    heads = [line for line in output.splitlines() if line.startswith("pair")]
     assert " ".join(heads).replace(" ↑", "").split() == ["pair", *names[:5], "pair", *names[5:]]
 
 
@@ -187,15 +185,15 @@ def test_a_name_in_both_folders_comes_before_another_ending() -> None:
     for name in ("x.png", "x.bmp"):
         save(f"a/{name}", picture(1))
         save(f"b/{name}", picture(1))
-    found = pairing.find_pairs(Path("a"), Path("b"))
-    assert {(p.ref.name, p.dist.name) for p in found.pairs} == {
+    result = pairing.find_pairs(Path("a"), Path("b"))
+    assert {(p.ref.name, p.dist.name) for p in result.pairs} == {
         ("x.png", "x.png"),
         ("x.bmp", "x.bmp"),
     }
     Path("b/x.png").rename("b/x.gif")  # which of a's two is it?
-    found = pairing.find_pairs(Path("a"), Path("b"))
-    assert [p.name for p in found.pairs] == ["x.bmp"]
-    assert found.left_out == [
+    result = pairing.find_pairs(Path("a"), Path("b"))
+    assert [p.name for p in result.pairs] == ["x.bmp"]
+    assert result.left_out == [
         "1 of a without a partner in b: x.png",
         "1 of b without a partner in a: x.gif",
     ]
@@ -258,8 +256,8 @@ def test_a_metric_must_be_named() -> None:
     assert pmbench("distance", "p.png", "p.png", "-m", ",", code=2).stderr == (
         "--metric names no metric; `pmbench list metrics` says what there is\n"
     )
-    told = pmbench("distance", "p.png", "p.png", "-m", "mmdp", code=2).stderr
-    assert told.startswith("unknown metric 'mmdp'; did you mean mmdpp")
+    message = pmbench("distance", "p.png", "p.png", "-m", "mmdp", code=2).stderr
+    assert message.startswith("unknown metric 'mmdp'; did you mean mmdpp")
 
 
 # --- a CSV ----------------------------------------------------------------------------------------
@@ -293,8 +291,8 @@ def test_a_csv_of_pairs_counts_paths_from_its_own_folder(empty_folder: Path) -> 
 )
 def test_a_csv_that_is_none_is_refused(text: str, sentence: str) -> None:
     Path("pairs.csv").write_text(text)
-    told = pmbench("distance", "pairs.csv", "-m", "l2", code=2).stderr
-    assert told == f"pairs.csv: {sentence}\n"
+    message = pmbench("distance", "pairs.csv", "-m", "l2", code=2).stderr
+    assert message == f"pairs.csv: {sentence}\n"
 
 
 # --- what fails, fails alone ----------------------------------------------------------------------
@@ -321,10 +319,10 @@ def test_a_damaged_picture_costs_only_its_own_pair() -> None:
         "(cannot identify image file 'b/2.png')"
     )
     assert "width" not in pairs[2]
-    told = pmbench("distance", "a", "b", "-m", "l2,l1", code=1).stdout
-    assert re.search(r"^2\.png +n/a +n/a$", told, re.MULTILINE)
-    assert "* mean of the pairs that have a distance" in told
-    assert "n/a: l2, l1: b/2.png: expected a picture file, got one that PIL" in told
+    output = pmbench("distance", "a", "b", "-m", "l2,l1", code=1).stdout
+    assert re.search(r"^2\.png +n/a +n/a$", output, re.MULTILINE)
+    assert "* mean of the pairs that have a distance" in output
+    assert "n/a: l2, l1: b/2.png: expected a picture file, got one that PIL" in output
     rows = list(csv.DictReader(io.StringIO(
         pmbench("distance", "a", "b", "-m", "l2,l1", "--csv", code=1).stdout
     )))  # fmt: skip
@@ -423,10 +421,10 @@ def test_a_metric_that_always_fails_is_given_up(
         save(f"a/{i:02}.png", picture(i))
     pairs = [Pair(path.name, path, path) for path in sorted(Path("a").iterdir())]
     loaded, _ = load_metrics([registered()["never"], registered()["l1"]], CPU, Silent())
-    found = measure_pairs(pairs, None, loaded, CPU, Silent())
-    assert set(found.columns["never"].failed) == set(range(20))
+    result = measure_pairs(pairs, None, loaded, CPU, Silent())
+    assert set(result.columns["never"].failed) == set(range(20))
     assert calls == [20, 1, 1, 1]  # together, then three alone, and no more
-    assert (found.columns["l1"].values == 0).all()
+    assert (result.columns["l1"].values == 0).all()
 
 
 # --- in bounded memory ----------------------------------------------------------------------------
@@ -454,11 +452,11 @@ def test_batches_are_bounded_in_pixels_and_each_picture_is_read_once_in_one(
     pairs = [Pair(f"{i}", Path("0.png"), Path(f"{i}.png")) for i in range(1, 4)]
     pairs += [Pair(f"{i}", Path(f"{i}.png"), Path(f"{i + 1}.png")) for i in (4, 6)]
     loaded, _ = load_metrics([Metric("seen", lambda device: seen, title="seen")], CPU, Silent())
-    found = measure_pairs(pairs, None, loaded, CPU, Silent())
+    result = measure_pairs(pairs, None, loaded, CPU, Silent())
     assert sorted(sizes) == [1, 4]  # of six and of two pictures
     assert sorted(read) == [f"{i}.png" for i in range(8)]
     expected = np.abs(picture(0, 16, 16) / 255 - picture(3, 16, 16) / 255).mean()
-    assert found.columns["seen"].values[2] == pytest.approx(expected, rel=1e-5)
+    assert result.columns["seen"].values[2] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_pack_of_pictures_copies_nothing(home: Path) -> None:

@@ -72,40 +72,31 @@ def test_compare_shows_how_far_they_are_apart(
     assert int(rows[DEEP][-1]) > 60
     assert "other score: of the run in fp32" in one_line(result.stdout)
     one = pmbench("compare", DEEP, "--precision", "bf16", "--json")
-    (found,) = json.loads(one.stdout)["comparisons"]
-    assert (found["differences"][0]["a"], found["differences"][0]["b"]) == (DEEP, f"{DEEP} (fp32)")
-    assert 0 < found["drift"]["largest"] < 0.1
+    (results,) = json.loads(one.stdout)["comparisons"]
+    assert (results["differences"][0]["a"], results["differences"][0]["b"]) == (
+        DEEP,
+        f"{DEEP} (fp32)",
+    )
+    assert 0 < results["drift"]["largest"] < 0.1
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["--precision", "fp16"], "unknown precision of a run 'fp16'; did you mean bf16?"),
-        (
-            ["--precision", "fp32"],
-            "--precision fp32 is what runs are held against; name another one, such as bf16",
-        ),
-        (
-            ["--precision", "bf16", "--against", "old"],
-            "--precision and --against are two comparisons; ask for one of them",
-        ),
-        (
-            ["--precision", "bf16", "--results", "rough"],
-            "there are no runs of the same metrics in float32; make some with `pmbench eval` "
-            "without --precision",
-        ),
-        (
-            ["--precision", "bf16", "--results", "usual"],
-            "there are no runs in bf16; make some with `pmbench eval --precision bf16`",
-        ),
+        (["--precision", "fp32"],
+         "--precision fp32 is what runs are held against; name another one, such as bf16"),
+        (["--precision", "bf16", "--against", "old"],
+         "--precision and --against are two comparisons; ask for one of them"),
+        (["--precision", "bf16", "--results", "rough"],
+         "there are no runs of the same metrics in float32; make some with `pmbench eval` "
+         "without --precision"),
+        (["--precision", "bf16", "--results", "usual"],
+         "there are no runs in bf16; make some with `pmbench eval --precision bf16`"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_compared(
-    words: list[str],
-    sentence: str,
-    measured: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    words: list[str], sentence: str, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(measured, tmp_path / "results")
     for name, variant in [("rough", "first6,bf16"), ("usual", "first6")]:
@@ -127,15 +118,15 @@ def test_a_repeated_run_has_its_precision(measured: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", [DEEP, "net-alex-random", "vgg-loss-random"])
 def test_identical_images_score_best_in_every_precision(name: str, precision: str) -> None:
     metric = load_metric(registered()[name], CPU, Silent())
-    pixels = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    other = (pixels + 0.02 * torch.rand(3, 3, 64, 64)).clamp(0, 1)
+    pixels = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    other = (pixels + 0.02 * torch.rand(3, 3, 32, 32)).clamp(0, 1)
     images = Images(torch.cat([pixels, other]))
     x, y = (images.pick(torch.arange(3) + start) for start in (0, 3))
     with network_precision(precision), torch.inference_mode():
         assert metric.distance(x, x).tolist() == [0.0] * 3
-        found = metric.distance(x, y)
-    assert found.dtype == torch.float32
-    assert (found > 0).all()
+        result = metric.distance(x, y)
+    assert result.dtype == torch.float32
+    assert (result > 0).all()
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -143,10 +134,10 @@ def test_identical_images_score_best_in_every_precision(name: str, precision: st
 def test_a_metric_is_a_loss_in_fewer_bits_too(name: str, precision: str) -> None:
     metric = load_metric(registered()[name], CPU, Silent())
     with network_precision(precision), torch.inference_mode():  # the filters are cast here first
-        metric.distance(Images(torch.rand(1, 3, 64, 64)), Images(torch.rand(1, 3, 64, 64)))
-    x = torch.rand(1, 3, 64, 64, requires_grad=True)
+        metric.distance(Images(torch.rand(1, 3, 32, 32)), Images(torch.rand(1, 3, 32, 32)))
+    x = torch.rand(1, 3, 32, 32, requires_grad=True)
     with network_precision(precision):
-        metric.distance(Images(x), Images(torch.rand(1, 3, 64, 64))).sum().backward()
+        metric.distance(Images(x), Images(torch.rand(1, 3, 32, 32))).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
     assert x.grad.abs().sum() > 0

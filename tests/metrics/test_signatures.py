@@ -7,6 +7,7 @@ moves by more than a millionth is another computation. Only what users import is
 
 from __future__ import annotations
 
+import functools
 import json
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -22,6 +23,7 @@ from pmbench.metrics import EXTRAS, registered
 TESTS = next(folder for folder in Path(__file__).resolve().parents if folder.name == "tests")
 TABLE = json.loads((TESTS / "golden" / "signatures.json").read_text())
 LADDER = Path(pmbench.__file__).parent / "data" / "ladder-2afc.h5"
+installed = functools.cache(packages_distributions)  # a second each time
 NOT_AT_HAND = {"dreamsim", "pieapp", "watson-vgg"}  # their weights, or their package
 
 
@@ -33,7 +35,7 @@ def test_the_table_names_every_metric_there_is() -> None:
 def test_a_metric_has_the_signature_it_had(name: str, reference_weights: Path) -> None:
     metric = registered()[name]
     if metric.extra:  # the package's version is a part of the signature
-        (package,) = set(packages_distributions()[EXTRAS[metric.extra]])
+        (package,) = set(installed()[EXTRAS[metric.extra]])
         if (here := version(package)) != (then := TABLE["packages"][package]):
             pytest.skip(f"the table is of {package} {then}, and {here} is installed")
     assert pmbench.metric(metric).signature == TABLE["signatures"][name]

@@ -24,18 +24,22 @@ pytestmark = pytest.mark.usefixtures("forget_networks")
 # timm's networks called test_… are small ones of the same code
 TRIED = (
     "net:torchvision/alexnet?random=0",
-    "net:torchvision/resnet18?random=0",
     "net:torchvision/squeezenet1_1?random=0",
-    "net:torchvision/mobilenet_v3_small?random=0",
     "net:torchvision/swin_t@4?random=0",
     "net:timm/resnet18@layer1+layer3?random=0",
     "net:timm/test_convnext?random=0",
     "net:timm/test_vit?random=0",
+)
+ALSO_TRIED = (
+    "net:torchvision/resnet18?random=0",
+    "net:torchvision/mobilenet_v3_small?random=0",
     "net:timm/swin_tiny_patch4_window7_224@layers.0?random=0",
 )
 
 
-@pytest.mark.parametrize("address", TRIED)
+@pytest.mark.parametrize(
+    "address", [*TRIED, *(pytest.param(one, marks=pytest.mark.slow) for one in ALSO_TRIED)]
+)
 def test_every_law_holds(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = metric(address)
     distance = entry.load(CPU)
@@ -51,11 +55,12 @@ from pmbench.metrics.images import Images
 (metric,) = select_metrics([sys.argv[1]]).metrics
 x = torch.linspace(0, 1, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
 with torch.no_grad():
-    found = metric.load(torch.device("cpu"))(Images(x), Images(x**2))
-print([value.hex() for value in found.tolist()])
+    values = metric.load(torch.device("cpu"))(Images(x), Images(x**2))
+print([value.hex() for value in values.tolist()])
 """
 
 
+@pytest.mark.slow  # the laws of the registered metrics hold it for net-alex-random each time
 def test_the_same_in_another_process() -> None:
     address = "net:torchvision/squeezenet1_1?random=0"
     script = [sys.executable, "-c", _SCRIPT, address]
@@ -75,16 +80,14 @@ def test_the_same_in_another_process() -> None:
         ("torchvision/alexnet", "features.1+features.4+features.11"),
         ("torchvision/squeezenet1_1", "features.1+features.4+features.7+features.12"),
         ("torchvision/vgg16", "features.3+features.8+features.15+features.22+features.29"),
-        (
-            "torchvision/vit_b_16",
-            "+".join(f"encoder.layers.encoder_layer_{i}" for i in (2, 5, 8, 11)),
-        ),
+        ("torchvision/vit_b_16", "+".join(f"encoder.layers.encoder_layer_{i}" for i in (2, 5, 8,
+         11))),
         ("timm/resnet18", "act1+layer1+layer2+layer3+layer4"),
         ("timm/vit_tiny_patch16_224", "blocks.2+blocks.5+blocks.8+blocks.11"),
         ("timm/test_convnext", "stages.0+stages.1+stages.2+norm_pre"),
         ("timm/swin_tiny_patch4_window7_224", "layers.0+layers.1+layers.2+norm"),
     ],
-)
+)  # fmt: skip
 def test_without_taps_it_is_the_end_of_each_stage(network: str, taps: str) -> None:
     assert metric(f"net:{network}?random=0").parameters["taps"] == taps
 

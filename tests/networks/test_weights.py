@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.http_server import Server, serving
+from support.refusals import message_of
 
 from pmbench.metrics import registered
 from pmbench.metrics.loading import load_metrics
@@ -68,11 +69,11 @@ def test_what_cannot_be_had_is_one_sentence_with_the_way_out() -> None:
     )
     assert [m.metric.name for m in loaded] == ["l2"]
     assert set(failures) == {"lpips-alex", "net-alex"}
-    told = failures["lpips-alex"]
-    assert "the weights 'alexnet' are not on this machine and cannot be fetched" in told
-    assert "PMBENCH_OFFLINE is set" in told
-    assert "put alexnet-owt-7be5be79.pth or alexnet.safetensors into a folder" in told
-    assert "--weights or PMBENCH_WEIGHTS" in told
+    message = failures["lpips-alex"]
+    assert "the weights 'alexnet' are not on this machine and cannot be fetched" in message
+    assert "PMBENCH_OFFLINE is set" in message
+    assert "put alexnet-owt-7be5be79.pth or alexnet.safetensors into a folder" in message
+    assert "--weights or PMBENCH_WEIGHTS" in message
 
 
 def test_a_folder_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,21 +127,17 @@ def _as_pickle(content: object, path: Path) -> None:
 @pytest.mark.parametrize("write", [_as_zip, _as_legacy, _as_pickle])
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_pickle_that_would_run_code_is_refused_and_has_not_run(
-    folder: Path,
-    tmp_path: Path,
-    write: Callable[[object, Path], None],
-    suffix: str,
-    deep: bool,
+    folder: Path, tmp_path: Path, write: Callable[[object, Path], None], suffix: str, deep: bool
 ) -> None:
     trace = tmp_path / "it-ran"
     harm: object = _Malicious(trace)
     file = folder / f"alexnet.{suffix}"
     write({"features.0.weight": torch.zeros(1), "x": [harm]} if deep else harm, file)
-    told = refused("alexnet")
-    assert told.startswith(f"{file}: expected the weights 'alexnet', got a file that cannot be")
-    assert "read safely (" in told
-    assert told.endswith("; delete it and fetch it again")
-    assert "\n" not in told
+    message = refused("alexnet")
+    assert message.startswith(f"{file}: expected the weights 'alexnet', got a file that cannot be")
+    assert "read safely (" in message
+    assert message.endswith("; delete it and fetch it again")
+    assert "\n" not in message
     assert not trace.exists()
     if suffix == "pth":  # else this test shows nothing
         if write is _as_pickle:
@@ -176,24 +173,18 @@ HUGE = 10**13
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(
-            _safetensors({"x": {"dtype": "F32", "shape": [HUGE], "data_offsets": [0, 4 * HUGE]}}),
-            id="a tensor of 40 TB",
-        ),
-        pytest.param(
-            _safetensors({"x": {"dtype": "F32", "shape": [HUGE], "data_offsets": [0, 4]}}, b"0000"),
-            id="a shape of more than there is",
-        ),
-        pytest.param(
-            _safetensors({"x": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 0]}}),
-            id="a shape of more than can be counted",
-        ),
+        pytest.param(_safetensors({"x": {"dtype": "F32", "shape": [HUGE], "data_offsets": [0,
+            4 * HUGE]}}), id="a tensor of 40 TB"),
+        pytest.param(_safetensors({"x": {"dtype": "F32", "shape": [HUGE], "data_offsets": [0, 4]}},
+            b"0000"), id="a shape of more than there is"),
+        pytest.param(_safetensors({"x": {"dtype": "F32", "shape": [2**40, 2**40],
+            "data_offsets": [0, 0]}}), id="a shape of more than can be counted"),
         pytest.param((2**62).to_bytes(8, "little") + b"{}", id="a header of more than there is"),
         pytest.param(b"\xff" * 8, id="a header of 16 EB"),
         pytest.param(_safetensors({})[:-1], id="a header that is cut"),
         pytest.param((100_000).to_bytes(8, "little") + b"[" * 100_000, id="a nested header"),
     ],
-)
+)  # fmt: skip
 def test_a_header_that_promises_too_much_costs_nothing(folder: Path, content: bytes) -> None:
     (folder / "alexnet.safetensors").write_bytes(content)
     assert "got a file that cannot be read safely (SafetensorError: " in refused("alexnet")
@@ -228,9 +219,11 @@ def test_a_truncated_file_is_told(
     write({"a": torch.arange(500.0), "b": torch.ones(3, 4)}, file)
     data = file.read_bytes()
     file.write_bytes(data[: int(len(data) * share)])
-    told = refused("alexnet")
-    assert f"{file}: expected the weights 'alexnet', got a file that cannot be read safely" in told
-    assert told.endswith("; delete it and fetch it again")
+    message = refused("alexnet")
+    assert (
+        f"{file}: expected the weights 'alexnet', got a file that cannot be read safely" in message
+    )
+    assert message.endswith("; delete it and fetch it again")
 
 
 @pytest.mark.parametrize("write", [_as_zip, _as_legacy, save_file])
@@ -247,12 +240,10 @@ def test_every_form_gives_the_same_tensors(
     [
         (b"", "an empty file; delete it and fetch it again"),
         (b"\n<!DOCTYPE html><html>Sign in</html>", "a web page; delete it and fetch it again"),
-        (
-            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
-            "a pointer of Git LFS in place of the file; run `git lfs pull` where it comes from",
-        ),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+         "a pointer of Git LFS in place of the file; run `git lfs pull` where it comes from"),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_what_is_no_weight_file_is_called_by_its_name(
     folder: Path, content: bytes, what: str, suffix: str
@@ -272,9 +263,7 @@ def test_a_folder_and_links_in_place_of_a_file(folder: Path, tmp_path: Path) -> 
         (file, "Too many levels of symbolic links"),
     ]:
         file.symlink_to(target)
-        with pytest.raises(PmbenchError) as caught:
-            weights.read(file, "alexnet")
-        assert str(caught.value) == (
+        assert message_of(weights.read, file, "alexnet") == (
             f"{file}: expected the weights 'alexnet', got what cannot be opened ({why}); mend its "
             "link or its permissions"
         )
@@ -303,13 +292,11 @@ def test_numbers_that_are_no_filters_are_refused(
 ) -> None:
     file = folder / f"alexnet.{'safetensors' if write is save_file else 'pth'}"
     write({"weight": tensor.contiguous(), "bias": torch.zeros(3)}, file)
-    with pytest.raises(PmbenchError) as caught:
-        weights.load_into(torch.nn.Linear(2, 3), "alexnet")
-    told = str(caught.value)
-    assert told.startswith(
+    message = message_of(weights.load_into, torch.nn.Linear(2, 3), "alexnet")
+    assert message.startswith(
         f"{file}: the weights 'alexnet' need finite numbers in the tensor 'weight', "
     )
-    assert said in told
+    assert said in message
     network = torch.nn.Linear(2, 3)
     with pytest.raises(PmbenchError, match="need finite numbers in the tensor 'weight', "):
         model_libraries.fit(network, weights.load("alexnet"), "alexnet", file)
@@ -349,16 +336,14 @@ def test_a_file_of_another_checksum_is_refused_with_the_ways_out(
     url = served.add("/toy-00000000.pth", b"something else")
     entry = WeightFile(url=url, sha256_prefix="00000000")
     monkeypatch.setitem(weight_files(), "toy", entry)
-    with pytest.raises(PmbenchError) as caught:
-        weights.ensure(["toy"], Silent())
-    told = str(caught.value)
+    message = message_of(weights.ensure, ["toy"], Silent())
     digest = hashlib.sha256(b"something else").hexdigest()
     assert (
         "the weights 'toy' are not on this machine and cannot be fetched (toy-00000000.pth: the "
         f"checksum differs: expected sha256 00000000…, got {digest}. Run it again to fetch anew); "
         "put toy-00000000.pth or toy.safetensors into a folder and name it with --weights or "
         "PMBENCH_WEIGHTS"
-    ) == told
+    ) == message
     assert weights.find("toy") is None
 
 

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.refusals import message_of
 
 from pmbench.datasets.pack import Items
 from pmbench.results import csv_io
 from pmbench.results.csv_io import read_csv, score_table, write_csv
 from pmbench.scoring.protocols import TWO_AFC
 from pmbench.scoring.statistics import Array
-from pmbench.utils.errors import PmbenchError
 
 WANTED = {"2afc": "item, sub_dataset, votes, p, d0, d1", "jnd": "item, sub_dataset, votes, same, d"}
 
@@ -53,12 +53,10 @@ def written(folder: Path, text: str, name: str = "distances.csv") -> Path:
 
 def refusal(path: Path, protocol: str = "2afc") -> str:
     """Return the sentence with which a file is refused, without its name."""
-    with pytest.raises(PmbenchError) as error:
-        read_csv(path, protocol, False)
-    told = str(error.value)
-    assert told.startswith(f"{path}: ")
-    assert "\n" not in told
-    return told.removeprefix(f"{path}: ")
+    message = message_of(read_csv, path, protocol, False)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
 
 
 # --- there and back -------------------------------------------------------------------------------
@@ -207,99 +205,54 @@ def test_a_share_is_rounded_to_the_votes(tmp_path: Path) -> None:
 # --- what is wrong with a file --------------------------------------------------------------------
 
 
-def test_a_missing_column_is_named_with_what_was_expected_and_found(tmp_path: Path) -> None:
-    path = written(tmp_path, "item,votes,p,d0\nx,5,1,2\n")
-    assert refusal(path) == (
-        "no column 'd1'; the protocol 2afc needs item, sub_dataset, votes, p, d0, d1; "
-        "found item, votes, p, d0"
-    )
-    assert refusal(path, "jnd") == (
-        "no column 'same'; the protocol jnd needs item, sub_dataset, votes, same, d; "
-        "found item, votes, p, d0"
-    )
-
-
-@pytest.mark.parametrize("bad", ["", "near", "nan", "inf", "-inf", "1,5"])
-def test_a_distance_that_is_no_number_is_named_with_its_line(tmp_path: Path, bad: str) -> None:
-    field = f'"{bad}"' if "," in bad else bad
-    path = written(tmp_path, f"p,d0,d1\n1,1,2\n0,3,{field}\n")
-    assert refusal(path) == f"line 3: column 'd1' is '{bad}'; expected a finite number"
-
-
-@pytest.mark.parametrize("bad", ["1e101", "-1e308"])
-def test_a_distance_that_nothing_can_be_computed_with_is_named(tmp_path: Path, bad: str) -> None:
-    path = written(tmp_path, f"p,d0,d1\n1,1,2\n0,3,{bad}\n")
-    told = f"line 3: column 'd1' is '{bad}'; expected a finite number, of at most 1e+100"
-    assert refusal(path) == told
-
-
-def test_a_vote_that_is_no_number_is_named_with_its_line(tmp_path: Path) -> None:
-    path = written(tmp_path, "same,d,votes\n1,1,3\nyes,2,3\n")
-    assert refusal(path, "jnd") == "line 3: column 'same' is 'yes'; expected a finite number"
-    path = written(tmp_path, "same,d,votes\n1,1,\n")
-    assert refusal(path, "jnd") == "line 2: column 'votes' is ''; expected a finite number"
-
-
-@pytest.mark.parametrize("votes", ["", ",votes"])
-@pytest.mark.parametrize("p", ["1.2", "-0.2"])
-def test_a_vote_outside_0_and_1_is_refused(tmp_path: Path, p: str, votes: str) -> None:
-    five = ",5" * bool(votes)
-    path = written(tmp_path, f"p,d0,d1{votes}\n1,1,2{five}\n{p},1,2{five}\n")
-    assert refusal(path) == f"line 3: the vote is {p}; expected a share of people, in [0, 1]"
-
-
-def test_a_vote_that_is_no_multiple_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path, "p,d0,d1,votes\n0.8,1,2,5\n0.5,1,2,5\n")
-    assert refusal(path) == (
-        "line 3: the vote is 0.5, which is no multiple of 1/5; "
-        "correct the number of votes in the manifest or the file"
-    )
-
-
-@pytest.mark.parametrize(
-    ("votes", "sentence"),
-    [
-        ("0", "line 3: 0 votes; expected at least one and at most 2,147,483,647"),
-        ("-5", "line 3: -5 votes; expected at least one and at most 2,147,483,647"),
-        ("5.7", "line 3: 5.7 votes; expected a whole number"),
-        ("1e10", "line 3: 10000000000 votes; expected at least one and at most 2,147,483,647"),
-    ],
-)
-def test_a_number_of_votes_that_cannot_be_is_refused(
-    tmp_path: Path, votes: str, sentence: str
-) -> None:
-    path = written(tmp_path, f"p,d0,d1,votes\n1,1,2,5\n1,1,2,{votes}\n")
-    assert refusal(path) == sentence
-
-
-def test_rows_with_more_fields_than_the_header_are_refused(tmp_path: Path) -> None:
+NEEDED = "the columns item, sub_dataset, votes, p, d0, d1 ("
+FINITE_NUMBER = "expected a finite number"
+WRONG = [
+    ("2afc", "item,votes,p,d0\nx,5,1,2\n",
+     "no column 'd1'; the protocol 2afc needs item, sub_dataset, votes, p, d0, d1; found item, "
+     "votes, p, d0"),
+    ("jnd", "item,votes,p,d0\nx,5,1,2\n",
+     "no column 'same'; the protocol jnd needs item, sub_dataset, votes, same, d; found item, "
+     "votes, p, d0"),
+    *(("2afc", f'p,d0,d1\n1,1,2\n0,3,"{bad}"\n', f"line 3: column 'd1' is '{bad}'; {FINITE_NUMBER}")
+      for bad in ("", "near", "nan", "inf", "-inf", "1,5")),
+    *(("2afc", f"p,d0,d1\n1,1,2\n0,3,{bad}\n",
+       f"line 3: column 'd1' is '{bad}'; {FINITE_NUMBER}, of at most 1e+100")
+      for bad in ("1e101", "-1e308")),
+    ("2afc", "p,d0,d1\n1,1,2\n1,1\n", f"line 3: column 'd1' is ''; {FINITE_NUMBER}"),
+    ("jnd", "same,d,votes\n1,1,3\nyes,2,3\n", f"line 3: column 'same' is 'yes'; {FINITE_NUMBER}"),
+    ("jnd", "same,d,votes\n1,1,\n", f"line 2: column 'votes' is ''; {FINITE_NUMBER}"),
+    *(("2afc", f"p,d0,d1\n1,1,2\n{p},1,2\n",
+       f"line 3: the vote is {p}; expected a share of people, in [0, 1]") for p in ("1.2", "-0.2")),
+    *(("2afc", f"p,d0,d1,votes\n1,1,2,5\n{p},1,2,5\n",
+       f"line 3: the vote is {p}; expected a share of people, in [0, 1]") for p in ("1.2", "-0.2")),
+    ("2afc", "p,d0,d1,votes\n0.8,1,2,5\n0.5,1,2,5\n",
+     "line 3: the vote is 0.5, which is no multiple of 1/5; correct the number of votes in the "
+     "manifest or the file"),
+    *(("2afc", f"p,d0,d1,votes\n1,1,2,5\n1,1,2,{votes}\n",
+       f"line 3: {count} votes; expected at least one and at most 2,147,483,647")
+      for votes, count in (("0", "0"), ("-5", "-5"), ("1e10", "10000000000"))),
+    ("2afc", "p,d0,d1,votes\n1,1,2,5\n1,1,2,5.7\n",
+     "line 3: 5.7 votes; expected a whole number"),
     # pandas would take the first field for a label and shift the others
-    path = written(tmp_path, "p,d0,d1\n0.2,1,1,9\n0.4,1,0,9\n")
-    assert (
-        refusal(path) == "the rows have more fields than the header; expected one for each column"
-    )
+    ("2afc", "p,d0,d1\n0.2,1,1,9\n0.4,1,0,9\n",
+     "the rows have more fields than the header; expected one for each column"),
+    ("2afc", "p,d0,d1\n1,1,2\n1,1,2,3\n",
+     f"expected a CSV file with {NEEDED}Error tokenizing data. C error: Expected 3 fields in line "
+     "3, saw 4)"),
+    *((protocol, "",
+       f"expected a CSV file with the columns {WANTED[protocol]} (No columns to parse from file)")
+      for protocol in WANTED),
+    *((protocol, WANTED[protocol].replace(" ", "") + "\n", "no rows; expected one for each item")
+      for protocol in WANTED),
+]  # fmt: skip
 
 
-def test_a_row_with_more_fields_than_the_others_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path, "p,d0,d1\n1,1,2\n1,1,2,3\n")
-    assert refusal(path) == (
-        "expected a CSV file with the columns item, sub_dataset, votes, p, d0, d1 "
-        "(Error tokenizing data. C error: Expected 3 fields in line 3, saw 4)"
-    )
-
-
-def test_a_row_with_fewer_fields_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path, "p,d0,d1\n1,1,2\n1,1\n")
-    assert refusal(path) == "line 3: column 'd1' is ''; expected a finite number"
-
-
-@pytest.mark.parametrize("protocol", ["2afc", "jnd"])
-def test_an_empty_file_is_refused(tmp_path: Path, protocol: str) -> None:
-    assert refusal(written(tmp_path, ""), protocol) == (
-        f"expected a CSV file with the columns {WANTED[protocol]} (No columns to parse from file)"
-    )
-    header = written(tmp_path, WANTED[protocol].replace(" ", "") + "\n")
-    assert refusal(header, protocol) == "no rows; expected one for each item"
+@pytest.mark.parametrize(("protocol", "text", "sentence"), WRONG)
+def test_what_is_wrong_is_named_with_its_line(
+    tmp_path: Path, protocol: str, text: str, sentence: str
+) -> None:
+    assert refusal(written(tmp_path, text), protocol) == sentence
 
 
 def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.refusals import message_of
 
 from pmbench.datasets.pack import Items
 from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling, resamples
@@ -17,7 +18,6 @@ from pmbench.scoring.protocols import JND, TWO_AFC, Protocol, Statistic
 from pmbench.scoring.scores import COLUMNS, human_rows, score_at
 from pmbench.scoring.scores import score as whole_score
 from pmbench.scoring.statistics import Array
-from pmbench.utils.errors import PmbenchError
 
 
 def items_of(
@@ -199,9 +199,9 @@ def test_a_score_of_all_items_is_none_where_one_is_not_defined() -> None:
     plain = {place: score_at(items, d, statistic, place) for place in every}
     assert plain == {place: score_at(items, d, statistic, place, whole=True) for place in every}
     d[0] = np.nan  # of "a"
-    found = {place: score_at(items, d, statistic, place, whole=True) for place in every}
-    assert {place for place, value in found.items() if np.isnan(value)} == {*every} - {"b", "c"}
-    assert (found["b"], found["c"]) == (plain["b"], plain["c"])
+    result = {place: score_at(items, d, statistic, place, whole=True) for place in every}
+    assert {place for place, value in result.items() if np.isnan(value)} == {*every} - {"b", "c"}
+    assert (result["b"], result["c"]) == (plain["b"], plain["c"])
 
 
 def test_a_sub_dataset_of_which_nothing_is_left_says_that_and_not_something_else() -> None:
@@ -244,9 +244,7 @@ def test_a_distance_that_is_no_finite_number_is_an_error_that_names_metric_and_i
 ) -> None:
     items, distances = random_case()
     distances[7] = bad
-    with pytest.raises(PmbenchError) as error:
-        score(TWO_AFC, "my-metric", items, distances, undefined=undefined)
-    assert str(error.value) == (
+    assert message_of(score, TWO_AFC, "my-metric", items, distances, undefined=undefined) == (
         f"my-metric: the distance of item item-7 is {[float(b) for b in bad]}; "
         "expected finite numbers; mend the metric or leave the item out"
     )
@@ -324,8 +322,8 @@ def test_intervals_are_those_of_the_bootstrap() -> None:
         ("macro", np.mean(by_sub, axis=0)),
         ("pooled", (draws @ right) / 60),
     ):
-        found = cell(table, place)
-        assert (found.low, found.high) == pytest.approx(np.quantile(values, [0.025, 0.975]))
+        result = cell(table, place)
+        assert (result.low, result.high) == pytest.approx(np.quantile(values, [0.025, 0.975]))
 
 
 def test_the_macro_score_of_a_resample_leaves_out_the_same_sub_dataset() -> None:
@@ -401,9 +399,9 @@ def test_resamples_without_a_value_are_left_out_and_make_the_interval_unreliable
     # the macro score of such a resample is missing too, and not that of a alone
     np.testing.assert_allclose(macro, (a + b) / 2)
     assert unreliable(made.table, "map") == [False, True, True, False]
-    found = cell(made.table, "macro", "map")
+    result = cell(made.table, "macro", "map")
     ends = np.quantile(macro[~missing], [0.025, 0.975])
-    assert (found.low, found.high) == pytest.approx(tuple(ends))
+    assert (result.low, result.high) == pytest.approx(tuple(ends))
 
 
 def test_peoples_intervals_may_be_unreliable_too() -> None:

@@ -119,9 +119,9 @@ def test_the_mean_of_nothing_is_undefined() -> None:
 def test_what_is_nan_does_not_count_in_a_mean() -> None:
     w = np.array([[1, 1, 1], [2, 5, 1], [0, 3, 0]], np.uint8)
     # (1+6)/2, (2·1+6)/3, and nothing that counts
-    found = weighted_mean(array(1, np.nan, 6), w)
-    assert found[:2].tolist() == [3.5, 8 / 3]
-    assert np.isnan(found[2])
+    result = weighted_mean(array(1, np.nan, 6), w)
+    assert result[:2].tolist() == [3.5, 8 / 3]
+    assert np.isnan(result[2])
 
 
 # --- correlations ---------------------------------------------------------------------------------
@@ -256,6 +256,7 @@ def test_the_envelope_is_the_default() -> None:
     assert average_precision(d, same, ones(3))[0] == pytest.approx(2 / 3)
 
 
+@settings(deadline=None)
 @given(columns(VALUES, SHARES))
 def test_average_precision_without_envelope_is_scikit_learns(made: tuple[Array, Array]) -> None:
     d, same = made
@@ -304,9 +305,9 @@ def test_a_perfect_ranking_of_hard_labels_gives_exactly_one() -> None:
 def test_average_precision_is_undefined_where_nobody_said_same() -> None:
     assert np.isnan(ap(array(1, 2, 2), array(0, 0, 0)))
     drawn = np.array([[1.0, 1, 1], [2, 1, 0]])  # the second resample misses the only "same"
-    found = average_precision(array(1, 2, 3), array(0, 0, 1), drawn)
-    assert found[0] == pytest.approx(1 / 3)
-    assert np.isnan(found[1])
+    result = average_precision(array(1, 2, 3), array(0, 0, 1), drawn)
+    assert result[0] == pytest.approx(1 / 3)
+    assert np.isnan(result[1])
 
 
 def test_a_block_that_was_not_drawn_adds_no_area() -> None:
@@ -335,14 +336,10 @@ def _weighted(name: str) -> Callable[[Array, Array, Array], Array]:
 @pytest.mark.parametrize(
     "name",
     [
-        "spearman",
-        "pearson",
-        "kendall",
-        "average_precision",
-        "average_precision, no envelope",
+        "spearman", "pearson", "kendall", "average_precision", "average_precision, no envelope",
         "mean",
     ],
-)
+)  # fmt: skip
 @settings(deadline=None)
 @given(made=columns(VALUES, SHARES, st.integers(0, 3).map(float)))
 def test_a_weight_of_three_is_an_item_three_times(
@@ -363,10 +360,10 @@ def test_many_resamples_at_once_are_those_one_by_one_and_bytes_do_for_weights(na
     rng = np.random.default_rng(4)
     x, y = np.round(rng.normal(size=3000), 3), rng.integers(0, 6, 3000) / 5
     w = rng.poisson(1, (100, 3000)).astype(np.uint8)  # more than are computed at once
-    found = _weighted(name)(x, y, w)
+    result = _weighted(name)(x, y, w)
     each = [_weighted(name)(x, y, row[None].astype(float))[0] for row in w]
-    np.testing.assert_allclose(found, each, rtol=0, atol=1e-12)
-    assert found.std() > 0.001
+    np.testing.assert_allclose(result, each, rtol=0, atol=1e-12)
+    assert result.std() > 0.001
 
 
 def test_kendall_takes_votes_of_many_levels_too() -> None:
@@ -403,9 +400,9 @@ def test_what_people_score_with_k_of_n_votes(
 
 
 def test_one_person_cannot_be_compared_with_others() -> None:
-    found = human_fresh(array(1, 0, 1), array(1, 1, 2))
-    assert np.isnan(found[:2]).all()
-    assert found[2] == 1
+    result = human_fresh(array(1, 0, 1), array(1, 1, 2))
+    assert np.isnan(result[:2]).all()
+    assert result[2] == 1
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])

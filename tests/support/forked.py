@@ -90,12 +90,9 @@ class ForkServer:
     ) -> Running:
         """Start a command; with ``die_at`` it kills itself before that change of a file."""
         request = {
-            "words": [str(word) for word in words],
-            "cwd": str(cwd),
-            "environment": environment,
-            "streams": str(self._streams),
-            "die_at": die_at,
-        }
+            "words": [str(word) for word in words], "cwd": str(cwd), "environment": environment,
+            "streams": str(self._streams), "die_at": die_at,
+        }  # fmt: skip
         self.write_line(json.dumps(request) + "\n")
         return Running(self, int(self.read_line()), self._streams)
 

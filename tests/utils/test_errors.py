@@ -22,15 +22,11 @@ METRICS = [f"metric-{i:02}" for i in range(40)]
         ("metric", "x", METRICS, "40 are known; `pmbench list metrics` shows them."),
         ("dataset", "x", METRICS, "40 are known; `pmbench list datasets` shows them."),
         ("run", "x", METRICS, "40 are known; `pmbench list runs` shows them."),
-        (
-            "dataset, group or metric",
-            "x",
-            METRICS,
-            "40 are known; `pmbench list datasets` and `pmbench list metrics` show them.",
-        ),
+        ("dataset, group or metric", "x", METRICS,
+         "40 are known; `pmbench list datasets` and `pmbench list metrics` show them."),
         ("module of a network", "x", METRICS, f"40 are known: {', '.join(METRICS[:12])}, …"),
     ],
-)
+)  # fmt: skip
 def test_an_unknown_name(kind: str, name: str, known: list[str], sentence: str) -> None:
     assert str(unknown(kind, name, known)) == f"unknown {kind} '{name}'; {sentence}"
 

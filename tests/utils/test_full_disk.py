@@ -16,6 +16,7 @@ from support.disk import NO_ROOM, TOO_LONG, drafts_below, file_size_limit, mount
 from support.factories import manifest, packed, triplets, write_tree
 from support.http_server import serving
 from support.measured import EVAL, RUNS, run_files
+from support.refusals import message_of
 
 from pmbench.results.store import damaged_runs, find_runs
 from pmbench.utils.errors import PmbenchError
@@ -81,8 +82,8 @@ def test_a_full_disk_during_eval(
     disk_folder: Path, measured_results: Path, size: int, name: str
 ) -> None:
     with file_size_limit(size):
-        told = pmbench(*EVAL, code=2).stderr.splitlines()
-    assert told[-1] == f"{RUNS / 'grad' / name}: {TOO_LONG}"
+        message = pmbench(*EVAL, code=2).stderr.splitlines()
+    assert message[-1] == f"{RUNS / 'grad' / name}: {TOO_LONG}"
     assert drafts_below(disk_folder) == []
     assert find_runs(Path("results")) == []
     result = pmbench(*EVAL)
@@ -96,8 +97,8 @@ def test_a_full_disk_when_all_is_measured(results_on_disk: Path) -> None:
     (results_on_disk / "leaderboard.csv").unlink()
     before = run_files(results_on_disk)
     with file_size_limit(15_000):
-        told = pmbench(*EVAL, code=2).stderr.splitlines()
-    assert told[-1] == f"results/leaderboard.csv: {TOO_LONG}"
+        message = pmbench(*EVAL, code=2).stderr.splitlines()
+    assert message[-1] == f"results/leaderboard.csv: {TOO_LONG}"
     assert drafts_below(results_on_disk) == []
     assert "kept as measured before: grad, l1" in pmbench(*EVAL).stderr
     assert (results_on_disk / "leaderboard.csv").exists()
@@ -107,9 +108,9 @@ def test_a_full_disk_when_all_is_measured(results_on_disk: Path) -> None:
 def test_scoring_anew_on_a_full_disk_does_not_lose_the_distances(results_on_disk: Path) -> None:
     before = run_files(results_on_disk)
     with file_size_limit(15_000):
-        told = pmbench(*EVAL, "--seed", "1", code=2)
-    assert f"not run: grad: {RUNS}/grad/draws.npz: {TOO_LONG}\n" in told.stdout
-    assert told.stderr.splitlines()[-1] == f"results/leaderboard.csv: {TOO_LONG}"
+        message = pmbench(*EVAL, "--seed", "1", code=2)
+    assert f"not run: grad: {RUNS}/grad/draws.npz: {TOO_LONG}\n" in message.stdout
+    assert message.stderr.splitlines()[-1] == f"results/leaderboard.csv: {TOO_LONG}"
     again = pmbench(*EVAL, "--seed", "1")
     assert "kept as measured before: grad, l1" in again.stderr
     for place, (distances, _) in run_files(results_on_disk).items():
@@ -132,15 +133,13 @@ def test_a_small_disk(disk_folder: Path) -> None:
     write_tree(disk_folder / "data", triplets({"one": 40}))
     entry = manifest(disk_folder / "manifests", source={"path": "../data"})
     with mounted(disk_folder / "pmbench-home", "size=24k"):
-        with pytest.raises(PmbenchError) as caught:
-            packed(entry)
-        found = re.fullmatch(r"(.+/toy\.none\.(spool|h5)): (.+)", str(caught.value))
-        assert found is not None
-        assert found[3] == NO_ROOM
+        result = re.fullmatch(r"(.+/toy\.none\.(spool|h5)): (.+)", message_of(packed, entry))
+        assert result is not None
+        assert result[3] == NO_ROOM
         assert drafts_below(disk_folder / "pmbench-home") == []
     with mounted(disk_folder / "results", "size=56k"):
-        told = pmbench(*EVAL, code=2).stderr.splitlines()[-1]
-        assert told == f"{RUNS}/grad/draws.npz: {NO_ROOM}"
+        message = pmbench(*EVAL, code=2).stderr.splitlines()[-1]
+        assert message == f"{RUNS}/grad/draws.npz: {NO_ROOM}"
         assert drafts_below(disk_folder / "results") == []
         subprocess.run(["mount", "-o", "remount,size=4m", str(disk_folder / "results")], check=True)
         assert "kept as measured before" not in pmbench(*EVAL).stderr
@@ -164,8 +163,8 @@ def test_a_full_disk_during_report(disk_folder: Path) -> None:
     pmbench(*EVAL)
     for size in (3000, 20_000):
         with file_size_limit(size):
-            told = pmbench("report", "-o", "out", code=2).stderr.splitlines()
-        assert told[-1] == f"{disk_folder / 'out'}: {TOO_LONG}"
+            message = pmbench("report", "-o", "out", code=2).stderr.splitlines()
+        assert message[-1] == f"{disk_folder / 'out'}: {TOO_LONG}"
         assert not Path("out").exists()
         assert drafts_below(disk_folder) == []
     pmbench("report", "-o", "out")

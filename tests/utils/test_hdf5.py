@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from support.factories import manifest, packed, picture, png, triplets, write_tree
+from support.refusals import message_of
 from support.runs import DISTANCES_OF
 
 from pmbench.datasets.pack import Pack
@@ -156,9 +157,7 @@ def test_a_pack_of_another_version_is_told_and_one_that_changes_meanwhile(tmp_pa
     for number in (2, 0, "x"):
         with h5py.File(pack.path, "r+") as file:
             file.attrs["format"] = number
-        with pytest.raises(PmbenchError) as caught:
-            packed(entry)
-        assert str(caught.value) == (
+        assert message_of(packed, entry) == (
             f"{pack.path}: a pack of format {number}; this pmbench reads format 1; delete the file "
             "and pack again with `pmbench download`"
         )
@@ -195,9 +194,9 @@ def test_distances_that_are_not_what_they_should_be(
     some_distances(path)
     with h5py.File(path, "r+") as file:
         change(file)
-    with pytest.raises(PmbenchError) as caught:
-        read_distances(path, TWO_AFC.judgement)
-    assert str(caught.value).startswith(f"{path}: {DISTANCES_OF} ({why}")
+    assert message_of(read_distances, path, TWO_AFC.judgement).startswith(
+        f"{path}: {DISTANCES_OF} ({why}"
+    )
 
 
 def test_distances_of_an_earlier_version_and_of_many_sub_datasets(tmp_path: Path) -> None:

@@ -99,11 +99,9 @@ REST = "bytes=100000-"
     [
         pytest.param([cut(100_000)], [None, REST], id="cut"),
         pytest.param([cut(0)], [None, None], id="cut before the first byte"),
-        pytest.param(
-            [cut(100_000), cut(50_000), cut(50_000), cut(50_000)],
-            [None, REST, "bytes=150000-", "bytes=200000-", "bytes=250000-"],
-            id="cut more often than tries, but with progress",
-        ),
+        pytest.param([cut(100_000), cut(50_000), cut(50_000), cut(50_000)], [None, REST,
+            "bytes=150000-", "bytes=200000-", "bytes=250000-"],
+            id="cut more often than tries, but with progress"),
         pytest.param([status(500)] * 2, [None] * 3, id="500 twice"),
         pytest.param([cut(100_000), status(503)], [None, REST, REST], id="503 at the resume"),
         pytest.param([status(429, Retry_After="0")] * 2, [None] * 3, id="429"),
@@ -114,7 +112,7 @@ REST = "bytes=100000-"
         pytest.param([too_long(by=1000)], [None, "bytes=300000-"], id="Content-Length too long"),
         pytest.param([redirect("/files/data.bin")], [None, None], id="redirect"),
     ],
-)
+)  # fmt: skip
 def test_a_passing_fault_is_overcome_and_only_the_rest_asked_for(
     server: Server,
     wanted: RemoteFile,
@@ -156,8 +154,8 @@ def test_a_server_that_asks_for_a_long_wait_is_not_waited_for(
     server: Server, wanted: RemoteFile, tmp_path: Path
 ) -> None:
     server.behaviours = [status(429, Retry_After="3600")]
-    told = refused(wanted, tmp_path)
-    assert "the server answered 429 and asks to wait 3,600 s" in told
+    message = refused(wanted, tmp_path)
+    assert "the server answered 429 and asks to wait 3,600 s" in message
     assert len(server.requests) == 1
 
 
@@ -165,9 +163,9 @@ def test_a_second_run_goes_on_where_the_first_gave_up(
     server: Server, wanted: RemoteFile, tmp_path: Path
 ) -> None:
     server.behaviours = [cut(100_000), status(500), status(500)]
-    told = refused(wanted, tmp_path)
-    assert f"{wanted.url} cannot be fetched: the server answered 500 (tried 3 times" in told
-    assert "100,000 bytes are kept, run it again to go on" in told
+    message = refused(wanted, tmp_path)
+    assert f"{wanted.url} cannot be fetched: the server answered 500 (tried 3 times" in message
+    assert "100,000 bytes are kept, run it again to go on" in message
     server.requests.clear()
     assert get(wanted, tmp_path) == DATA
     assert server.ranges == [REST]
@@ -217,10 +215,12 @@ def test_a_corrupted_file_is_refused_and_fetched_anew_by_the_next_run(
     server: Server, wanted: RemoteFile, tmp_path: Path
 ) -> None:
     server.behaviours = [corrupt]
-    told = refused(wanted, tmp_path)
-    assert f"data.bin: the checksum differs: expected sha256 {DIGEST}, got " in told
-    assert "Run it again to fetch anew; if you know this file to be right, give --sha256 " in told
-    assert "--accept-checksum" in told
+    message = refused(wanted, tmp_path)
+    assert f"data.bin: the checksum differs: expected sha256 {DIGEST}, got " in message
+    assert (
+        "Run it again to fetch anew; if you know this file to be right, give --sha256 " in message
+    )
+    assert "--accept-checksum" in message
     assert get(wanted, tmp_path) == DATA
     assert server.ranges == [None, None]
     assert names(tmp_path) <= {"data.bin", "data.bin.lock"}
@@ -230,8 +230,8 @@ def test_whoever_gave_a_differing_checksum_is_named(
     server: Server, wanted: RemoteFile, tmp_path: Path
 ) -> None:
     server.behaviours = [corrupt]
-    told = refused(replace(wanted, origin="a third party"), tmp_path)
-    assert "comes from a third party, so it may be the one that is wrong" in told
+    message = refused(replace(wanted, origin="a third party"), tmp_path)
+    assert "comes from a third party, so it may be the one that is wrong" in message
 
 
 @pytest.mark.parametrize("change", [{"accept": True}, {"sha256": hashlib.sha256(b"").hexdigest()}])
@@ -284,10 +284,10 @@ def test_a_web_page_is_not_taken_for_the_file(
     server: Server, wanted: RemoteFile, tmp_path: Path, kind: str, sign: str
 ) -> None:
     server.behaviours = [page(kind)]
-    told = refused(replace(wanted, accept=True), tmp_path)
-    assert f"{wanted.url} answered with a web page ({sign}) instead of the file" in told
-    assert "open it in a browser" in told
-    assert "--mirror or --from" in told
+    message = refused(replace(wanted, accept=True), tmp_path)
+    assert f"{wanted.url} answered with a web page ({sign}) instead of the file" in message
+    assert "open it in a browser" in message
+    assert "--mirror or --from" in message
     assert not [path for path in tmp_path.iterdir() if path.read_bytes() == PAGE]
     assert get(wanted, tmp_path) == DATA
 
@@ -314,8 +314,8 @@ def test_a_lasting_fault_is_told_at_once(
     server: Server, wanted: RemoteFile, tmp_path: Path, behaviour: Behaviour, sentence: str
 ) -> None:
     server.behaviours = [behaviour] * 100
-    told = refused(wanted, tmp_path)
-    assert f"{wanted.url} cannot be fetched: {sentence}" in told
+    message = refused(wanted, tmp_path)
+    assert f"{wanted.url} cannot be fetched: {sentence}" in message
 
 
 @pytest.mark.parametrize(
@@ -334,18 +334,18 @@ def test_a_refused_connection_is_tried_again_and_told(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/data.bin"
-        told = refused(RemoteFile(url, sha256=DIGEST), tmp_path)
-    assert f"{url} cannot be fetched: " in told
-    assert "refused (tried 3 times without progress); check the URL and the network" in told
+        message = refused(RemoteFile(url, sha256=DIGEST), tmp_path)
+    assert f"{url} cannot be fetched: " in message
+    assert "refused (tried 3 times without progress); check the URL and the network" in message
 
 
 def test_offline_nothing_is_asked_and_the_place_for_the_file_is_named(
     server: Server, wanted: RemoteFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PMBENCH_OFFLINE", "1")
-    told = refused(wanted, tmp_path)
-    assert f"data.bin is not in {tmp_path} and PMBENCH_OFFLINE is set" in told
-    assert f"fetch {wanted.url} where there is a network and put it there" in told
+    message = refused(wanted, tmp_path)
+    assert f"data.bin is not in {tmp_path} and PMBENCH_OFFLINE is set" in message
+    assert f"fetch {wanted.url} where there is a network and put it there" in message
     assert server.requests == []
     (tmp_path / "data.bin").write_bytes(DATA)
     assert get(wanted, tmp_path) == DATA
@@ -391,9 +391,9 @@ def test_where_mirror_and_official_place_fail_both_are_told(
 ) -> None:
     monkeypatch.setenv("PMBENCH_MIRROR", f"{server.url}/mirror")
     server.behaviours = [status(404), status(410)]
-    told = refused(wanted, tmp_path)
-    assert f"{server.url}/mirror/data.bin cannot be fetched: the server answered 404" in told
-    assert f"{wanted.url} cannot be fetched: the server answered 410" in told
+    message = refused(wanted, tmp_path)
+    assert f"{server.url}/mirror/data.bin cannot be fetched: the server answered 404" in message
+    assert f"{wanted.url} cannot be fetched: the server answered 410" in message
 
 
 @pytest.mark.parametrize(

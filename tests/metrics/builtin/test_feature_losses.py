@@ -137,12 +137,12 @@ def test_the_contextual_loss_is_the_same_some_rows_at_a_time(
 
     monkeypatch.setattr(feature_losses, "_AT_ONCE", at_once)
     monkeypatch.setattr(feature_losses, "_affinity", noted)
-    found = contextual(x, y).tolist()
+    result = contextual(x, y).tolist()
     assert max(rows) == max(1, at_once // 20)
     assert sum(rows) == 2 * 20
     pairs = zip(x.double().numpy(), y.double().numpy(), strict=True)
     expected = [contextual_in_numpy(a, b) for a, b in pairs]
-    assert found == pytest.approx(expected, rel=1e-6)  # computed in float64, told in float32
+    assert result == pytest.approx(expected, rel=1e-6)  # computed in float64, told in float32
 
 
 def test_the_contextual_loss_does_not_ask_where_a_feature_is() -> None:
@@ -167,7 +167,7 @@ def test_no_distance_between_maps_looks_at_other_pairs() -> None:
 
 @pytest.mark.usefixtures("reference_weights")
 def test_the_vgg_loss_is_the_mean_of_its_taps_and_the_pixels() -> None:
-    x, y = pictures(3, 48), pictures(3, 48, seed=1)
+    x, y = pictures(2, 64), pictures(2, 64, seed=1)
     terms = [measured(f"vgg-loss-{tap}", x, y) for tap in TAPS]
     terms.append(measured("l1", x, y))
     assert len({round(float(term[0]), 4) for term in terms}) == 6  # one for each
@@ -179,13 +179,13 @@ def test_the_vgg_loss_is_the_mean_of_its_taps_and_the_pixels() -> None:
 
 def outputs_of_convolutions(features: nn.Sequential, pixels: Tensor) -> list[Tensor]:
     """Return what every convolution gives for pixels in [0, 1], in float64, layer by layer."""
-    x, found = 2 * pixels.double() - 1, []
+    x, outputs = 2 * pixels.double() - 1, []
     for layer in features.double():
         # not in place
         x = x.clamp(min=0) if isinstance(layer, nn.ReLU) else layer(x)
         if isinstance(layer, nn.Conv2d):
-            found.append(x)
-    return found
+            outputs.append(x)
+    return outputs
 
 
 @pytest.mark.usefixtures("reference_weights")
@@ -200,9 +200,9 @@ def test_alex_losses_add_the_convolutions_among_the_first_modules(
     assert len(a) == 5
     of_each = [(p - q).square().mean(dim=(1, 2, 3)) for p, q in zip(a, b, strict=True)]
     name = f"alex-loss-{modules}" + "-random" * (filters is not TRAINED)
-    found = measured(name, x, y).double()
+    result = measured(name, x, y).double()
     # five layers in float32, as in test_golden.py
-    torch.testing.assert_close(found, sum(of_each[:convolutions]), rtol=2e-5, atol=0)
+    torch.testing.assert_close(result, sum(of_each[:convolutions]), rtol=2e-5, atol=0)
 
 
 # --- networks that never learned ------------------------------------------------------------------
@@ -265,15 +265,15 @@ def test_first_filters_without_flat_colour_have_no_mean_and_the_others_are_the_s
 
 def margins(net: Backbone) -> list[int]:
     """Return how far from its border each tap may see the zeros beyond the image's."""
-    margin, found = 0, []
+    margin, result = 0, []
     for index, layer in enumerate(net.features):
         if isinstance(layer, nn.Conv2d):
             margin += 1  # 3×3
         elif isinstance(layer, nn.MaxPool2d):
             margin = -(-margin // 2)
         if index in net.taps:
-            found.append(margin)
-    return found
+            result.append(margin)
+    return result
 
 
 def test_a_constant_added_to_an_image_changes_no_tap_but_at_its_border() -> None:

@@ -13,13 +13,13 @@ import torch
 from support.laws import loaded
 from support.libraries import CPU, PIQ, measure, pair, smooth
 from support.paths import REPOSITORY
+from support.refusals import message_of
 
 from pmbench.metrics import EXTRAS, Metric, registered
 from pmbench.metrics.external import pyiqa as pyiqa_door
 from pmbench.metrics.external import torchmetrics as torchmetrics_door
 from pmbench.metrics.images import Images
 from pmbench.metrics.loading import load_metric, metric_digest
-from pmbench.utils.errors import PmbenchError
 from pmbench.utils.progress import Silent
 
 # --- FLIP and ColorVideoVDP -----------------------------------------------------------------------
@@ -29,11 +29,11 @@ def test_flip_is_the_packages_mean_under_its_own_viewing_conditions() -> None:
     import flip_evaluator
 
     x, y = pair(3, 64)
-    for i, found in enumerate(measure(loaded("flip"), x, y)):
+    for i, result in enumerate(measure(loaded("flip"), x, y)):
         a, b = (v[i].permute(1, 2, 0).contiguous().numpy() for v in (x, y))
         _, mean, conditions = flip_evaluator.evaluate(a, b, "LDR", applyMagma=False)
         # the package sums in float32
-        assert float(found) == pytest.approx(mean, rel=1e-5)
+        assert float(result) == pytest.approx(mean, rel=1e-5)
         assert registered()["flip"].parameters["pixels_per_degree"] == pytest.approx(
             conditions["ppd"],
             rel=1e-6,  # it is a float32 there
@@ -137,10 +137,10 @@ def test_the_smallest_size_of_torchmetrics_is_told_truly(name: str) -> None:
     if entry.min_size == 1:
         return
     try:
-        found = measure(distance, *pair(2, entry.min_size - 1))
+        result = measure(distance, *pair(2, entry.min_size - 1))
     except (RuntimeError, ValueError):
         return
-    assert not torch.isfinite(found).any()
+    assert not torch.isfinite(result).any()
 
 
 def test_psnr_of_torchmetrics_is_ours() -> None:
@@ -158,9 +158,7 @@ def test_a_function_of_torchmetrics_may_be_called_by_its_full_name() -> None:
 
 
 def test_a_name_that_torchmetrics_does_not_have_is_answered_with_close_ones() -> None:
-    with pytest.raises(PmbenchError) as caught:
-        through_torchmetrics("msssim")
-    assert str(caught.value) == (
+    assert message_of(through_torchmetrics, "msssim") == (
         "unknown metric of torchmetrics 'msssim'; did you mean ms_ssim or ssim?"
     )
 
@@ -168,9 +166,8 @@ def test_a_name_that_torchmetrics_does_not_have_is_answered_with_close_ones() ->
 @pytest.mark.parametrize("door", ["torchmetrics", "pyiqa"])
 def test_doors_to_libraries_take_no_options(door: str) -> None:
     resolve = {"torchmetrics": torchmetrics_door.resolve, "pyiqa": pyiqa_door.resolve}[door]
-    with pytest.raises(PmbenchError) as caught:
-        resolve("x", "ssim", {"window": "7"})
-    assert str(caught.value) == f"{door}:ssim takes no options; leave ?window=… out"
+    message = message_of(resolve, "x", "ssim", {"window": "7"})
+    assert message == f"{door}:ssim takes no options; leave ?window=… out"
 
 
 # --- pyiqa ----------------------------------------------------------------------------------------
@@ -215,14 +212,10 @@ def test_pyiqa_judges_each_pair_alone_in_its_direction(name: str) -> None:
 
 
 def test_what_pyiqa_does_not_have_is_answered_in_a_sentence() -> None:
-    with pytest.raises(PmbenchError) as caught:
-        through_pyiqa("fsmi")
-    assert str(caught.value) == (
+    assert message_of(through_pyiqa, "fsmi") == (
         "unknown metric of pyiqa 'fsmi'; did you mean fsim or vsi or ssim?"
     )
-    with pytest.raises(PmbenchError) as caught:
-        through_pyiqa("niqe")
-    assert str(caught.value) == (
+    assert message_of(through_pyiqa, "niqe") == (
         "pyiqa:niqe judges one picture, without a reference, and pmbench compares two; choose one "
         "of those that pyiqa.list_models('FR') names"
     )
@@ -267,9 +260,7 @@ def test_dreamsim_without_its_weights_says_how_to_get_them(
 ) -> None:
     pytest.importorskip("dreamsim", reason="needs the package dreamsim")
     monkeypatch.setenv("PMBENCH_OFFLINE", "1")
-    with pytest.raises(PmbenchError) as caught:
-        load_metric(registered()["dreamsim"], CPU, Silent())
-    assert str(caught.value) == (
+    assert message_of(load_metric, registered()["dreamsim"], CPU, Silent()) == (
         f"the weights of DreamSim are not all in {home / 'weights' / 'dreamsim'} and cannot be "
         "fetched (PMBENCH_OFFLINE is set); where there is a network, call "
         "dreamsim.dreamsim(device='cpu', cache_dir='models') in Python, and copy what is then in "
@@ -314,10 +305,10 @@ def test_what_is_not_installed_fails_alone_and_says_what_to_install(tmp_path: Pa
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout)
-    assert {*PIQ, "pieapp", "flip", "cvvdp", "dreamsim"} <= told.keys()
-    assert {"pyiqa:ssim", "torchmetrics:ssim"} <= told.keys()
-    for extra, sentence in told.values():
+    output = json.loads(done.stdout)
+    assert {*PIQ, "pieapp", "flip", "cvvdp", "dreamsim"} <= output.keys()
+    assert {"pyiqa:ssim", "torchmetrics:ssim"} <= output.keys()
+    for extra, sentence in output.values():
         assert sentence == (
             f"needs the package {EXTRAS[extra]}, which is not installed; "
             f"run: pip install 'pmbench[{extra}]'"

@@ -141,21 +141,15 @@ def test_one_number_in_any_form(import_folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("script", "sentence"),
     [
-        (
-            "echo loading; echo cannot find model.bin >&2; exit 3",
-            "ended with exit code 3, saying 'cannot find model.bin'; mend it, and try it on two "
-            "pictures by hand",
-        ),
-        (
-            "exit 1",
-            "ended with exit code 1, saying nothing on stderr; mend it, and try it on two pictures "
-            "by hand",
-        ),
-        (
-            "kill -SEGV $$",
-            "was ended by signal 11 (Segmentation fault), saying nothing on stderr; mend it, and "
-            "try it on two pictures by hand",
-        ),
+        ("echo loading; echo cannot find model.bin >&2; exit 3",
+         "ended with exit code 3, saying 'cannot find model.bin'; mend it, and try it on two "
+         "pictures by hand"),
+        ("exit 1",
+         "ended with exit code 1, saying nothing on stderr; mend it, and try it on two pictures "
+         "by hand"),
+        ("kill -SEGV $$",
+         "was ended by signal 11 (Segmentation fault), saying nothing on stderr; mend it, and "
+         "try it on two pictures by hand"),
         ("echo distance: 0.5", "printed 'distance: 0.5'"),
         ("echo 0.5 0.6", "printed '0.5 0.6'"),
         ("echo 0,5", "printed '0,5'"),
@@ -166,7 +160,7 @@ def test_one_number_in_any_form(import_folder: Path, text: str) -> None:
         ("printf '%0100d!' 7", f"printed '{'0' * 80}…'"),
         ("yes", "printed more than a megabyte; expected one number; mend it"),
     ],
-)
+)  # fmt: skip
 def test_what_a_program_does_wrong_is_said(import_folder: Path, script: str, sentence: str) -> None:
     write_program(script)
     if sentence.startswith("printed") and "megabyte" not in sentence:
@@ -188,21 +182,15 @@ def test_a_program_that_cannot_be_started_is_said(import_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        (
-            "cmd:nowhere-at-all {ref} {dist}",
-            "cmd:nowhere-at-all: there is no program nowhere-at-all; mend the path, or install it; "
-            "a program in this folder is ./nowhere-at-all",
-        ),
-        (
-            "mine=cmd:./nowhere {ref} {dist}",
-            "mine: there is no program ./nowhere; mend the path, or install it",
-        ),
-        (
-            "cmd:./text.sh {ref} {dist}",
-            "cmd:text: ./text.sh is not executable; run: chmod +x ./text.sh",
-        ),
+        ("cmd:nowhere-at-all {ref} {dist}",
+         "cmd:nowhere-at-all: there is no program nowhere-at-all; mend the path, or install it; "
+         "a program in this folder is ./nowhere-at-all"),
+        ("mine=cmd:./nowhere {ref} {dist}",
+         "mine: there is no program ./nowhere; mend the path, or install it"),
+        ("cmd:./text.sh {ref} {dist}",
+         "cmd:text: ./text.sh is not executable; run: chmod +x ./text.sh"),
     ],
-)
+)  # fmt: skip
 def test_a_program_that_is_not_there_fails_alone(
     import_folder: Path, address: str, sentence: str
 ) -> None:

@@ -141,52 +141,47 @@ def test_an_entry_point_may_be_a_metric_several_a_callable_or_a_module(
 ) -> None:
     before = registered()
     points = {
-        "not-its-name": "zoo.good:ONE",
-        "a-list": "zoo.good:SEVERAL",
-        "plain": "zoo.good:plain",
-        "net": "zoo.good:net",
-        "a-module": "zoo.decorated",
-    }
+        "not-its-name": "zoo.good:ONE", "a-list": "zoo.good:SEVERAL", "plain": "zoo.good:plain",
+        "net": "zoo.good:net", "a-module": "zoo.decorated",
+    }  # fmt: skip
     modules = {"good": GOOD, "decorated": DECORATED}
-    found = plugged(tmp_path, monkeypatch, modules, points)
-    assert set(found) == {
+    result = plugged(tmp_path, monkeypatch, modules, points)
+    assert set(result) == {
         "one-metric", "first", "second", "plain", "net", "mean-color", "power-1", "power-2",
     }  # fmt: skip
     assert registered() == before  # the plug-ins are kept apart
     assert select_metrics(["plain", "l2"]).metrics[0].title == "Largest difference of two pixels."
     x, y = pictures(3, 0), pictures(3, 1)
     expected = (x - y).abs()
-    torch.testing.assert_close(measure(found["plain"], x, y), expected.amax(dim=(1, 2, 3)))
-    torch.testing.assert_close(measure(found["power-2"], x, y), expected.square().mean((1, 2, 3)))
+    torch.testing.assert_close(measure(result["plain"], x, y), expected.amax(dim=(1, 2, 3)))
+    torch.testing.assert_close(measure(result["power-2"], x, y), expected.square().mean((1, 2, 3)))
     # in eval mode: dropout would have changed it
-    torch.testing.assert_close(measure(found["net"], x, y), 2 * expected.mean(dim=(1, 2, 3)))
+    torch.testing.assert_close(measure(result["net"], x, y), 2 * expected.mean(dim=(1, 2, 3)))
 
 
 def test_a_plug_in_that_was_imported_by_another_is_still_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = {
-        "a": "zoo.decorated:mean_color",
-        "b": "zoo.decorated",
-        "c": "zoo.decorated:mean_color",
-    }
-    found = plugged(tmp_path, monkeypatch, {"decorated": DECORATED}, points)
-    assert set(found) == {"mean-color", "power-1", "power-2"}
+        "a": "zoo.decorated:mean_color", "b": "zoo.decorated", "c": "zoo.decorated:mean_color",
+    }  # fmt: skip
+    result = plugged(tmp_path, monkeypatch, {"decorated": DECORATED}, points)
+    assert set(result) == {"mean-color", "power-1", "power-2"}
 
 
 def test_the_tensors_of_a_module_and_the_source_of_a_callable_are_in_the_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = plugged(tmp_path, monkeypatch, {"good": GOOD}, {"net": "zoo.good:net"})
-    distance = found["net"].load(CPU)
-    before = metric_digest(found["net"], distance)
+    result = plugged(tmp_path, monkeypatch, {"good": GOOD}, {"net": "zoo.good:net"})
+    distance = result["net"].load(CPU)
+    before = metric_digest(result["net"], distance)
     assert isinstance(distance, torch.nn.Module)
     with torch.no_grad():
         next(distance.parameters()).add_(1)
-    assert metric_digest(found["net"], distance) != before
+    assert metric_digest(result["net"], distance) != before
     written = (tmp_path / "zoo" / "good.py").read_bytes()
     only = hashlib.sha256(hashlib.sha256(written).hexdigest().encode()).hexdigest()
-    assert found["net"].parameters["source"] == only[:16]
+    assert result["net"].parameters["source"] == only[:16]
 
 
 FROM = " (from the package zoo 1.2)"
@@ -284,10 +279,10 @@ def test_every_broken_plug_in_fails_alone_and_says_why(
     points = {name: value for name, (value, _) in BROKEN.items()} | {"fine": "zoo.good:plain"}
     points["l1"] = "zoo.good:plain"  # the name of a registered metric is not displaced
     before = registered()
-    found = plugged(tmp_path, monkeypatch, FAULTY_MODULES, points)
+    result = plugged(tmp_path, monkeypatch, FAULTY_MODULES, points)
     assert registered() == before
-    assert set(found) == {*BROKEN, "fine", "third", "zoo:l1"}
-    loaded, failures = load_metrics([registered()["l2"], *found.values()], CPU, Silent())
+    assert set(result) == {*BROKEN, "fine", "third", "zoo:l1"}
+    loaded, failures = load_metrics([registered()["l2"], *result.values()], CPU, Silent())
     assert {one.metric.name for one in loaded} == {"l2", "fine", "third"}
     expected = {name: sentence + FROM for name, (_, sentence) in BROKEN.items()}
     expected["zoo:l1"] = "brings a metric called 'l1', which is taken; rename it" + FROM
@@ -299,8 +294,8 @@ def test_every_broken_plug_in_fails_alone_and_says_why(
 def test_parameters_that_no_signature_can_hold_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = plugged(tmp_path, monkeypatch, {"good": GOOD}, {"odd": "zoo.good:PARAMETERS"})
-    _, failures = load_metrics(list(found.values()), CPU, Silent())
+    result = plugged(tmp_path, monkeypatch, {"good": GOOD}, {"odd": "zoo.good:PARAMETERS"})
+    _, failures = load_metrics(list(result.values()), CPU, Silent())
     assert re.fullmatch(
         r"brings the metric 'x', whose parameters is \{'path': <object object at 0x[0-9a-f]+>\}; "
         r"expected texts and numbers by name \(from the package zoo 1\.2\)",
@@ -313,9 +308,9 @@ def test_two_packages_may_not_bring_one_name(
 ) -> None:
     installed(tmp_path / "a", "ark", {"good": GOOD}, {"plain": "ark.good:plain"})
     monkeypatch.syspath_prepend(tmp_path / "a")
-    found = plugged(tmp_path / "z", monkeypatch, {"good": GOOD}, {"plain": "zoo.good:plain"})
-    assert set(found) == {"plain", "zoo:plain"}  # the packages in the order of their names
-    _, failures = load_metrics(list(found.values()), CPU, Silent())
+    result = plugged(tmp_path / "z", monkeypatch, {"good": GOOD}, {"plain": "zoo.good:plain"})
+    assert set(result) == {"plain", "zoo:plain"}  # the packages in the order of their names
+    _, failures = load_metrics(list(result.values()), CPU, Silent())
     assert failures == {
         "zoo:plain": "brings a metric called 'plain', which is taken; rename it" + FROM
     }

@@ -11,16 +11,7 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
-from support.networks import (
-    CPU,
-    X,
-    Y,
-    distances,
-    extractor,
-    failure,
-    metric,
-    seeded_tensors,
-)
+from support.networks import CPU, X, Y, distances, extractor, failure, metric, seeded_tensors
 from torch import Tensor, nn
 
 from pmbench.metrics.external import net
@@ -249,62 +240,40 @@ def test_it_may_be_loaded_where_nothing_is_to_be_learned_and_be_a_loss_elsewhere
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        (
-            "net:resnet18",
-            "net:resnet18: expected a library and a network, such as net:torchvision/resnet18, "
-            "got 'resnet18'",
-        ),
+        ("net:resnet18",
+         "net:resnet18: expected a library and a network, such as net:torchvision/resnet18, "
+         "got 'resnet18'"),
         ("net:keras/vgg16", "unknown library of networks 'keras'; known are: timm, torchvision."),
         ("net:timm/0000", "unknown network of timm '0000'; see timm.list_models()"),
-        (
-            "net:torchvision/alexnet@features.99",
-            "unknown module of torchvision/alexnet 'features.99'; did you mean features.9 or "
-            "features.8 or features.7?",
-        ),
-        (
-            "net:torchvision/alexnet@0x",
-            "unknown module of torchvision/alexnet '0x'; known are: features.1, features.11, "
-            "features.4.",
-        ),
-        (
-            "net:torchvision/alexnet@classifier.1",
-            "the module 'classifier.1' of torchvision/alexnet gives no features with positions; "
-            "choose another, such as features.1, features.4, features.11",
-        ),
-        (
-            "net:torchvision/alexnet@2",
-            "torchvision/alexnet has no features at a stride of 2 pixels; it has them at 4, 8, 16",
-        ),
-        (
-            "net:torchvision/alexnet@4+features.1",
-            "two taps of torchvision/alexnet are the module 'features.1'; leave one out",
-        ),
-        (
-            "net:torchvision/alexnet@",
-            "net:torchvision/alexnet@: expected modules or strides behind the @, such as @4+8+16, "
-            "got '@'",
-        ),
-        (
-            "net:torchvision/alexnet?random=one",
-            "net:torchvision/alexnet?random=one: expected one whole number of up to 18 digits as "
-            "random=SEED, got 'one'",
-        ),
-        (
-            "net?random=1:torchvision/alexnet?random=2",
-            "net:torchvision/alexnet?random=2: expected one whole number of up to 18 digits as "
-            "random=SEED, got '1, 2'",
-        ),
-        (
-            "net:torchvision/alexnet?seed=1",
-            "unknown option of a network 'seed'; known are: random.",
-        ),
-        (
-            "net:timm/crossvit_9_240?random=0",
-            "no module of timm/crossvit_9_240 gives features with positions; "
-            "choose another network",
-        ),
+        ("net:torchvision/alexnet@features.99",
+         "unknown module of torchvision/alexnet 'features.99'; did you mean features.9 or "
+         "features.8 or features.7?"),
+        ("net:torchvision/alexnet@0x",
+         "unknown module of torchvision/alexnet '0x'; known are: features.1, features.11, "
+         "features.4."),
+        ("net:torchvision/alexnet@classifier.1",
+         "the module 'classifier.1' of torchvision/alexnet gives no features with positions; "
+         "choose another, such as features.1, features.4, features.11"),
+        ("net:torchvision/alexnet@2",
+         "torchvision/alexnet has no features at a stride of 2 pixels; it has them at 4, 8, 16"),
+        ("net:torchvision/alexnet@4+features.1",
+         "two taps of torchvision/alexnet are the module 'features.1'; leave one out"),
+        ("net:torchvision/alexnet@",
+         "net:torchvision/alexnet@: expected modules or strides behind the @, such as @4+8+16, "
+         "got '@'"),
+        ("net:torchvision/alexnet?random=one",
+         "net:torchvision/alexnet?random=one: expected one whole number of up to 18 digits as "
+         "random=SEED, got 'one'"),
+        ("net?random=1:torchvision/alexnet?random=2",
+         "net:torchvision/alexnet?random=2: expected one whole number of up to 18 digits as "
+         "random=SEED, got '1, 2'"),
+        ("net:torchvision/alexnet?seed=1",
+         "unknown option of a network 'seed'; known are: random."),
+        ("net:timm/crossvit_9_240?random=0",
+         "no module of timm/crossvit_9_240 gives features with positions; "
+         "choose another network"),
     ],
-)
+)  # fmt: skip
 def test_what_does_not_exist_is_answered_with_what_does(address: str, sentence: str) -> None:
     assert refusal(address) == sentence
 

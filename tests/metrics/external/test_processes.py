@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.refusals import message_of
 from support.user_metrics import ADDRESS, CPU, write_program
 
 from pmbench.metrics.images import Images
@@ -26,8 +27,8 @@ def value_of(address: str = ADDRESS, n: int = 1) -> list[float]:
     assert not failures
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randint(0, 256, (n, 3, 8, 8), generator=generator) / 255 for _ in range(2))
-    found: list[float] = loaded.distance(Images(x), Images(y)).tolist()
-    return found
+    result: list[float] = loaded.distance(Images(x), Images(y)).tolist()
+    return result
 
 
 def refused(address: str = ADDRESS) -> str:
@@ -106,9 +107,7 @@ def test_a_program_that_is_deleted_midway_is_said(import_folder: Path) -> None:
         select_metrics(["cmd?jobs=1:./my_metric {ref} {dist}"]).metrics, CPU, Silent()
     )
     images = Images(torch.zeros(2, 3, 8, 8))
-    with pytest.raises(PmbenchError) as caught:
-        loaded.distance(images, images)
-    assert str(caught.value) == (
+    assert message_of(loaded.distance, images, images) == (
         "./my_metric cannot be started: No such file or directory; it was there; put it back"
     )
 

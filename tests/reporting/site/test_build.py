@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.cli import pmbench
+from support.cli import one_line, pmbench
 from support.factories import with_info
 from support.site import WAY, differences, items_of, save_run, write_report
 
@@ -118,9 +118,9 @@ def test_datasets_that_rank_come_first_and_protocols_of_a_group_are_matched(tmp_
     save_run(tmp_path, "x", triplets, items, "aaa", human_votes=False)
     save_run(tmp_path, "x", triplets, items, "bapps-2afc-val", partial=True, of=36344)
     save_run(tmp_path, "x", pairs, items, "bapps-jnd-val")
-    found = sections(tmp_path, [])
-    assert [section.name for section in found] == ["bapps-jnd-val", "bapps-2afc-val", "aaa"]
-    ((two_afc, jnd),) = matched(found)
+    datasets = sections(tmp_path, [])
+    assert [section.name for section in datasets] == ["bapps-jnd-val", "bapps-2afc-val", "aaa"]
+    ((two_afc, jnd),) = matched(datasets)
     assert (two_afc.name, jnd.name) == ("bapps-2afc-val", "bapps-jnd-val")
     index, _ = write_report(tmp_path, tmp_path / "out")
     assert (
@@ -165,11 +165,9 @@ def test_a_gallery_shows_the_pixels_the_votes_and_the_numbers_of_the_metric(tmp_
             (run.folder / "run.json").write_text(info.to_json())
     out = tmp_path / "site"
     arguments = ["report", "-o", str(out), "--results", str(tmp_path / "results")]
-    told = pmbench(*arguments, "--examples", "1")
-    assert re.search(
-        r"site/index\.html: 1 dataset, 2 metrics, 3 pictures; the first page has 0\.\d\d MB",
-        told.stdout.replace("\n", ""),
-    )
+    output = pmbench(*arguments, "--examples", "1").stdout.replace("\n", "")
+    counts = r"site/index\.html: 1 dataset, 2 metrics, 3 pictures; the first page has 0\.\d\d MB"
+    assert re.search(counts, output)
     page = (out / page_of("blind")).read_text()
     assert "blind chooses the other one on 2 of 216 triplets; the clearest are shown." in page
     item = str(items.id[9])  # |d0-d1| is 10, of item 5 it is 6
@@ -196,14 +194,26 @@ def test_a_gallery_shows_the_pixels_the_votes_and_the_numbers_of_the_metric(tmp_
 
 
 def test_an_earlier_report_is_replaced_whole(results: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    write_report(results, out)
+    """Behind a link too, which stays; what a system puts into a folder is in nobody's way."""
+    link, out = tmp_path / "links" / "site", tmp_path / "out"
+    link.parent.mkdir()
+    link.symlink_to(out)
+    write_report(results, link)  # where nothing is there yet
     (results / "toy" / "bad" / "run.json").unlink()
-    index, _ = write_report(results, out)
+    for name in (".DS_Store", "assets/._report.css", "metrics/Thumbs.db", "desktop.ini"):
+        (out / name).write_bytes(b"")
+    index, _ = write_report(results, link)
     assert "bad" not in index
     assert not (out / page_of("bad")).exists()
+    assert not (out / ".DS_Store").exists()
+    assert link.is_symlink()
+    assert [path.name for path in link.parent.iterdir()] == ["site"]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    (out / ".env").write_text("mine")
+    with pytest.raises(PmbenchError, match=r"but also \.env, which no report wrote"):
+        check_place(out)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".DS_Store").write_bytes(b"")
     write_report(results, tmp_path / "empty")
 
 
@@ -237,39 +247,13 @@ def test_the_folder_one_is_in_is_not_replaced(
     monkeypatch.chdir(inside)
     (tmp_path / "link").symlink_to(tmp_path / "here")
     for out in (".", "..", str(inside), tmp_path / "link"):
-        told = pmbench("report", "-o", out, "--results", results, code=2)
+        refused = pmbench("report", "-o", out, "--results", results, code=2)
         assert (
             f"{out} is the folder you are in, or holds it, and a report replaces its folder as a "
             "whole; name another one with -o, such as -o report, or go elsewhere first"
-        ) in re.sub(r"\s+", " ", told.stderr)
+        ) in one_line(refused.stderr)
         assert list(inside.iterdir()) == []
         assert Path.cwd() == inside
-
-
-def test_a_link_stays_and_what_it_leads_to_is_replaced(results: Path, tmp_path: Path) -> None:
-    link, real = tmp_path / "links" / "site", tmp_path / "real"
-    link.parent.mkdir()
-    link.symlink_to(real)
-    for _ in range(2):  # where nothing is there yet, and where a report is
-        write_report(results, link)
-        assert link.is_symlink()
-        assert (real / "index.html").exists()
-    assert [path.name for path in link.parent.iterdir()] == ["site"]
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-def test_what_a_system_puts_into_a_folder_is_in_nobodys_way(results: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / ".DS_Store").write_bytes(b"")
-    write_report(results, out)
-    for name in (".DS_Store", "assets/._report.css", "metrics/Thumbs.db", "desktop.ini"):
-        (out / name).write_bytes(b"")
-    write_report(results, out)
-    assert not (out / ".DS_Store").exists()
-    (out / ".env").write_text("mine")
-    with pytest.raises(PmbenchError, match=r"but also \.env, which no report wrote"):
-        check_place(out)
 
 
 def test_a_failed_report_leaves_what_was_there(
@@ -277,15 +261,15 @@ def test_a_failed_report_leaves_what_was_there(
 ) -> None:
     out = tmp_path / "out"
     before, _ = write_report(results, out)
-    found = sections(results, [])
+    datasets = sections(results, [])
     (results / "toy" / "good" / "distances.h5").write_bytes(b"broken")
     with pytest.raises(PmbenchError, match=r"distances\.h5: not what pmbench wrote"):
-        write(out, found, Options(), Silent())
+        write(out, datasets, Options(), Silent())
     assert (out / "index.html").read_text() == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
-    told = pmbench("report", "-o", tmp_path / "out", "--results", "none", code=2)
-    assert "no runs in none" in told.stderr
+    refused = pmbench("report", "-o", tmp_path / "out", "--results", "none", code=2)
+    assert "no runs in none" in refused.stderr
     assert not (tmp_path / "out").exists()
