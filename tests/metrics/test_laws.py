@@ -61,6 +61,7 @@ for name in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow  # quickly, test_signatures holds distances of another process too
 def test_the_same_in_another_process(reference_weights: Path) -> None:
     names = [name for name in registered() if name not in NOT_AT_HAND]
     script = [sys.executable, "-c", _SCRIPT, str(TESTS), *names]

@@ -95,7 +95,7 @@ def test_a_home_or_results_that_are_a_file(
 ) -> None:
     (disk_folder / "file").write_text("mine")
     told = pmbench(*EVAL, "--results", "file", code=2).stderr
-    assert told == f"file/{RUNS.name}/grad: Not a directory{IN_THE_WAY}\n"
+    assert told == f"file/{RUNS.name}: Not a directory{IN_THE_WAY}\n"
     monkeypatch.setenv("PMBENCH_HOME", str(disk_folder / "file"))
     write_tree(disk_folder / "data", triplets({"one": 2}))
     manifest(disk_folder / "manifests", source={"path": "../data"})
