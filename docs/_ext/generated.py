@@ -116,7 +116,7 @@ def published_here() -> str:
             facts = {column.key: column.texts[i].main for column in columns_of(board)}
             rows.append(
                 [
-                    f"{row.name} {row.family[:3]}",
+                    row.name,
                     f"`{row.counterpart}`" if row.trained_on else "",
                     *(facts[key] for key in ("trained_on", "macro", "ms", "parameters")),
                 ]

@@ -41,16 +41,42 @@ _MANY = 16  # with more metrics than this a board is grouped by family
 
 
 def boards(results: ResultFolders, view: View) -> list[Board]:
+    """Return a board for each dataset that has runs and, where asked for, published scores alone.
+
+    Raises PmbenchError where there is nothing to show, and as ``measured_boards`` does.
+    """
+    runs = runs_in_view(results, view)
+    measured = {run.dataset.partition("@")[0] for run in runs}
+    of_papers = [board for board in _boards_of_papers(view) if board.dataset not in measured]
+    if of_papers and not runs:
+        known = {"macro", "pooled", "name", *(c for board in of_papers for c in board.columns)}
+        if view.sort and view.sort not in known:
+            raise unknown("column to sort by", view.sort, known)
+        return of_papers
+    return [*measured_boards(results, view), *of_papers]
+
+
+def _boards_of_papers(view: View) -> list[Board]:
+    """Return the boards of published scores that a view asks for, in its order."""
+    if not view.published:
+        return []
+    grouped = view.grouped is not False
+    return [
+        replace(
+            board, grouped=grouped, rows=_ordered(board.rows, view.sort, board.columns, grouped)
+        )
+        for board in published_boards(view.dataset)
+        if view.statistic in (None, board.statistic.name)
+    ]
+
+
+def measured_boards(results: ResultFolders, view: View) -> list[Board]:
     """Return a board for each dataset that has runs.
 
-    Of a view with published scores, also for each dataset that has only these. Raises PmbenchError
-    where there is nothing to show, where the view names what is unknown, and where it is
+    Raises PmbenchError where there are none, where the view names what is unknown, and where it is
     strict and a board would mix what was measured in different ways.
     """
     runs = runs_in_view(results, view)
-    published = published_boards(view.dataset) if view.published else []
-    if not runs and published:
-        return published
     if not runs:
         where = f"in {folder_names(results)}"
         raise no_runs(
@@ -59,9 +85,7 @@ def boards(results: ResultFolders, view: View) -> list[Board]:
         )
     _check_view(view, runs)
     made = [_board(on_dataset, view) for on_dataset in by_dataset(runs).values()]
-    measured = {run.dataset.partition("@")[0] for run in runs}
-    of_papers = [board for board in published if board.dataset not in measured]
-    return [board for board in [*made, *of_papers] if board is not None]
+    return [board for board in made if board is not None]
 
 
 def runs_in_view(results: ResultFolders, view: View) -> list[Run]:

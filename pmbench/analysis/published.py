@@ -157,18 +157,29 @@ def published_boards(dataset: str | None) -> list[Board]:
 
 
 def _published_board(entry: Manifest) -> Board:
-    protocol = PROTOCOLS[entry.protocol]
-    entries = entry.published
-    columns = [protocol.overall, *entry.sub_datasets, *unions(entries)]
+    protocol, entries = PROTOCOLS[entry.protocol], entry.published
+    places = dict.fromkeys(place for e in entries for place in e.scores)
+    usual = [place for place in (protocol.overall, *entry.sub_datasets) if place in places]
+    columns = [*usual, *(place for place in places if place not in usual)]
     rows, timed_on = with_shipped_times(published_rows(entries, (), columns))
     numbers = _source_numbers(entries)
-    # in tables of their own they need no number behind each name
+    headings = {
+        label: f"[{numbers[e.source]}] {re.split(' ?[,(]', e.source)[0]}"
+        for label, e in zip(_labels(entries), entries, strict=True)
+    }
+    order = list(dict.fromkeys(headings.values()))
     rows = [
-        replace(
-            row, name=e.label, family=f"[{numbers[e.source]}] {re.split(' ?[,(]', e.source)[0]}"
-        )
-        for row, e in zip(rows, entries, strict=True)
+        replace(row, family=headings[row.name], overall=protocol.overall)
+        for row in sorted(rows, key=lambda row: (order.index(headings[row.name]), -_highest(row)))
     ]
+    legend = [f"[{i}] {source}" for source, i in numbers.items()] + [OVERALL[protocol.overall]]
+    if unions(entries):
+        legend.append("columns with +: pooled over the items of all their sub-datasets")
+    if len(numbers) > 1:
+        legend.append("papers measure in different ways: compare rows of one paper")
+    legend.append("metric of pmbench: the one that computes the same")
+    if any(row.ms for row in rows):
+        legend.append(f"ms/pair: forward, {timed_on}; params: numbers in its networks and filters")
     return Board(
         dataset=entry.name,
         title=entry.title,
@@ -178,16 +189,9 @@ def _published_board(entry: Manifest) -> Board:
         overall=protocol.overall,
         columns=columns,
         headers=entry.short_names,
-        rows=sorted(rows, key=lambda row: (row.family, -_highest(row))),
+        rows=rows,
+        legend=legend,
         grouped=True,
-        legend=[
-            *(f"[{i}] {source}" for source, i in numbers.items()),
-            f"{OVERALL[protocol.overall]}; columns with + are pooled over the items of both",
-            "two papers score the same metric up to 2 points apart, since they measured otherwise",
-            "metric of pmbench: the one that computes the same",
-            "trained on: ImageNet is its class labels, BAPPS the votes of its training set",
-            f"ms/pair: forward, {timed_on}; params: numbers in its networks and filters",
-        ],
         cost=True,
     )
 

@@ -90,8 +90,10 @@ def _entry(path: Path, parts: tuple[str, ...], metrics: Mapping[str, str]) -> Ca
     size = path.lstat().st_size
     if path.is_symlink() or not path.is_file():
         return CacheEntry(path, "unknown", size, "unknown", "a link, or no file; not followed")
+    if len(folder) >= 2 and folder[0] == "weights" and folder[1] in _PACKAGES:
+        return CacheEntry(path, "weights", size, "complete", used_by=folder[1])
     in_download = len(folder) == 3 and folder[0] == "downloads"
-    if not (in_download or folder in ((), ("packs",), ("weights",)) or _is_of_package(folder)):
+    if not (in_download or folder in ((), ("packs",), ("weights",))):
         return CacheEntry(path, "unknown", size, "unknown", _NOT_OURS)
     if target_of(path):
         state, why = ("stale", "of a killed run") if is_stale(path) else ("in use", "being written")
@@ -117,17 +119,10 @@ def _entry(path: Path, parts: tuple[str, ...], metrics: Mapping[str, str]) -> Ca
     lock = verified_download.lock_of(path)
     if in_download and (lock.is_file() or _is_of_manifest(parts)):
         return CacheEntry(path, "archive", size, "complete", used_by=folder[1], lock=lock)
-    if _is_of_package(folder):
-        return CacheEntry(path, "weights", size, "complete", used_by=folder[1])
     if folder == ("weights",) and _checksum_of_weights(name) is not None:
         used_by = metrics.get(name, "")
         return CacheEntry(path, "weights", size, "complete", used_by=used_by, lock=lock)
     return CacheEntry(path, "unknown", size, "unknown", _NOT_OURS)
-
-
-def _is_of_package(folder: tuple[str, ...]) -> bool:
-    """Return whether a metric's own package fills a folder."""
-    return len(folder) >= 2 and folder[0] == "weights" and folder[1] in _PACKAGES
 
 
 def _checked(entry: CacheEntry, parts: tuple[str, ...], verify: bool) -> CacheEntry:

@@ -45,7 +45,7 @@ def evaluate(
     context = EvalContext(config, device, reporter, provenance.environment(device), EvalResult())
     pending: dict[BatchLimits, list[LoadedMetric]] = {}
     with ExitStack() as locks:
-        for loaded in _locked(context, metrics, locks):
+        for loaded in _lock_metrics(context, metrics, locks):
             name, folder = loaded.metric.name, config.folder(loaded.metric.name)
             try:
                 if fresh:
@@ -65,7 +65,7 @@ def evaluate(
     return context.result
 
 
-def _locked(
+def _lock_metrics(
     context: EvalContext, metrics: list[LoadedMetric], locks: ExitStack
 ) -> list[LoadedMetric]:
     """Return the metrics that no other process measures, locked; the others have failed.

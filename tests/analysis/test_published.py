@@ -33,6 +33,7 @@ from pmbench.analysis.published import published_rows
 from pmbench.datasets import manifest
 from pmbench.metrics.selection import catalogue
 from pmbench.results.csv_io import read_csv
+from pmbench.utils.errors import PmbenchError
 
 # --- on a board -----------------------------------------------------------------------------------
 
@@ -80,12 +81,46 @@ def test_without_any_run_papers_stand_alone(tmp_path: Path) -> None:
         cells = [row.cells for row in board.rows if row.family == family]
         scores = [(one.get("macro") or one["traditional+cnn"]).value for one in cells]
         assert scores == sorted(scores, reverse=True)
-    rows = {(row.family[:3], row.name): row for row in board.rows}
-    assert rows["[1]", "VGG-tune"].trained_on == "ImageNet, BAPPS"
-    assert rows["[1]", "Human"].trained_on == ""
-    assert rows["[2]", "Watson-fft"].counterpart == "watson-dft"
-    assert list(rows["[3]", "MMD++"].cells) == ["traditional+cnn"]
+    rows = {row.name: row for row in board.rows}
+    assert rows["VGG-tune [1]"].trained_on == "ImageNet, BAPPS"
+    assert rows["Human [1]"].trained_on == ""
+    assert rows["Watson-fft [2]"].counterpart == "watson-dft"
+    assert list(rows["MMD++ [3]"].cells) == ["traditional+cnn"]
     assert (board.columns[0], board.columns[-1]) == ("macro", "traditional+cnn")
+
+
+def test_papers_alone_are_sorted_and_of_their_main_statistic(tmp_path: Path) -> None:
+    board = only_board(tmp_path, published=True, sort="color")
+    first = [row.cells["color"].value for row in board.rows if row.family.startswith("[1]")]
+    assert first == sorted(first, reverse=True)
+    assert not only_board(tmp_path, published=True, grouped=False).grouped
+    with pytest.raises(
+        PmbenchError, match="unknown column to sort by 'colour'; did you mean color"
+    ):
+        boards(tmp_path, View(published=True, sort="colour"))
+    with pytest.raises(PmbenchError, match="no runs in "):
+        boards(tmp_path, View(published=True, statistic="srcc"))
+
+
+def test_papers_of_a_dataset_of_ones_own_may_score_what_they_like(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"label": "A", "source": "Somebody 2020", "scores": {"pooled": 70.0}},
+        {"label": "A", "source": "Somebody else", "metric": "mine", "scores": {"macro": 60.0}},
+    ]
+    entry = {
+        "name": "toy", "title": "Toy", "protocol": "2afc", "votes_per_item": 5,
+        "source": {"path": "data"}, "folders": FOLDERS, "published": rows,
+    }  # fmt: skip
+    (tmp_path / "toy.toml").write_text(toml(entry))
+    monkeypatch.setenv("PMBENCH_MANIFESTS", str(tmp_path))
+    board = only_board(tmp_path / "nowhere", published=True, dataset="toy")
+    assert [(row.name, row.family, list(row.cells)) for row in board.rows] == [
+        ("A [2]", "[2] Somebody else", ["macro"]), ("A [1]", "[1] Somebody 2020", ["pooled"]),
+    ]  # fmt: skip
+    assert board.columns == ["macro", "pooled"]
+    assert not any("ms/pair" in line for line in board.legend)
 
 
 def test_datasets_that_only_papers_measured_are_shown_beside_runs_on_others(tmp_path: Path) -> None:
@@ -114,8 +149,8 @@ def test_what_papers_report_is_shown_in_every_form(
     monkeypatch.chdir(tmp_path)
     stdout = pmbench("leaderboard", "--published").stdout
     assert "scores that papers report; none is measured here" in stdout
-    assert re.search(r"Alex-lin +lpips-alex +ImageNet, BAPPS +69.8\n", stdout)
-    line = "| *Alex-lin* | lpips-alex | ImageNet, BAPPS | 69.8 | 73.9 |"
+    assert re.search(r"Alex-lin \[1\] +lpips-alex +ImageNet, BAPPS +69.8\n", stdout)
+    line = r"| *Alex-lin \[1\]* | lpips-alex | ImageNet, BAPPS | 69.8 | 73.9 |"
     assert line in pmbench("leaderboard", "--published", "--format", "md").stdout
     for form in ("html", "latex", "csv", "json"):
         assert "Alex-lin" in pmbench("leaderboard", "--published", "--format", form).stdout

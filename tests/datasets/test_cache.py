@@ -110,6 +110,7 @@ def test_weights_are_known_by_their_name_and_told_by_their_checksum(home: Path) 
     data = b"some pickle"
     digest = hashlib.sha256(data).hexdigest()[:8]
     right = f"mine-{digest}.pth"
+    (home / "weights" / "dreamsim" / "x.lock").touch()  # of the package, which may need it
     for name in ("vgg16-397923af.pth", right, "mine-00000000.pth", "mine.pth", "dreamsim/x.pth"):
         (home / "weights" / name).write_bytes(data)
     before, verified = things(), things("--verify", code=1)
@@ -120,6 +121,7 @@ def test_weights_are_known_by_their_name_and_told_by_their_checksum(home: Path) 
         "weights/mine-00000000.pth": ("complete", "corrupt"),
         "weights/mine.pth": ("unknown", "unknown"),
         "weights/dreamsim/x.pth": ("complete", "complete"),
+        "weights/dreamsim/x.lock": ("complete", "complete"),
     }  # fmt: skip
     assert "lpips-vgg" in before["weights/vgg16-397923af.pth"]["used_by"].split(", ")
     assert before["weights/dreamsim/x.pth"]["used_by"] == "dreamsim"

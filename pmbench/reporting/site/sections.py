@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 
 from pmbench.analysis.alignment import align
-from pmbench.analysis.leaderboard import boards
+from pmbench.analysis.leaderboard import measured_boards
 from pmbench.analysis.leaderboard_rows import Board, Row, View
 from pmbench.datasets import manifest
 from pmbench.datasets.pack import Items
 from pmbench.results.run import Run, metric_folder
 from pmbench.results.schema import DatasetInfo
 from pmbench.results.signature import in_latest_setup
-from pmbench.results.store import find_runs, no_runs
+from pmbench.results.store import find_runs
 from pmbench.scoring.protocols import PROTOCOLS, Protocol
 from pmbench.scoring.statistics import Array
 
@@ -144,13 +144,9 @@ def sections(results: Path, datasets: list[str]) -> list[Section]:
     result: dict[str, Section] = {}
     names: list[str | None] = [*datasets] or [None]
     for name in names:
-        for board in boards(results, View(name, published=True, grouped=False)):
-            if not board.measured:
-                continue
+        for board in measured_boards(results, View(name, published=True, grouped=False)):
             here = {run.metric: run for run in find_runs(results, board.dataset, variants=False)}
             result[board.dataset] = Section(board, here)
-    if not result:
-        raise no_runs(f"in {results}")
     return sorted(result.values(), key=lambda one: (not one.judged, one.partial))
 
 
