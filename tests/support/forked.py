@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from support.paths import REPOSITORY, TESTS
 
@@ -128,12 +128,35 @@ def _open(pipe: IO[str] | None) -> IO[str]:
 # --- in the server --------------------------------------------------------------------------------
 
 
-def _serve() -> None:
+def import_commands() -> None:
+    """Import what commands need, so that a fork of this process starts at once."""
     import torchvision  # noqa: F401  seconds
 
     from pmbench.metrics import registered
 
     registered()
+
+
+def run_main(words: object) -> NoReturn:
+    """Run ``pmbench WORDS`` in this child, and exit as it does."""
+    sys.argv = ["pmbench", *words]  # type: ignore[misc]
+    from pmbench.cli import main
+
+    code = 0
+    try:
+        main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 0
+    except BaseException:  # noqa: BLE001  a bug, as the interpreter tells it
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _serve() -> None:
+    import_commands()
     print("ready", flush=True)  # noqa: T201
     for line in sys.stdin:
         request = json.loads(line)
@@ -158,21 +181,9 @@ def _run_command(request: dict[str, object]) -> None:
     os.chdir(str(request["cwd"]))
     for name, value in dict(request["environment"]).items():  # type: ignore[call-overload]
         os.environ[name] = value
-    sys.argv = ["pmbench", *request["words"]]  # type: ignore[misc]
     if request["die_at"] is not None:
         _die_at(int(str(request["die_at"])))
-    from pmbench.cli import main
-
-    try:
-        main()
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 0
-    except BaseException:  # noqa: BLE001  a bug, as the interpreter tells it
-        sys.excepthook(*sys.exc_info())
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    run_main(request["words"])
 
 
 def _die_at(step: int) -> None:

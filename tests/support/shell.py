@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.forked import import_commands, run_main
 from support.paths import REPOSITORY, TESTS
 
 _CLIENT = """
@@ -73,11 +74,7 @@ def shell(folder: Path) -> Iterator[Shell]:
 
 
 def _serve(place: str) -> None:
-    import torchvision  # noqa: F401  seconds
-
-    from pmbench.metrics import registered
-
-    registered()
+    import_commands()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
         listener.listen()
@@ -110,21 +107,7 @@ def _run_command(request: dict[str, object], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(dict(request["environment"]))  # type: ignore[call-overload]
     os.environ["OMP_NUM_THREADS"] = "1"
-    sys.argv = ["pmbench", *request["words"]]  # type: ignore[misc]
-    from pmbench.cli import main
-
-    try:
-        main()
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 0
-    except BaseException:  # noqa: BLE001  a bug, as the interpreter tells it
-        sys.excepthook(*sys.exc_info())
-        code = 1
-    else:
-        code = 0
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    run_main(request["words"])
 
 
 if __name__ == "__main__":
