@@ -7,18 +7,20 @@ distances moved from one run of it to another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pmbench.analysis.joint_scores import JointScores, covariance_of_draws, joint, of_means
 from pmbench.results.run import Run
 from pmbench.results.signature import differing_parts, setup_of
 from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, BootstrapSamples, Resampling
 from pmbench.scoring.items import Items
-from pmbench.scoring.protocols import Protocol, Statistic
+from pmbench.scoring.joint_scores import JointScores, joint
+from pmbench.scoring.protocols import Statistic
+from pmbench.scoring.scores import score_at
 from pmbench.scoring.statistics import Array
 from pmbench.utils.errors import PmbenchError
 
@@ -86,8 +88,6 @@ def _keys(items: Items) -> list[tuple[str, str, float]]:
 
 # --- overall scores of all runs -------------------------------------------------------------------
 
-_VALUES_ONLY = Resampling(count=1)  # the rest would take time
-
 
 def overall_scores(
     runs: Sequence[Run], statistic: Statistic, resampling: Resampling | None = None
@@ -95,70 +95,39 @@ def overall_scores(
     """Return the overall scores of metrics together: macro or pooled, as their protocol has it.
 
     Left out are metrics that have no score on all items, or in a sub-dataset where others have one.
-    Draws are as ``resampling`` says. Without it there are none of a mean over items, whose
-    covariance does not need them; of other statistics they are as they lie beside the runs.
+    Where resamples are needed and ``resampling`` is None, they are those that lie beside the runs.
     Raises PmbenchError where the runs were not measured in one way.
     """
     check_same_way(runs)
     items, rows = _rows(runs)
+    protocol = runs[0].protocol
     whole = {run.metric: d for run, (d, _) in zip(runs, rows, strict=True) if np.isfinite(d).all()}
-    in_order = {run.metric for run, (_, same) in zip(runs, rows, strict=True) if same}
-
-    def stored(names: Collection[str]) -> Array | None:
-        if not in_order.issuperset(names):
-            return None
-        return _stored([run for run in runs if run.metric in names], statistic, resampling)
-
-    if whole and statistic.items is not None:
-        draws = None if resampling is None else stored(whole)
-        anew = resampling if draws is None else None
-        names, stack = tuple(whole), list(whole.values())
-        scores = of_means(names, statistic, items, stack, anew, (runs[0].protocol.overall,))
-        return scores if draws is None else replace(scores, draws=draws[:, None])
-    values = _complete(runs[0].protocol, statistic, items, whole)
-    if not values.names:
-        return values
-    if (draws := stored(values.names)) is None:
-        kept = {name: whole[name] for name in values.names}
-        return _overall(
-            runs[0].protocol,
-            joint(runs[0].protocol, statistic, items, kept, resampling or DEFAULT_RESAMPLING),
-        )
-    covariance = covariance_of_draws(draws, values.widening[0])
-    return replace(values, draws=draws[:, None], covariance=covariance[None])
+    kept = list(whole) if statistic.items is not None else _complete(statistic, items, whole)
+    if not kept:
+        return JointScores((), protocol.overall, np.empty(0), np.empty((0, 0)), 0.0, 0, 0.0)
+    stored: dict[str, Array] = {}
+    if all(same for run, (_, same) in zip(runs, rows, strict=True) if run.metric in kept):
+        draws = _stored([run for run in runs if run.metric in kept], statistic, resampling)
+        stored = {} if draws is None else {protocol.overall: draws}
+    return joint(
+        protocol,
+        statistic,
+        items,
+        {name: whole[name] for name in kept},
+        resampling or DEFAULT_RESAMPLING,
+        where=[protocol.overall],
+        stored=stored,
+    )[protocol.overall]
 
 
-def _complete(
-    protocol: Protocol, statistic: Statistic, items: Items, distances: Mapping[str, Array]
-) -> JointScores:
-    """Return the overall values of the metrics that have a value wherever any of them has one."""
-    kept = dict(distances)
-    while kept:
-        scores = joint(protocol, statistic, items, kept, _VALUES_ONLY)
-        undefined = np.isnan(scores.values[:, : len(items.sub_names)])
-        missing = undefined & ~undefined.all(axis=0)
-        if not missing.any():
-            return _overall(protocol, scores)
-        kept = {name: kept[name] for name, m in zip(kept, missing, strict=True) if not m.any()}
-    nothing = np.empty((0, 1)), np.empty((1, 0, 0)), np.empty((0, 1, 0))
-    return JointScores(
-        (), (protocol.overall,), *nothing, n=(0,), independent=(0,), freedom=(0,), widening=(1.0,)
-    )
-
-
-def _overall(protocol: Protocol, scores: JointScores) -> JointScores:
-    i = scores.at(protocol.overall)
-    return JointScores(
-        scores.names,
-        (protocol.overall,),
-        scores.values[:, [i]],
-        scores.covariance[[i]],
-        scores.draws[:, [i]],
-        (scores.n[i],),
-        (scores.independent[i],),
-        (scores.freedom[i],),
-        (scores.widening[i],),
-    )
+def _complete(statistic: Statistic, items: Items, distances: Mapping[str, Array]) -> list[str]:
+    """Return the metrics that have a value in each sub-dataset in which any of them has one."""
+    defined = {
+        name: [not math.isnan(score_at(items, d, statistic, sub)) for sub in items.sub_names]
+        for name, d in distances.items()
+    }
+    anywhere = np.any([*defined.values(), [False] * len(items.sub_names)], axis=0).tolist()
+    return [name for name, where in defined.items() if where == anywhere]
 
 
 def _stored(

@@ -31,8 +31,8 @@ from pydantic import (
 from pmbench import __version__
 from pmbench.results.run import Run
 from pmbench.results.signature import Signature
-from pmbench.scoring.intervals import places
 from pmbench.scoring.items import Items
+from pmbench.scoring.joint_scores import places
 from pmbench.scoring.protocols import PROTOCOLS, Protocol
 from pmbench.scoring.scores import defined, score_at
 from pmbench.scoring.statistics import Array

@@ -13,10 +13,8 @@ from itertools import combinations
 import numpy as np
 
 from pmbench.analysis.alignment import Drift, align, check_same_way, overall_scores
-from pmbench.analysis.difference_text import unjudged
-from pmbench.analysis.joint_scores import JointScores, joint
-from pmbench.analysis.paired import Difference, difference
-from pmbench.analysis.ranking import RankRange, holm, pairwise, ranked
+from pmbench.analysis.paired import Difference, difference, pairwise
+from pmbench.analysis.ranking import RankRange, holm, ranked
 from pmbench.results.run import Run
 from pmbench.results.signature import (
     dataset_warnings,
@@ -27,6 +25,7 @@ from pmbench.results.signature import (
 from pmbench.results.store import by_dataset
 from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling
 from pmbench.scoring.items import Items
+from pmbench.scoring.joint_scores import JointScores, joint
 from pmbench.scoring.protocols import Protocol, Statistic
 from pmbench.scoring.scores import defined
 from pmbench.scoring.statistics import Array
@@ -162,6 +161,7 @@ class About:
     unit: str  # "triplets" | "pairs"
     resampling: Resampling
     signature: str  # the protocol part
+    clusters: str = ""  # which items count as independent, in a sentence
 
 
 @dataclass(frozen=True)
@@ -245,6 +245,7 @@ def _about(run: Run, statistic: Statistic, resampling: Resampling) -> About:
         protocol.unit,
         resampling,
         setup_of(run),
+        run.info.dataset.clusters,
     )
 
 
@@ -272,14 +273,14 @@ def compare_named(
     scores = joint(about.protocol, about.statistic, items, distances, about.resampling)
     nearer = _nearer(about, items, *stack)
     lines = []
-    for i, place in enumerate(scores.places):
+    for i, (place, here) in enumerate(scores.items()):
         inside = slice(None) if i >= len(items.sub_names) else items.sub == i
         lines.append(
             Line(
                 place,
-                float(scores.values[0, i]),
-                float(scores.values[1, i]),
-                difference(scores, *names, place),
+                float(here.values[0]),
+                float(here.values[1]),
+                difference(here, *names),
                 _wins(nearer[inside]),
             )
         )
@@ -359,20 +360,17 @@ def _measured_otherwise(runs: Sequence[Run], latest: str) -> list[str]:
 
 
 def _field(about: About, scores: JointScores, sentences: list[str]) -> MultiComparison:
-    order = np.argsort(-scores.values[:, 0], kind="stable")
+    order = np.argsort(-scores.values, kind="stable")
     names = [scores.names[i] for i in order]
-    values = scores.values[order, 0]
-    covariance = scores.covariance[0][np.ix_(order, order)]
-    _, p = pairwise(values, covariance, scores.freedom[0])
-    if np.isnan(p).any():
-        reason = unjudged(scores.independent[0], about.unit)
-        sentences = [*sentences, f"no rank and no p: {reason}"]
+    _, p = pairwise(scores)
+    if scores.unknown:
+        sentences = [*sentences, f"no rank and no p: {scores.unknown}"]
     return MultiComparison(
         about,
         names,
-        values.tolist(),
-        ranked(names, values, covariance, scores.freedom[0]),
-        holm(p),
-        {(a, b): difference(scores, a, b, scores.places[0]) for a, b in combinations(names, 2)},
+        scores.values[order].tolist(),
+        ranked(scores),
+        holm(p[np.ix_(order, order)]),
+        {(a, b): difference(scores, a, b) for a, b in combinations(names, 2)},
         sentences,
     )

@@ -15,12 +15,15 @@ from pmbench.datasets import manifest
 from pmbench.results.run import Run
 from pmbench.results.signature import in_latest_setup
 from pmbench.results.store import by_dataset
+from pmbench.scoring.bootstrap import resamples
+from pmbench.scoring.clusters import effective
+from pmbench.scoring.intervals import interval
 from pmbench.scoring.protocols import JND, TWO_AFC
 from pmbench.scoring.statistics import ones, pearson, spearman
 from pmbench.utils.errors import PmbenchError
 
-FEWEST = 4  # metrics: Fisher's interval divides by √(n-3)
-_HALF_WIDTH = 1.959964  # of a standard normal distribution's middle 95 %
+FEWEST = 4  # metrics
+FEWEST_FAMILIES = 5  # for an interval; that of fewer goes from -1 to 1
 
 
 @dataclass(frozen=True)
@@ -31,23 +34,35 @@ class ProtocolCorrelation:
     two_afc: tuple[float, ...]  # shares, in the order of metrics
     jnd: tuple[float, ...]
     pearson: float
-    low: float  # of Pearson's, 95 %, approximate: Fisher's z, as if metrics were drawn at random
+    low: float  # of Pearson's, 95 %, whole families of metrics resampled; NaN: too few of them
     high: float
     spearman: float
+    families: int
 
     @property
     def n(self) -> int:
         """How many metrics it rests on."""
         return len(self.metrics)
 
+    @property
+    def certainty(self) -> str:
+        """Return what is known of Pearson's: its interval, or why there is none."""
+        if math.isnan(self.low):
+            return f"no interval: {self.families} families of metrics are too few"
+        return (
+            f"95 % interval {self.low:.3f} to {self.high:.3f}, by {self.families} families of "
+            "metrics"
+        )
+
 
 def correlate_protocols(
-    two_afc: Mapping[str, float], jnd: Mapping[str, float]
+    two_afc: Mapping[str, float], jnd: Mapping[str, float], families: Mapping[str, str]
 ) -> ProtocolCorrelation:
     """Return how the macro scores of two protocols, by metric, go together.
 
-    Metrics with only one of them, or NaN, are left out. Raises PmbenchError where fewer than four
-    are left, or where all of these score the same.
+    ``families`` are the metrics' families: those of one are alike, and not independent. Metrics
+    with only one score, or NaN, are left out. Raises PmbenchError where fewer than four are left,
+    or where all of these score the same.
     """
     both = [
         name for name in two_afc
@@ -64,16 +79,19 @@ def correlate_protocols(
         raise PmbenchError(
             "the relation of 2AFC and JND is undefined: all metrics have the same score in one"
         )
-    low, high = _fisher(r, len(both))
-    return ProtocolCorrelation(tuple(both), tuple(x.tolist()), tuple(y.tolist()), r, low, high, rho)
-
-
-def _fisher(r: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a correlation of n pairs: atanh is about normal, sd 1/√(n-3)."""
-    if abs(r) >= 1:
-        return r, r
-    middle, half = math.atanh(r), _HALF_WIDTH / math.sqrt(n - 3)
-    return math.tanh(middle - half), math.tanh(middle + half)
+    names, family, sizes = np.unique(
+        [families[name] for name in both], return_inverse=True, return_counts=True
+    )
+    low, high = math.nan, math.nan
+    if (count := effective(sizes)) >= FEWEST_FAMILIES:
+        weights = resamples(np.zeros_like(family), family)
+        draws = np.concatenate([pearson(x, y, w) for w in weights])
+        # resamples of F families vary by (F - 1)/F of what families do
+        error = float(np.nanstd(draws)) * math.sqrt(len(names) / (len(names) - 1))
+        low, high = interval(r, error, (-1, 1), count - 1)
+    return ProtocolCorrelation(
+        tuple(both), tuple(x.tolist()), tuple(y.tolist()), r, low, high, rho, len(names)
+    )
 
 
 def correlate_runs(runs: Sequence[Run]) -> dict[str, ProtocolCorrelation | str]:
@@ -101,7 +119,8 @@ def correlate_runs(runs: Sequence[Run]) -> dict[str, ProtocolCorrelation | str]:
             name = "@".join(filter(None, [group, variant]))
             try:
                 two_afc, jnd = ({run.metric: _macro(run) for run in some} for some in of_both)
-                result[name] = correlate_protocols(two_afc, jnd)
+                families = {run.metric: family_of(run) for run in here}
+                result[name] = correlate_protocols(two_afc, jnd, families)
             except PmbenchError as error:
                 result[name] = str(error)
     return result
@@ -109,6 +128,12 @@ def correlate_runs(runs: Sequence[Run]) -> dict[str, ProtocolCorrelation | str]:
 
 def _variant(run: Run) -> str:
     return run.dataset.partition("@")[2]
+
+
+def family_of(run: Run) -> str:
+    """Return a metric's family; one that says of none is a family of its own."""
+    family = run.info.metric.family
+    return run.metric if family in ("", "other", "imported") else family
 
 
 def _macro(run: Run) -> float:

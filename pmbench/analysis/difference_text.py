@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 
 from pmbench.analysis.correlation import ProtocolCorrelation
-from pmbench.analysis.paired import ALPHA, Difference
-from pmbench.scoring.intervals import RELIABLE
+from pmbench.analysis.paired import ALPHA, POWER, RELIABLE, Difference
 from pmbench.scoring.protocols import Statistic
-
-_MILLIONS = 10_000_000  # more items than anybody will judge
 
 
 def verdict(result: Difference, statistic: Statistic, unit: str) -> str:
@@ -38,38 +35,18 @@ def _sentence(result: Difference, statistic: Statistic, unit: str) -> str:
         return f"{both} cannot be told apart: no difference at all{ends}"
     difference = f"difference {size(result.value, statistic)}{ends}"
     if math.isnan(result.p):
-        return f"{both} cannot be told apart: {difference}, and nothing to judge it by"
-    needed = "" if result.more is None else f"; {more(result.more, unit)}"
-    return f"{both} cannot be told apart: {difference}{needed}"
+        return f"{both} cannot be told apart: {difference}, and no p, since {result.unknown}"
+    smallest = size(result.detectable, statistic)
+    return (
+        f"{both} cannot be told apart: {difference}; the smallest difference that these {unit} "
+        f"find with {100 * POWER:.0f} % power is {smallest}"
+    )
 
 
-def unjudged(independent: int, unit: str) -> str:
-    """Return why nothing is known of how macro scores vary, so that nobody can be ranked.
-
-    ``independent`` are the independent items of the sub-dataset that has fewest of them.
-    """
-    if independent < 2:
-        return f"{_only(independent, unit, 'macro')}, which does not say how scores vary"
-    return "there are too few resamples in which all metrics have a score"
-
-
-def _only(independent: int, unit: str, place: str) -> str:
-    one = independent == 1
-    where = "a sub-dataset has" if place == "macro" else "there is" if one else "there are"
-    return f"{where} only {independent} independent {_called(unit, independent)}"
-
-
-def _called(unit: str, count: int) -> str:
-    """Return "triplet" or "triplets"."""
-    return unit.removesuffix("s") if count == 1 else unit
-
-
-def more(items: int, unit: str) -> str:
-    """Return how many more items would be needed, to two digits: it is a rough number."""
-    if items > _MILLIONS:
-        return f"more than {_MILLIONS:,} more {unit} would be needed"
-    rough = float(f"{items:.2g}")
-    return f"about {rough:,.0f} more {_called(unit, items)} would be needed"
+def _only(independent: float, unit: str, place: str) -> str:
+    noun = unit.removesuffix("s") if independent == 1 else unit
+    where = "a sub-dataset counts" if place == "macro" else "they count"
+    return f"{where} as {independent:.3g} independent {noun} only"
 
 
 def size(value: float, statistic: Statistic) -> str:
@@ -115,6 +92,5 @@ def relation_in_words(result: ProtocolCorrelation | str) -> str:
         return result
     return (
         f"2AFC against JND over {result.n} metrics: Pearson {result.pearson:.3f} "
-        f"(95 % interval {result.low:.3f} to {result.high:.3f}, approximate: Fisher's z), "
-        f"Spearman {result.spearman:.3f}"
+        f"({result.certainty}), Spearman {result.spearman:.3f}"
     )

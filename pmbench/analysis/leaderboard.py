@@ -110,7 +110,7 @@ def relations(results: ResultFolders, view: View) -> list[str]:
         return []
     return [
         f"2AFC and JND over {one.n} metrics of {group}: Pearson {one.pearson:.3f} "
-        f"({one.low:.3f}–{one.high:.3f}), Spearman {one.spearman:.3f}"
+        f"({one.certainty}), Spearman {one.spearman:.3f}"
         for group, one in correlate_runs(runs_in_view(results, view)).items()
         if isinstance(one, ProtocolCorrelation)
     ]
@@ -160,7 +160,7 @@ def _board(runs: list[Run], view: View) -> Board | None:
     costs = costs_of(runs)
     measured = with_costs(_measured_rows(runs, statistic, columns), costs)
     published = published_rows(entries, measured, columns)
-    lines = legend(protocol, measured)
+    lines = legend(protocol, statistic, measured, info.clusters)
     lines += [*cost_legend(measured, costs.timed_on), *costs.messages] if view.cost else []
     if any(row.other_setup for row in measured):
         lines.append(

@@ -6,25 +6,36 @@ import math
 from collections.abc import Sequence
 
 from pmbench.analysis.leaderboard_rows import Row
-from pmbench.scoring.intervals import RELIABLE
-from pmbench.scoring.protocols import Protocol
+from pmbench.scoring.protocols import Protocol, Statistic
 
 OVERALL = {
     "macro": "macro: plain mean of the sub-datasets",
     "pooled": "pooled: over all items at once",
 }
-UNRELIABLE = f"~ interval of fewer than {RELIABLE} independent items: unreliable"
 
 
-def legend(protocol: Protocol, rows: Sequence[Row]) -> list[str]:
-    """Return what the signs of measured rows mean, and why numbers are missing or in part."""
-    lines = [f"{OVERALL[protocol.overall]}; 95 % bootstrap intervals"]
+def unreliable(statistic: Statistic) -> str:
+    """Return what the mark of an interval says."""
+    return f"~ interval of fewer than {statistic.reliable} independent items: unreliable"
+
+
+def legend(
+    protocol: Protocol, statistic: Statistic, rows: Sequence[Row], assumption: str = ""
+) -> list[str]:
+    """Return what the signs of measured rows mean, and why numbers are missing or in part.
+
+    ``assumption`` says which items count as independent.
+    """
+    lines = [
+        f"{OVERALL[protocol.overall]}; 95 % intervals",
+        *[assumption] * bool(assumption),
+    ]
     cells = [cell for row in rows for cell in row.cells.values()]
     if any(cell.unreliable and not math.isnan(cell.low) for cell in cells):
-        lines.append(UNRELIABLE)
+        lines.append(unreliable(statistic))
     of_columns = [c for row in rows for name, c in row.cells.items() if "+" not in name]
     if any(math.isnan(c.low) and not math.isnan(c.value) for c in of_columns):
-        lines.append("no interval where all items are of one cluster: there is nothing to draw")
+        lines.append("no interval where all items, or all that decide, are of one cluster")
     if any(row.rank_range for row in rows):
         lines.append(
             "rank: places it may have, by paired tests (Holm-corrected, 5 %); those from 1 on "

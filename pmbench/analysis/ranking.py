@@ -8,7 +8,6 @@ metrics share a letter exactly where they cannot be told apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_lowercase
 
@@ -16,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmbench.analysis.alignment import overall_scores
-from pmbench.analysis.paired import ALPHA, z_test
+from pmbench.analysis.paired import ALPHA, pairwise
 from pmbench.results.run import Run
+from pmbench.scoring.joint_scores import JointScores
 from pmbench.scoring.protocols import Statistic
 from pmbench.scoring.statistics import Array
 
@@ -50,23 +50,22 @@ def rank_ranges(runs: list[Run], statistic: Statistic) -> dict[str, RankRange]:
     result = overall_scores(runs, statistic)
     if len(result.names) < 2:
         return {}
-    return ranked(result.names, result.values[:, 0], result.covariance[0], result.freedom[0])
+    return ranked(result)
 
 
-def ranked(
-    names: Sequence[str], scores: Array, covariance: Array, freedom: float
-) -> dict[str, RankRange]:
-    """Return the rank ranges of metrics from their scores (k,) and these' covariance (k, k).
+def ranked(scores: JointScores) -> dict[str, RankRange]:
+    """Return the rank ranges of metrics.
 
-    {} where the covariance is NaN or without a degree of freedom: nobody can be told apart then,
-    which says nothing of anybody.
+    {} where nothing is known of how scores vary: nobody can be told apart then, which says nothing
+    of anybody.
     """
-    _, p = pairwise(scores, covariance, freedom)
+    _, p = pairwise(scores)
     if np.isnan(p).any():
         return {}
+    names, values = scores.names, scores.values
     apart = holm(p) < ALPHA
-    better = apart & (scores[:, None] > scores[None, :])  # row better than column
-    order = np.argsort(-scores, kind="stable")
+    better = apart & (values[:, None] > values[None, :])  # row better than column
+    order = np.argsort(-values, kind="stable")
     letters = dict(zip(order.tolist(), letter_display(apart[np.ix_(order, order)]), strict=True))
     return {
         name: RankRange(
@@ -76,13 +75,6 @@ def ranked(
         )
         for i, name in enumerate(names)
     }
-
-
-def pairwise(scores: Array, covariance: Array, freedom: float) -> tuple[Array, Array]:
-    """Return z and p of each score (row) against each other (column): (k, k)."""
-    variance = np.diag(covariance)
-    difference = scores[:, None] - scores[None, :]
-    return z_test(difference, variance[:, None], variance[None, :], covariance, freedom)
 
 
 def holm(p: Array) -> Array:

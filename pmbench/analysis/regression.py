@@ -17,9 +17,9 @@ import numpy as np
 from pmbench.analysis.alignment import relative_changes
 from pmbench.analysis.baseline import Entry, RunScores
 from pmbench.analysis.check_results import Change, Findings, Verdict
-from pmbench.analysis.joint_scores import joint
 from pmbench.analysis.paired import difference
 from pmbench.results.signature import PARTS, Signature, differing_parts
+from pmbench.scoring.joint_scores import joint
 from pmbench.scoring.scores import defined
 from pmbench.scoring.statistics import Array
 from pmbench.utils.errors import PmbenchError
@@ -216,10 +216,12 @@ class _ScoreChange:
         if same or not defined(before, now.distances).any():
             still = math.nan if math.isnan(score) else 0.0
             return cls(score, still, still, still)
+        overall = now.protocol.overall
         both = joint(
-            now.protocol, now.protocol.main, now.items, {"before": before, "now": now.distances}
-        )
-        change = difference(both, "now", "before", now.protocol.overall)
+            now.protocol, now.protocol.main, now.items,
+            {"before": before, "now": now.distances}, where=[overall],
+        )  # fmt: skip
+        change = difference(both[overall], "now", "before")
         return cls(score, 100 * change.value, 100 * change.low, 100 * change.high)
 
     def exceeds(self, tolerance: float) -> bool:

@@ -110,7 +110,8 @@ def score(
     """Score a file of distances made anywhere, with or without images.
 
     Columns for 2afc: item, sub_dataset, votes, p, d0, d1, where p is the share that prefers p1.
-    Columns for jnd: item, sub_dataset, votes, same, d.
+    Columns for jnd: item, sub_dataset, votes, same, d. Items that are not independent share a name
+    in a column cluster; without it all count as independent.
 
     Examples:
 
@@ -122,6 +123,7 @@ def score(
     """
     from pmbench.reporting import scores_to_rich, to_json
     from pmbench.results import csv_io
+    from pmbench.scoring.clusters import assumption
     from pmbench.scoring.protocols import PROTOCOLS
 
     if protocol not in PROTOCOLS:
@@ -133,4 +135,6 @@ def score(
         typer.echo(to_json(table))
     else:
         terminal = console()
-        terminal.print(scores_to_rich(table, PROTOCOLS[protocol]))
+        kind = PROTOCOLS[protocol]
+        assumed = assumption(items, kind.unit, has_clusters=True)
+        terminal.print(scores_to_rich(table, kind, assumed))

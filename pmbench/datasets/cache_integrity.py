@@ -44,7 +44,7 @@ def digest_of(pack: Pack) -> str | None:
     with h5py.File(pack.path, "r") as file:
         if "cluster_name" in file["items"]:
             names: list[str | None] = [*column(file, "items/cluster_name", "text", (n,))]
-        elif len(set(items.cluster.tolist())) == n:
+        elif not pack.has_clusters:
             names = [None] * n
         else:
             return None

@@ -238,6 +238,14 @@ class _TableLayout:
                 )
             return record[name]
 
+        def name_in(name: str) -> str:
+            if not (result := " ".join(column(name).split())):
+                raise PmbenchError(
+                    f"{where}: column '{name}' is empty; expected a name in every row; fill it in, "
+                    "or remove the column from the manifest's [table]"
+                )
+            return result
+
         def number_in(name: str) -> float:
             try:
                 return float(column(name))
@@ -268,7 +276,7 @@ class _TableLayout:
                     raise PmbenchError(f"{where}: {asked:g} votes; expected a whole number")
                 people = int(asked)
             p, votes = judgement.parse(number_in(table.vote), people, where)
-        sub_dataset = column(table.sub_dataset) if table.sub_dataset else WHOLE
+        sub_dataset = name_in(table.sub_dataset) if table.sub_dataset else WHOLE
         return Item(
             item=check_printable(fill(table.item), where),
             sub_dataset=check_sub_dataset(check_printable(sub_dataset, where), where),
@@ -278,7 +286,7 @@ class _TableLayout:
             ),
             p=p,
             votes=votes,
-            cluster=check_printable(column(table.cluster), where) if table.cluster else None,
+            cluster=check_printable(name_in(table.cluster), where) if table.cluster else None,
         )
 
     def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:

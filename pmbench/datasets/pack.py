@@ -12,13 +12,14 @@ Layout of the file (format 1)::
     items/cluster_name  what the clusters are called, "" for none; only where there are some
     images/HxW      (images, H, W, 3) uint8, every different image once, in the order of use
 
-Roles share images, so a reference that ten items use is stored once. Reading needs no torch.
+Roles share images, so a reference that ten items use is stored once. Where the dataset names no
+clusters, items that share images are clusters (see ``by_pictures``). Reading needs no torch.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from pmbench.datasets.image_store import ImageStore as ImageStore  # from which 
 from pmbench.datasets.layouts import Item
 from pmbench.datasets.resize import Pixels
 from pmbench.datasets.stored_items import read_items, within
+from pmbench.scoring.clusters import by_pictures
 from pmbench.scoring.items import Items as Items  # which a pack is asked for
 from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.utils.errors import PmbenchError
@@ -165,6 +167,7 @@ class Pack:
     size: NDArray[np.int64]  # (n,), index into sizes
     sizes: tuple[tuple[int, int], ...]  # (height, width)
     attributes: dict[str, Any] = field(repr=False)
+    has_clusters: bool = False  # the dataset says which items are not independent
 
     @classmethod
     def open(cls, path: Path) -> Pack:
@@ -191,7 +194,11 @@ class Pack:
                 if images.dtype != np.uint8:
                     raise ValueError(f"images of type {images.dtype}")
                 within("items/rows", rows[size == k].ravel(), len(images))
-            return cls(path, items, rows, size, sizes, attributes)
+            has_clusters = "items/cluster_name" in file or _repeats(items.cluster)
+            if not has_clusters:
+                cluster, further = by_pictures(rows * len(sizes) + size[:, None])
+                items = replace(items, cluster=cluster, further=further)
+            return cls(path, items, rows, size, sizes, attributes, has_clusters)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -243,6 +250,10 @@ class Pack:
         wanted, back = np.unique(rows, return_inverse=True)
         scattered: Pixels = stored[wanted][back]
         return scattered
+
+
+def _repeats(values: NDArray[np.int64]) -> bool:
+    return len(np.unique(values)) < len(values)
 
 
 def _check_attributes(attributes: dict[str, Any]) -> None:

@@ -212,7 +212,7 @@ def pack_of(
     )  # fmt: skip
     sizes = tuple((height, width) for width, height in by_size)
     sources = tuple(tuple(known) for known in by_size.values())
-    return Pictures(Path(), items, rows, size_of, sizes, {"roles": list(roles)}, sources)
+    return Pictures(Path(), items, rows, size_of, sizes, {"roles": list(roles)}, sources=sources)
 
 
 # --- files of one size ----------------------------------------------------------------------------

@@ -27,6 +27,7 @@ def read_items(group: h5py.Group, sub_names: Sequence[str], judgement: Judgement
         p=column(group, "p", "f", (n,)),
         votes=column(group, "votes", "iu", (n,)),
         cluster=column(group, "cluster", "iu", (n,)),
+        further=column(group, "further", "iu", (n, None)) if "further" in group else None,
     )
     if n == 0:
         raise ValueError("there are no items")

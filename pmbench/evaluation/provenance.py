@@ -31,6 +31,7 @@ from pmbench.results.schema import (
     Rate,
     RunInfo,
 )
+from pmbench.scoring.clusters import assumption
 from pmbench.utils.files import sha256_of
 from pmbench.utils.system import cores
 
@@ -97,6 +98,9 @@ def dataset_info(config: EvalConfig) -> DatasetInfo:
         short_names=dict(manifest.short_names),
         manifest="" if manifest.comes_with_pmbench else str(manifest.file),
         citation=manifest.citation,
+        clusters=assumption(
+            pack.items.take(config.chosen), config.protocol.unit, pack.has_clusters
+        ),
     )
 
 

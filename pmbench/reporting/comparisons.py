@@ -16,11 +16,10 @@ from pmbench.analysis.correlation import ProtocolCorrelation
 from pmbench.analysis.difference_text import number, p_number, verdict
 from pmbench.analysis.drift import DriftComparison
 from pmbench.analysis.legends import OVERALL
-from pmbench.analysis.paired import ALPHA, Difference
+from pmbench.analysis.paired import ALPHA, RELIABLE, Difference
 from pmbench.analysis.ranking import RankRange
 from pmbench.reporting.columns import rank_text, score_text
 from pmbench.reporting.tables import GAP, Table, escape_markdown
-from pmbench.scoring.intervals import RELIABLE
 
 Comparison = PairComparison | MultiComparison | DriftComparison
 _STARS = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))
@@ -253,6 +252,7 @@ def _verdict(duel: PairComparison) -> str:
 def _legend(comparison: Comparison) -> list[str]:
     about = comparison.about
     lines = [f"{about.statistic.title}; {OVERALL[about.protocol.overall]}", _test_legend(about)]
+    lines += [about.clusters] * bool(about.clusters)
     if isinstance(comparison, DriftComparison):
         messages = list(dict.fromkeys(line for duel in comparison.pairs for line in duel.messages))
         lines.append(
@@ -280,8 +280,8 @@ def _legend(comparison: Comparison) -> list[str]:
 def _test_legend(about: About) -> str:
     scale = "points" if about.statistic.percent else "correlations"
     return (
-        f"differences in {scale}; intervals: paired bootstrap, {about.resampling.count:,} "
-        f"resamples, seed {about.resampling.seed}; p: paired, stratified z, two-sided (Student's t)"
+        f"differences in {scale}; p and 95 % intervals: paired, stratified, two-sided "
+        "(Student's t; signs of clusters turned where these are few and of unlike sizes)"
     )
 
 

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pmbench.analysis.leaderboard_rows import Cell
-from pmbench.analysis.legends import UNRELIABLE
+from pmbench.analysis.legends import unreliable
 from pmbench.reporting.columns import interval, many, number
 from pmbench.reporting.tables import Table
 from pmbench.results.timings import BACKWARD, FORWARD, Machine, Timing
@@ -45,8 +45,11 @@ def _value(value: Any) -> str:
 _SHORT = {"hard_majority": "hard\nmaj.", "srcc": "SRCC", "krcc": "KRCC", "plcc": "PLCC"}
 
 
-def scores_to_rich(table: pd.DataFrame, protocol: Protocol) -> RenderableType:
-    """Return the scores of one set of distances: a row a sub-dataset, a column a statistic."""
+def scores_to_rich(table: pd.DataFrame, protocol: Protocol, assumption: str = "") -> RenderableType:
+    """Return the scores of one set of distances: a row a sub-dataset, a column a statistic.
+
+    ``assumption`` says which items count as independent.
+    """
     records = {
         (str(r["name"] if r["kind"] == "human" else r["statistic"]), str(r["sub_dataset"])): r
         for r in table.to_dict("records")
@@ -69,11 +72,11 @@ def scores_to_rich(table: pd.DataFrame, protocol: Protocol) -> RenderableType:
         rows.append([*row, f"{records[main.name, place]['n']:,}"])
     head = ["sub-dataset", *(title for _, title, _ in columns), "n"]
     legend = [
-        "in brackets: 95 % bootstrap interval",
+        f"in brackets: 95 % interval{f'; {assumption}' * bool(assumption)}",
         "SRCC, KRCC, PLCC: Spearman, Kendall, Pearson",
     ]
     if table.loc[table["statistic"] == main.name, "unreliable"].any():
-        legend.insert(1, UNRELIABLE)
+        legend.insert(1, unreliable(main))
     legend += [f"{h.name}: {h.title}" for h in protocol.humans]
     overall = protocol.overall
     legend += [

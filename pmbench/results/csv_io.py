@@ -1,7 +1,8 @@
 """Distances as CSV: to look at elsewhere, and from elsewhere.
 
 Columns are ``item,sub_dataset,votes,p,d0,d1`` for 2AFC and ``item,sub_dataset,votes,same,d`` for
-JND; a smaller distance means more alike. ``cluster`` is optional. ``.gz`` is read and written too.
+JND; a smaller distance means more alike. ``cluster`` is optional, and so are ``cluster2``,
+``cluster3`` … of items that are in several clusters. ``.gz`` is read and written too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pmbench.datasets.pack import Items
 from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling
 from pmbench.scoring.protocols import PROTOCOLS, Judgement
 from pmbench.scoring.scores import human_rows, score
-from pmbench.scoring.statistics import Array
+from pmbench.scoring.statistics import Array, Index
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import replacing
 from pmbench.utils.validation import one_line, preview
@@ -42,8 +43,10 @@ def write_csv(path: Path, protocol: str, items: Items, distances: Array) -> None
     )
     for i, column in enumerate(kind.columns):
         table[column] = distances[:, i]
-    if len(np.unique(items.cluster)) < len(items):
+    if items.further is not None or len(np.unique(items.cluster)) < len(items):
         table["cluster"] = items.cluster
+    for i, column in enumerate(() if items.further is None else items.further.T, start=2):
+        table[f"cluster{i}"] = [str(number) if number >= 0 else "" for number in column]
     with replacing(path) as draft:
         text = table.to_csv(index=False, lineterminator="\n").encode()
         draft.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
@@ -53,8 +56,9 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
     """Return the items and distances (n, pairs) of a CSV file.
 
     Without a ``sub_dataset`` column all items are in "whole"; without ``votes``, one person was
-    asked; without ``item``, rows are numbered. Raises PmbenchError for a missing column, a
-    distance that is no finite number, or a vote outside [0, 1].
+    asked; without ``item``, rows are numbered. Blanks around names, and how many there are within,
+    make no difference. Raises PmbenchError for a missing column, an item that is there twice, an
+    empty name, a distance that is no finite number, or a vote outside [0, 1].
     """
     kind = PROTOCOLS[protocol]
     wanted = ("item", "sub_dataset", "votes", kind.judgement.name, *kind.columns)
@@ -62,21 +66,60 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
     n = len(table)
     shares, votes = _votes(path, table, kind.judgement)
     distances = np.stack([numbers(path, table, column) for column in kind.columns], axis=1)
-    subs = table["sub_dataset"] if "sub_dataset" in table else pd.Series([WHOLE] * n)
-    codes, names = pd.factorize(subs)
+    subs = _names(path, table, "sub_dataset") if "sub_dataset" in table else [WHOLE] * n
+    codes, names = pd.factorize(np.array(subs, object))
     for name in names:
         check_sub_dataset(str(name), str(path))
-    clusters = pd.factorize(table["cluster"])[0] if "cluster" in table else np.arange(n)
-    ids = table["item"] if "item" in table else pd.Series([str(i) for i in range(n)])
+    ids = _names(path, table, "item") if "item" in table else [str(i) for i in range(n)]
+    _check_once(path, ids, subs)
+    cluster, further = _clusters(path, table)
     items = Items(
-        id=ids.to_numpy(object),
+        id=np.array(ids, object),
         sub=codes.astype(np.int64),
         sub_names=tuple(str(name) for name in names),
         p=shares,
         votes=votes.astype(np.int32),
-        cluster=clusters.astype(np.int64),
+        cluster=cluster,
+        further=further,
     )
     return items, -distances if higher_is_better else distances
+
+
+def _names(path: Path, table: pd.DataFrame, column: str) -> list[str]:
+    """Return a column of names. Raises PmbenchError where one is empty."""
+    names = [" ".join(name.split()) for name in table[column]]
+    if "" in names:
+        raise PmbenchError(
+            f"{path}: line {names.index('') + 2}: column '{column}' is empty; expected a name in "
+            "every row; fill it in, or remove the column"
+        )
+    return names
+
+
+def _check_once(path: Path, ids: Sequence[str], subs: Sequence[str]) -> None:
+    """Raise PmbenchError where an item is there twice: it would count as two independent ones."""
+    lines: dict[tuple[str, str], int] = {}
+    for line, key in enumerate(zip(subs, ids, strict=True), start=2):
+        if lines.setdefault(key, line) != line:
+            of = f" of {key[0]}" * (key[0] != WHOLE)
+            raise PmbenchError(
+                f"{path}: lines {lines[key]} and {line}: item {one_line(key[1])}{of} is there "
+                "twice; expected one row for each item; keep one of them, or rename the other"
+            )
+
+
+def _clusters(path: Path, table: pd.DataFrame) -> tuple[Index, Index | None]:
+    """Return the cluster of each row, (n,), and the further ones (n, k) where there are such."""
+    if "cluster" not in table:
+        return np.arange(len(table)), None
+    further = [f"cluster{i}" for i in range(2, len(table.columns)) if f"cluster{i}" in table]
+    columns = [_names(path, table, "cluster")]
+    columns += [[" ".join(name.split()) for name in table[column]] for column in further]
+    codes, _ = pd.factorize(
+        np.array([name or None for column in columns for name in column], object)
+    )
+    members = codes.reshape(len(columns), -1).T.astype(np.int64)  # -1 where there is none
+    return members[:, 0], members[:, 1:] if further else None
 
 
 def score_table(

@@ -1,8 +1,9 @@
 """The file of a run's distances: items, votes and distances, all that scoring needs.
 
 Layout (HDF5, format 1): the columns ``id``, ``sub``, ``p``, ``votes`` and ``cluster`` of the items
-and ``sub_names``, as in a pack, and ``distances`` (items, pairs) float64, NaN where the metric is
-not defined. An earlier version kept ``sub_names`` as an attribute.
+and ``sub_names``, as in a pack, ``further`` (items, k) where items are in more than one cluster,
+and ``distances`` (items, pairs) float64, NaN where the metric is not defined. An earlier version
+kept ``sub_names`` as an attribute.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def write_distances(path: Path, items: Items, distances: NDArray[np.float64]) ->
         file["id"] = list(items.id)
         for name in _COLUMNS:
             file[name] = getattr(items, name)
+        if items.further is not None:
+            file["further"] = items.further
         file["distances"] = np.asarray(distances, np.float64)
 
 

@@ -52,6 +52,7 @@ class DatasetInfo(_Record):
     short_names: dict[str, str]
     manifest: str = ""  # of a dataset that does not come with pmbench
     citation: str | None = None
+    clusters: str = ""  # which items count as independent, in a sentence
 
     @field_validator("protocol")
     @classmethod

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Items:
-    """The items of a pack or a run, as columns of length n."""
+    """The items of a pack or a run, as columns of length n.
+
+    Items that share a cluster are not independent (see ``clusters``). Mostly an item is in one
+    cluster; ``further`` are others that it is in too, numbered as ``cluster`` is.
+    """
 
     id: NDArray[np.object_]  # str
     sub: NDArray[np.int64]  # index into sub_names
@@ -18,6 +22,7 @@ class Items:
     p: NDArray[np.float64]  # what people said: see the protocol's judgement
     votes: NDArray[np.int32]
     cluster: NDArray[np.int64]
+    further: NDArray[np.int64] | None = None  # (n, k), -1 for none
 
     def __len__(self) -> int:
         return len(self.id)
@@ -26,5 +31,5 @@ class Items:
         """Return the items at ``index``."""
         return Items(
             self.id[index], self.sub[index], self.sub_names, self.p[index], self.votes[index],
-            self.cluster[index],
+            self.cluster[index], None if self.further is None else self.further[index],
         )  # fmt: skip

@@ -3,7 +3,7 @@
 ``score_at`` returns the one number. ``score`` and ``human_rows`` return the table, a row a number:
 ``kind`` (metric or human), ``name``, ``statistic``, ``sub_dataset`` (one of the dataset's, or
 "macro": the plain mean of the sub-datasets, or "pooled": over all items), ``value``, ``low``,
-``high`` (95 % bootstrap interval, NaN where there is none), ``n`` items used, ``of`` items asked
+``high`` (95 % interval, NaN where there is none), ``n`` items used, ``of`` items asked
 for, ``note`` (why a number is missing or covers less than it seems to), ``unreliable`` (whether the
 interval rests on too little: see ``intervals``).
 """
@@ -12,17 +12,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, BootstrapSamples, Resampling
-from pmbench.scoring.intervals import Estimand, Estimate, Mask, estimates, places
+from pmbench.scoring.bootstrap import (
+    DEFAULT_RESAMPLING,
+    BootstrapSamples,
+    Estimand,
+    Mask,
+    Resampling,
+)
+from pmbench.scoring.intervals import Estimate, estimate
 from pmbench.scoring.items import Items
+from pmbench.scoring.joint_scores import estimand, places
 from pmbench.scoring.protocols import HumanBaseline, Protocol, Statistic
 from pmbench.scoring.statistics import Array, Index, Weights, ones
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.system import cores
 
 COLUMNS = [
     "kind", "name", "statistic", "sub_dataset", "value", "low", "high", "n", "of", "note",
@@ -108,18 +117,22 @@ def score(
     few = f"not defined on {left_out:,} {noun}: {undefined}" if undefined else ""
     kept, d = items.take(used), distances[used]
 
-    def at(statistic: Statistic) -> Callable[[Index, Weights], Array]:
-        return lambda index, w: statistic.value(d[index], kept.p[index], w)
-
     labels = [
         _Labels("metric", name, s.name, s.undefined or _NO_ITEMS) for s in protocol.statistics
     ]
-    quantities = [Estimand(at(s), s.counts(d, kept.p)) for s in protocol.statistics]
-    result = estimates(kept, quantities, resampling)
-    names = [s.name for s in protocol.statistics]
-    values = {name: one.draws for name, one in zip(names, result, strict=True)}
+
+    def estimated(s: Statistic) -> Estimate:
+        return estimate(kept, estimand(s, d, kept.p), s.limits, s.reliable, resampling)
+
+    with ThreadPoolExecutor(cores()) as threads:  # NumPy computes beside other threads
+        result = list(threads.map(estimated, protocol.statistics))
+    draws = {
+        s.name: one.draws
+        for s, one in zip(protocol.statistics, result, strict=True)
+        if one.draws is not None
+    }
     return Scores(
-        _tidy(items, kept, labels, result, few), BootstrapSamples(resampling, places(kept), values)
+        _tidy(items, kept, labels, result, few), BootstrapSamples(resampling, places(kept), draws)
     )
 
 
@@ -132,10 +145,11 @@ def human_rows(
     def at(human: HumanBaseline) -> Callable[[Index, Weights], Array]:
         return lambda index, w: human.value(items.p[index], votes[index], w)
 
-    main = protocol.main.name
-    labels = [_Labels("human", human.name, main, human.undefined) for human in protocol.humans]
-    quantities = [Estimand(at(human), human.counts(votes)) for human in protocol.humans]
-    return _tidy(items, items, labels, estimates(items, quantities, resampling), "")
+    main = protocol.main
+    labels = [_Labels("human", human.name, main.name, human.undefined) for human in protocol.humans]
+    estimands = [Estimand(at(human), human.counts(votes)) for human in protocol.humans]
+    result = [estimate(items, e, main.limits, main.reliable, resampling) for e in estimands]
+    return _tidy(items, items, labels, result, "")
 
 
 def _tidy(
@@ -145,8 +159,8 @@ def _tidy(
     sizes = [int((asked.sub == sub).sum()) for sub in range(len(asked.sub_names))]
     of = [*sizes, len(asked), len(asked)]
     rows = []
-    for label, estimate in zip(labels, results, strict=True):
-        notes = _why_missing(label.why_undefined, estimate.value, kept)
+    for label, one in zip(labels, results, strict=True):
+        notes = _why_missing(label.why_undefined, one.value, kept)
         for i, place in enumerate(places(kept)):
             rows.append(
                 (
@@ -154,12 +168,12 @@ def _tidy(
                     label.name,
                     label.statistic,
                     place,
-                    estimate.value[i],
-                    *estimate.interval[i],
-                    estimate.n[i],
+                    one.value[i],
+                    *one.interval[i],
+                    one.n[i],
                     of[i],
                     "; ".join(filter(None, [few, notes[i]])),
-                    estimate.unreliable[i],
+                    one.unreliable[i],
                 )
             )
     return pd.DataFrame(rows, columns=COLUMNS)

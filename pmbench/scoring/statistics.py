@@ -80,16 +80,21 @@ def average_precision(d: Array, same: Array, w: Weights, *, envelope: bool = Tru
 
 def pearson(x: Array, y: Array, w: Weights) -> Array:
     """Return Pearson's linear correlation (PLCC) of x and y under each row of ``w``."""
-    x, y = x - x.mean(), y - y.mean()  # centred, so that no digits cancel
+
+    def centred(v: Array, w: Weights, total: Array) -> Array:
+        """Return v less its mean under each row, of largest 1; 0 where only rounding is left."""
+        v = np.where(w > 0, v - v[np.argmax(w > 0, axis=1), None], 0.0)  # less the first drawn
+        v /= np.maximum(np.abs(v).max(axis=1, keepdims=True), np.finfo(float).tiny)
+        v -= _ratio(np.einsum("bi,bi->b", w, v), total)[:, None]
+        return v
 
     def value(w: Weights) -> Array:
         w = w.astype(np.float64)
         total = w.sum(axis=1)
-        mean_x, mean_y, xx, yy, xy = (_ratio(w @ v, total) for v in (x, y, x * x, y * y, x * y))
-        var_x, var_y = xx - mean_x**2, yy - mean_y**2
-        # a constant has a variance of rounding errors only
-        varies = (var_x > 1e-12 * xx) & (var_y > 1e-12 * yy)
-        return np.where(varies, _correlation(xy - mean_x * mean_y, var_x, var_y), np.nan)
+        off_x, off_y = (centred(v, w, total) for v in (x, y))
+        weighted_x, weighted_y = w * off_x, w * off_y
+        products = ((weighted_x, off_y), (weighted_x, off_x), (weighted_y, off_y))
+        return _correlation(*(np.einsum("bi,bi->b", a, b) for a, b in products))
 
     return _a_few_at_once(value, w)
 

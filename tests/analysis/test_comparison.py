@@ -98,8 +98,12 @@ def test_two_metrics_on_the_built_in_data(results: Path) -> None:
     for place in (*kinds, "macro", "pooled"):
         assert len(re.findall(rf"^{place} ", text, re.MULTILINE)) == 2
     assert "l2 is better than grad by 3.70 points" in one_line(text)
-    assert "a sub-dataset has only 6 independent triplets, fewer than 30" in one_line(text)
-    assert "intervals: paired bootstrap, 1,000 resamples, seed 0" in one_line(text)
+    assert "a sub-dataset counts as 6 independent triplets only, fewer than" in one_line(text)
+    assert "p and 95 % intervals: paired, stratified, two-sided (Student's t; " in one_line(text)
+    assert (
+        "triplets of one cluster, as the data name it, count as dependent (6 clusters)"
+        in one_line(text)
+    )
     assert "ladder-2afc:216#" in text  # the signature
     assert "2AFC against JND" not in text
 
@@ -131,7 +135,7 @@ def test_the_numbers_are_those_of_the_leaderboard_in_every_format(results: Path)
     assert "| | A | B | A-B |" in text.replace("|  |", "| |")
     assert re.search(r"^\| \*\*macro\*\* \| \*\*93\.1\*\* \| \*\*96\.8\*\* \|", text, re.MULTILINE)
     assert "**l2 is better than grad" in text
-    assert "- \\~ unreliable: of fewer than 30 independent triplets" in text
+    assert "- \\~ unreliable: of fewer than 20 independent triplets" in text
 
 
 def test_wins_are_counted_by_item(tmp_path: Path) -> None:
@@ -318,10 +322,7 @@ def test_a_sub_dataset_of_one_pair_leaves_nobody_ranked(tmp_path: Path) -> None:
     ranking = compare_runs(three_jnd_runs(tmp_path, alone), None, FEW)
     assert isinstance(ranking, MultiComparison)
     assert ranking.rank_ranges == {}
-    why = (
-        "no rank and no p: a sub-dataset has only 1 independent pair, which does not say how "
-        "scores vary"
-    )
+    why = "no rank and no p: a sub-dataset is of one cluster"
     assert ranking.messages == [why]
     text = to_markdown(ranking)
     assert f"- {why}" in text

@@ -28,27 +28,73 @@ def scores(seed: int, n: int = 8) -> dict[str, float]:
     return dict(zip(NAMES, np.random.default_rng(seed).random(n).tolist(), strict=False))
 
 
-def test_correlations_and_interval_are_those_of_scipy() -> None:
+def correlate(
+    x: dict[str, float], y: dict[str, float], families: str = NAMES
+) -> ProtocolCorrelation:
+    """Return the relation of metrics of a family each, unless these are named."""
+    return correlate_protocols(x, y, dict(zip(NAMES, families, strict=True)))
+
+
+def test_correlations_are_those_of_scipy() -> None:
     x, y = scores(1), scores(2)
-    result = correlate_protocols(x, y)
+    result = correlate(x, y)
     referee = stats.pearsonr(list(x.values()), list(y.values()))
-    interval = referee.confidence_interval(0.95)
     assert result.pearson == pytest.approx(referee.statistic)
-    assert (result.low, result.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
+    assert result.low < result.pearson < result.high
     assert result.spearman == pytest.approx(
         stats.spearmanr(list(x.values()), list(y.values())).statistic
     )
-    assert result.n == 8
+    assert (result.n, result.families) == (8, 8)
     assert dict(zip(result.metrics, result.two_afc, strict=True)) == x
     assert dict(zip(result.metrics, result.jnd, strict=True)) == y
 
 
+def test_families_are_resampled_whole() -> None:
+    rng = np.random.default_rng(0)
+    center = rng.normal(size=(20, 2)) @ [[1, 0.8], [0, 0.6]]
+    names = [f"m{i}" for i in range(80)]
+    points = np.repeat(center, 4, axis=0) + 0.1 * rng.normal(size=(80, 2))
+    x, y = (dict(zip(names, column, strict=True)) for column in points.T)
+    widths = []
+    for family in (np.arange(80), np.arange(80) // 4):
+        result = correlate_protocols(x, y, dict(zip(names, family.astype(str), strict=True)))
+        assert result.families == len(set(family.tolist()))
+        widths.append(math.atanh(result.high) - math.atanh(result.low))
+    # four times as many families are known twice as well
+    assert widths[1] / widths[0] == pytest.approx(2, rel=0.25)
+    # and those of 80 are about Fisher's: 2 · 1.96 / √77
+    assert widths[0] == pytest.approx(0.447, rel=0.25)
+
+
+@pytest.mark.parametrize(("families", "count"), [("aabbccdd", 4), ("aaaaabcd", 4), ("aaaabcde", 5)])
+def test_few_families_have_no_interval(families: str, count: int) -> None:
+    result = correlate(scores(1), scores(2), families)
+    assert math.isnan(result.low)
+    assert result.certainty == f"no interval: {count} families of metrics are too few"
+    assert not math.isnan(correlate(scores(1), scores(2), "abcdefgg").low)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [[4] * 12, [1] * 12, [20, 10, 8, 6, 6, 5, 4, 3, 2, 2, 2, 1, 1]])
+def test_how_often_the_interval_holds_the_true_correlation(sizes: list[int]) -> None:
+    rng, held = np.random.default_rng(0), 0
+    family = np.repeat(np.arange(len(sizes)), sizes)
+    names = [f"m{i}" for i in range(len(family))]
+    mixing = np.array([[1, 0.8], [0, 0.6]])  # a correlation of .8
+    for _ in range(1000):
+        of_families = rng.normal(size=(len(sizes), 2)) @ mixing
+        own = rng.normal(size=(len(family), 2)) @ mixing
+        points = math.sqrt(0.8) * of_families[family] + math.sqrt(0.2) * own
+        x, y = (dict(zip(names, column, strict=True)) for column in points.T)
+        result = correlate_protocols(x, y, dict(zip(names, family.astype(str), strict=True)))
+        held += result.low <= 0.8 <= result.high
+    assert 0.925 <= held / 1000 <= 0.985  # Fisher's interval: 56 to 72 % where families are large
+
+
 def test_a_relation_may_be_negative_or_perfect() -> None:
     x = scores(1)
-    assert correlate_protocols(
-        x, {name: -value for name, value in x.items()}
-    ).pearson == pytest.approx(-1)
-    perfect = correlate_protocols(x, x)
+    assert correlate(x, {name: -value for name, value in x.items()}).pearson == pytest.approx(-1)
+    perfect = correlate(x, x)
     assert perfect.low <= perfect.pearson <= perfect.high <= 1
     assert perfect.low > 0.999
 
@@ -58,22 +104,22 @@ def test_only_metrics_with_both_scores_count() -> None:
     x["a"] = math.nan
     del y["b"]
     y["other"] = 0.5
-    result = correlate_protocols(x, y)
+    result = correlate(x, y)
     assert result.metrics == tuple("cdefgh")
-    assert result.pearson == correlate_protocols({k: x[k] for k in "cdefgh"}, y).pearson
+    assert result.pearson == correlate({k: x[k] for k in "cdefgh"}, y).pearson
 
 
 def test_fewer_than_four_metrics_are_too_few() -> None:
-    assert message_of(correlate_protocols, scores(1, 3), scores(2)) == (
+    assert message_of(correlate, scores(1, 3), scores(2)) == (
         "the relation of 2AFC and JND needs 4 metrics that have both scores; there are 3"
     )
     with pytest.raises(PmbenchError, match=r"there is 1$"):
-        correlate_protocols(scores(1, 1), scores(2))
-    assert correlate_protocols(scores(1, 4), scores(2)).n == 4
+        correlate(scores(1, 1), scores(2))
+    assert correlate(scores(1, 4), scores(2)).n == 4
 
 
 def test_scores_that_are_all_the_same_have_no_relation() -> None:
-    assert message_of(correlate_protocols, scores(1), dict.fromkeys(NAMES, 1.0)) == (
+    assert message_of(correlate, scores(1), dict.fromkeys(NAMES, 1.0)) == (
         "the relation of 2AFC and JND is undefined: all metrics have the same score in one"
     )
 

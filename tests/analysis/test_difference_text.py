@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 
 from pmbench.analysis.correlation import correlate_protocols
-from pmbench.analysis.difference_text import number, p_number, relation_in_words, unjudged, verdict
+from pmbench.analysis.difference_text import number, p_number, relation_in_words, verdict
 from pmbench.analysis.paired import Difference
 from pmbench.scoring.protocols import TWO_AFC
 
 MAIN, SRCC = TWO_AFC.statistics[0], TWO_AFC.statistic("srcc")
 BETTER = Difference(
-    "lpips-alex", "ssim", "macro", 0.0052, 0.0031, 0.0073, 5.1, 3.2e-7, 36344, None, 1888
+    "lpips-alex", "ssim", "macro", 0.0052, 0.0031, 0.0073, 5.1, 3.2e-7, 0.0029, 36344, 1888.0
 )
-ALIKE = Difference("l1", "l2", "macro", 0.0005, -0.0014, 0.0024, 0.5, 0.62, 2000, 1934, 300)
+ALIKE = Difference("l1", "l2", "macro", 0.0005, -0.0014, 0.0024, 0.5, 0.62, 0.0027, 2000, 300.0)
 
 
 def sentence(one: Difference, **changes: object) -> str:
@@ -37,23 +37,13 @@ def test_who_is_better_comes_first() -> None:
 
 def test_a_difference_that_may_be_none() -> None:
     assert sentence(ALIKE) == (
-        "l1 and l2 cannot be told apart: difference 0.05 points, -0.14 to 0.24; about 1,900 more "
-        "triplets would be needed"
-    )
-
-
-def test_one_more_item() -> None:
-    assert sentence(ALIKE, more=1).endswith("; about 1 more triplet would be needed")
-
-
-def test_more_items_than_anybody_will_judge() -> None:
-    assert sentence(ALIKE, more=400_000_000).endswith(
-        "; more than 10,000,000 more triplets would be needed"
+        "l1 and l2 cannot be told apart: difference 0.05 points, -0.14 to 0.24; the smallest "
+        "difference that these triplets find with 80 % power is 0.27 points"
     )
 
 
 def test_no_difference_at_all() -> None:
-    same = {"value": 0.0, "z": 0.0, "p": 1.0, "more": None}
+    same = {"value": 0.0, "z": 0.0, "p": 1.0}
     assert sentence(ALIKE, **same, low=0.0, high=0.0) == (
         "l1 and l2 cannot be told apart: no difference at all"
     )
@@ -63,34 +53,27 @@ def test_no_difference_at_all() -> None:
 
 
 def test_few_items_are_said() -> None:
-    assert sentence(BETTER, independent=29).endswith(
-        "(p = 3e-7); unreliable: a sub-dataset has only 29 independent triplets, fewer than 30"
+    assert sentence(BETTER, independent=19).endswith(
+        "(p = 3e-7); unreliable: a sub-dataset counts as 19 independent triplets only, "
+        "fewer than 20"
     )
     assert sentence(BETTER, place="pooled", independent=6).endswith(
-        "; unreliable: there are only 6 independent triplets, fewer than 30"
+        "; unreliable: they count as 6 independent triplets only, fewer than 20"
     )
     assert sentence(BETTER, independent=1).endswith(
-        "; unreliable: a sub-dataset has only 1 independent triplet, fewer than 30"
+        "; unreliable: a sub-dataset counts as 1 independent triplet only, fewer than 20"
     )
-    assert sentence(BETTER, place="pooled", independent=1).endswith(
-        "; unreliable: there is only 1 independent triplet, fewer than 30"
+    assert sentence(BETTER, place="pooled", independent=2.2345).endswith(
+        "; unreliable: they count as 2.23 independent triplets only, fewer than 20"
     )
-    assert "unreliable" not in sentence(BETTER, independent=30)
-
-
-def test_why_nobody_is_ranked() -> None:
-    assert unjudged(1, "triplets") == (
-        "a sub-dataset has only 1 independent triplet, which does not say how scores vary"
-    )
-    assert unjudged(40, "pairs") == (
-        "there are too few resamples in which all metrics have a score"
-    )
+    assert "unreliable" not in sentence(BETTER, independent=20)
 
 
 def test_nothing_to_judge_by() -> None:
-    nothing = {"z": math.nan, "p": math.nan, "low": math.nan, "high": math.nan, "more": None}
-    assert sentence(ALIKE, **nothing) == (
-        "l1 and l2 cannot be told apart: difference 0.05 points, and nothing to judge it by"
+    nothing = dict.fromkeys(["z", "p", "low", "high", "detectable"], math.nan)
+    assert sentence(ALIKE, **nothing, unknown="all items are of one cluster") == (
+        "l1 and l2 cannot be told apart: difference 0.05 points, and no p, since all items are of "
+        "one cluster"
     )
     assert sentence(ALIKE, **nothing, value=math.nan) == (
         "l1 and l2 cannot be compared: one of them has no score"
@@ -131,10 +114,16 @@ def test_a_p_beyond_numbers() -> None:
 
 def test_a_relation() -> None:
     found = correlate_protocols(
-        dict(zip("abcde", range(5), strict=True)), dict(zip("abcde", [0, 1, 3, 2, 4], strict=True))
+        dict(zip("abcde", range(5), strict=True)),
+        dict(zip("abcde", [0, 1, 3, 2, 4], strict=True)),
+        dict(zip("abcde", "vwxyz", strict=True)),
     )
     assert relation_in_words(found) == (
-        "2AFC against JND over 5 metrics: Pearson 0.900 (95 % interval 0.086 to 0.993, "
-        "approximate: Fisher's z), Spearman 0.900"
+        f"2AFC against JND over 5 metrics: Pearson 0.900 (95 % interval {found.low:.3f} to "
+        f"{found.high:.3f}, by 5 families of metrics), Spearman 0.900"
+    )
+    assert relation_in_words(replace(found, low=math.nan, families=1)) == (
+        "2AFC against JND over 5 metrics: Pearson 0.900 (no interval: 1 families of metrics are "
+        "too few), Spearman 0.900"
     )
     assert relation_in_words("why there is none") == "why there is none"

@@ -147,8 +147,8 @@ def test_human_rows_say_what_people_would_score(results: Path) -> None:
 
 def test_the_legend_says_which_human_row_is_the_ceiling(results: Path) -> None:
     assert boards(results, View())[0].legend == [
-        "macro: plain mean of the sub-datasets; 95 % bootstrap intervals",
-        "~ interval of fewer than 30 independent items: unreliable",
+        "macro: plain mean of the sub-datasets; 95 % intervals",
+        "~ interval of fewer than 20 independent items: unreliable",
         "rank: places it may have, by paired tests (Holm-corrected, 5 %); those from 1 on cannot "
         "be told apart from the best",
         "human-paper: Human, the paper's row: p²+(1-p)²",
@@ -260,7 +260,7 @@ def test_no_interval_where_nothing_can_be_drawn_is_said(tmp_path: Path) -> None:
     run_2afc(tmp_path, "l2", {"one": 1}, {"one": 1, "two": 4}, name="mine")
     board = only_board(tmp_path)
     assert math.isnan(row_of(board, "l2").cells["one"].low)
-    message = "no interval where all items are of one cluster: there is nothing to draw"
+    message = "no interval where all items, or all that decide, are of one cluster"
     assert message in board.legend
     run_2afc(tmp_path / "other", "l2", {"one": 1}, {"one": 4, "two": 4}, name="mine")
     assert message not in only_board(tmp_path / "other").legend
@@ -270,20 +270,20 @@ def test_no_interval_where_nothing_can_be_drawn_is_said(tmp_path: Path) -> None:
 def test_where_people_always_agree_their_rows_say_nothing(value: float, said: bool) -> None:
     people = [Row(human.name, "human", {"macro": Cell(value)}) for human in TWO_AFC.humans]
     message = "people agreed on every item: the rows about them say nothing here"
-    assert (message in legend(TWO_AFC, people)) == said
+    assert (message in legend(TWO_AFC, TWO_AFC.main, people)) == said
 
 
 # --- unreliable intervals -------------------------------------------------------------------------
 
 
 def test_intervals_of_few_items_are_unreliable(tmp_path: Path) -> None:
-    run_2afc(tmp_path, "a", everywhere(9), {"traditional": 40, "cnn": 20})
+    run_2afc(tmp_path, "a", everywhere(9), {"traditional": 40, "cnn": 19})
     board = only_board(tmp_path)
     cells = row_of(board, "a").cells
     assert {c: cell.unreliable for c, cell in cells.items()} == {
         "macro": True, "traditional": False, "cnn": True,
     }  # fmt: skip
-    assert board.legend[1] == "~ interval of fewer than 30 independent items: unreliable"
+    assert board.legend[1] == "~ interval of fewer than 20 independent items: unreliable"
 
 
 def test_older_runs_do_not_say_what_is_unreliable(tmp_path: Path) -> None:

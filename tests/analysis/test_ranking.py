@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from support.factories import run_info
 from support.refusals import message_of
 from support.votes import items_of, jnd_distances, jnd_items, many_items, noisy_distances
 
-from pmbench.analysis import joint_scores as joint_module
 from pmbench.analysis.alignment import overall_scores
-from pmbench.analysis.joint_scores import joint
-from pmbench.analysis.paired import difference
-from pmbench.analysis.ranking import RankRange, holm, letter_display, pairwise, rank_ranges, ranked
+from pmbench.analysis.paired import difference, pairwise
+from pmbench.analysis.ranking import RankRange, holm, letter_display, rank_ranges, ranked
 from pmbench.datasets.pack import Items
 from pmbench.results.run import Run, save
+from pmbench.scoring import joint_scores as joint_module
 from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling
+from pmbench.scoring.joint_scores import JointScores, joint
 from pmbench.scoring.protocols import JND, TWO_AFC, Protocol
 from pmbench.scoring.scores import score
 from pmbench.scoring.statistics import Array
@@ -129,9 +130,17 @@ def test_letters_of_many_unrelated_pairs_take_no_exponential_time() -> None:
 # --- ranks ----------------------------------------------------------------------------------------
 
 
+def scores_of(
+    names: Sequence[str], values: Sequence[float] | Array, covariance: Array, freedom: float = 1e9
+) -> JointScores:
+    return JointScores(
+        tuple(names), "macro", np.array(values), covariance, freedom, n=1000, independent=1000
+    )
+
+
 def test_rank_ranges_by_hand() -> None:
     # sd of a difference is .014; .9 and .89 are alike, .8 is worse than both, .79 is like .8
-    result = ranked(["w", "x", "y", "z"], np.array([0.8, 0.9, 0.79, 0.89]), 1e-4 * np.eye(4), 1e9)
+    result = ranked(scores_of(["w", "x", "y", "z"], [0.8, 0.9, 0.79, 0.89], 1e-4 * np.eye(4)))
     assert result == {
         "x": RankRange(low=1, high=2, letters="a"),
         "z": RankRange(low=1, high=2, letters="a"),
@@ -146,7 +155,7 @@ def test_a_rank_is_within_its_range(k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores, root = rng.random(k), rng.normal(size=(k, k)) / 10
     names = [f"m{i}" for i in range(k)]
-    result = ranked(names, scores, root @ root.T, 1e9)
+    result = ranked(scores_of(names, scores, root @ root.T))
     for rank, i in enumerate(np.argsort(-scores), start=1):
         one = result[f"m{i}"]
         assert 1 <= one.low <= rank <= one.high <= k
@@ -157,10 +166,9 @@ def test_pairwise_p_are_those_of_the_differences() -> None:
     items = many_items()
     distances = {f"m{k}": noisy_distances(items, 0.3 + 0.1 * k, k) for k in range(4)}
     result = joint(TWO_AFC, MAIN, items, distances, HOW)
-    i = result.at("macro")
-    z, p = pairwise(result.values[:, i], result.covariance[i], result.freedom[i])
+    z, p = pairwise(result["macro"])
     for a, b in combinations(range(4), 2):
-        one = difference(result, f"m{a}", f"m{b}", "macro")
+        one = difference(result["macro"], f"m{a}", f"m{b}")
         assert (z[a, b], p[a, b]) == (pytest.approx(one.z), pytest.approx(one.p))
 
 
@@ -190,11 +198,7 @@ def test_standings_are_those_of_the_joint_scores(tmp_path: Path) -> None:
     runs = [saved(tmp_path, name, items, d) for name, d in distances.items()]
     for name in ("2afc", "hard_majority", "srcc", "plcc"):
         statistic = TWO_AFC.statistic(name)
-        result = joint(TWO_AFC, statistic, items, distances, HOW)
-        i = result.at("macro")
-        expected = ranked(
-            list(distances), result.values[:, i], result.covariance[i], result.freedom[i]
-        )
+        expected = ranked(joint(TWO_AFC, statistic, items, distances, HOW)["macro"])
         assert rank_ranges(runs, statistic) == expected
     assert len({one.letters for one in expected.values()}) > 1
 
@@ -202,6 +206,7 @@ def test_standings_are_those_of_the_joint_scores(tmp_path: Path) -> None:
 def test_jnd_standings_come_from_the_draws_beside_the_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(joint_module, "_MOST", 0)  # clusters that need no resamples
     items = jnd_items()
     runs = [
         saved(
@@ -215,15 +220,15 @@ def test_jnd_standings_come_from_the_draws_beside_the_scores(
         for k in range(4)
     ]
     asked: list[int] = []
-    whole = joint_module.estimates
+    whole = joint_module.resampled
 
-    def counting(items: Items, quantities: Any, resampling: Resampling) -> Any:
+    def counting(items: Items, estimands: Any, resampling: Resampling) -> Any:
         asked.append(resampling.count)
-        return whole(items, quantities, resampling)
+        return whole(items, estimands, resampling)
 
-    monkeypatch.setattr(joint_module, "estimates", counting)
+    monkeypatch.setattr(joint_module, "resampled", counting)
     stored = rank_ranges(runs, JND.statistics[0])
-    assert set(asked) == {1}  # values alone
+    assert asked == []
     assert stored["m0"].letters == "a"
     assert stored["m3"].low > 1
     for run in runs:
@@ -232,20 +237,22 @@ def test_jnd_standings_come_from_the_draws_beside_the_scores(
     assert asked[-1] == 1000
 
 
-def test_draws_made_in_different_ways_are_not_mixed(tmp_path: Path) -> None:
+def test_draws_made_in_different_ways_are_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint_module, "_MOST", 0)  # clusters that are left out one by one
     items = jnd_items()
     a, b = jnd_distances(items, 0.5, 1), jnd_distances(items, 0.6, 2)
     runs = [
         saved(tmp_path, "a", items, a, JND, resampling=Resampling(200, 0)),
         saved(tmp_path, "b", items, b, JND, resampling=Resampling(200, 1)),
     ]
-    result = joint(JND, JND.statistics[0], items, {"a": a, "b": b})
-    i = result.at("macro")
-    assert overall_scores(runs, JND.statistics[0]).covariance[0] == pytest.approx(
-        result.covariance[i], result.freedom[i]
-    )
+    result = joint(JND, JND.main, items, {"a": a, "b": b})["macro"]
+    np.testing.assert_allclose(overall_scores(runs, JND.main).covariance, result.covariance)
     # those of the first run alone would do for itself
-    assert overall_scores(runs[:1], JND.statistics[0]).draws.shape == (1, 1, 200)
+    alone = overall_scores(runs[:1], JND.main).covariance
+    assert alone == pytest.approx(result.covariance[:1, :1], rel=0.5)
+    assert alone != pytest.approx(result.covariance[:1, :1], rel=1e-9)
 
 
 def test_items_in_another_order_are_matched_by_their_ids(tmp_path: Path) -> None:
@@ -258,16 +265,21 @@ def test_items_in_another_order_are_matched_by_their_ids(tmp_path: Path) -> None
     assert rank_ranges([turned, straight[0]], MAIN) == rank_ranges(straight, MAIN)
 
 
-def test_where_nobody_can_be_judged_nobody_has_a_rank(tmp_path: Path) -> None:
-    assert ranked(["a", "b"], np.array([0.9, 0.1]), np.full((2, 2), np.nan), 10) == {}
-    assert ranked(["a", "b"], np.array([0.9, 0.1]), np.eye(2), 0) == {}
+@pytest.mark.parametrize("most", [0, 1000])
+def test_where_nobody_can_be_judged_nobody_has_a_rank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(joint_module, "_MOST", most)
+    unknown = "a sub-dataset is of one cluster"
+    assert ranked(scores_of("ab", [0.9, 0.1], np.full((2, 2), np.nan))) == {}
+    assert ranked(scores_of("ab", [0.9, 0.1], np.eye(2), freedom=0)) == {}
     items = jnd_items(60)
     alone = items_of([*items.sub.tolist(), 2], np.append(items.p, 1.0))  # of mAP 1
     runs = [
         saved(tmp_path, f"m{k}", alone, jnd_distances(alone, 0.2 + k, k), JND) for k in range(3)
     ]
-    drawn = overall_scores(runs, JND.statistics[0])
-    assert (drawn.independent, drawn.draws.shape) == ((1,), (3, 1, 200))
+    drawn = overall_scores(runs, JND.main)
+    assert (drawn.independent, drawn.unknown) == (1, unknown)
     assert rank_ranges(runs, JND.statistics[0]) == {}  # from what lies beside the runs
     for run in runs:
         (run.folder / "draws.npz").unlink()
@@ -286,7 +298,10 @@ def test_a_sub_dataset_of_one_item_does_not_hide_who_is_better(tmp_path: Path) -
     assert result["good"].low == 1
 
 
-def test_draws_that_cannot_be_read_are_drawn_anew(tmp_path: Path) -> None:
+def test_draws_that_cannot_be_read_are_drawn_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint_module, "_MOST", 0)
     items = jnd_items()
     runs = [
         saved(

@@ -146,8 +146,28 @@ def test_items_of_one_cluster_share_a_number_and_others_have_their_own(tmp_path:
     assert pack.items.cluster[0] == pack.items.cluster[2]
     assert len(set(pack.items.cluster.tolist())) == 3
 
-    plain = pack_of(tmp_path / "plain.h5")
-    assert len(set(plain.items.cluster.tolist())) == 4
+    assert pack.items.further is None
+    assert pack.has_clusters
+
+
+def test_without_clusters_items_that_share_the_reference_are_one(tmp_path: Path) -> None:
+    pack = pack_of(tmp_path / "toy.h5")
+    assert not pack.has_clusters
+    assert pack.items.cluster.tolist() == [0, 1, 0, 2]  # cnn/0 and cnn/1 have the reference a
+    assert pack.items.further is None  # the pictures that p0 and p1 share are shared in it only
+
+
+def test_pictures_that_are_shared_across_references_are_further_clusters(tmp_path: Path) -> None:
+    images = {name: picture(i) for i, name in enumerate("abcdefg")}
+    shown = ["abc", "dbe", "aaf", "cgg"]  # b in two references, c is one elsewhere
+    rows = [Item(f"x/{i}", "x", tuple(names), 0.5, 2) for i, names in enumerate(shown)]
+    items = pack_of(tmp_path / "toy.h5", rows, images).items
+    a, d, c = items.cluster[[0, 1, 3]].tolist()
+    assert items.cluster.tolist() == [a, d, a, c]
+    assert items.further is not None
+    b = items.further[0, 0]
+    assert items.further.tolist() == [[b, c], [b, -1], [-1, -1], [-1, -1]]
+    assert len({a, b, c, d}) == 4
 
 
 def test_items_can_be_taken_by_index(tmp_path: Path) -> None:

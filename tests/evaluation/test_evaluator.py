@@ -30,6 +30,7 @@ from pmbench.networks import weights
 from pmbench.networks.backbones import Backbone
 from pmbench.results.run import CHECKPOINT_FILE, Subset
 from pmbench.results.schema import Bootstrap
+from pmbench.scoring import joint_scores
 from pmbench.scoring.bootstrap import Resampling
 from pmbench.utils.devices import use_exact_arithmetic
 from pmbench.utils.progress import Silent
@@ -300,7 +301,10 @@ def test_a_kept_run_tells_what_the_manifest_says_now(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.distances()[1], before.distances()[1])
 
 
-def test_another_number_of_resamples_or_seed_scores_anew_without_measuring(tmp_path: Path) -> None:
+def test_another_number_of_resamples_or_seed_scores_anew_without_measuring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint_scores, "_MOST", 0)  # clusters that need no resamples
     config, metrics = job("ladder-2afc", tmp_path), load_named("l2")
     before = run(config, metrics).runs[0]
     assert before.info.bootstrap == Bootstrap(resamples=1000, seed=0)

@@ -373,7 +373,7 @@ def test_the_scores_of_a_file_fit(width: int) -> None:
     row = table_row(lines, "cnn")
     assert row[0] == f"{value:.1f}"
     assert re.fullmatch(r"\(~\d+\.\d–\d+\.\d\)", row[1])  # of four items
-    assert "~ interval of fewer than 30 independent items: unreliable" in lines
+    assert "~ interval of fewer than 20 independent items: unreliable" in lines
     # votes are the same everywhere, so correlations are undefined
     assert row[3:] == ["n/a", "n/a", "n/a", "68.0", "60.0", "80.0", "4"]
     assert "plcc: without traditional, cnn, " in "\n".join(lines)

@@ -42,6 +42,7 @@ def the_same(one: Items, other: Items) -> bool:
         and (one.p == other.p).all()
         and (one.votes == other.votes).all()
         and (one.cluster == other.cluster).all()
+        and np.array_equal(one.further, other.further)  # type: ignore[arg-type]  # None is None
     )
 
 
@@ -77,12 +78,24 @@ def test_what_is_written_is_read_back_exactly(
     assert (back.sub.dtype, back.cluster.dtype, back.votes.dtype) == (np.int64, np.int64, np.int32)
 
 
-NAMES = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=8)
+NAMES = (
+    st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=8)
+    .map(lambda name: " ".join(name.split()))
+    .filter(bool)
+)
 FINITE = st.floats(-1e100, 1e100)
 
 
+def key(row: tuple[str, str, float, int]) -> tuple[str, str]:
+    return row[0], row[1]
+
+
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(NAMES, NAMES, FINITE, st.integers(0, 7)), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.tuples(NAMES, NAMES, FINITE, st.integers(0, 7)), min_size=1, max_size=6, unique_by=key
+    )
+)
 def test_any_name_and_any_number_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, float, int]]
 ) -> None:
@@ -182,6 +195,47 @@ def test_names_that_look_like_missing_values_or_numbers_are_names(tmp_path: Path
     assert items.id.tolist() == ["NA", "007", "1e3"]
     assert items.sub_names == ("nan", "None")
     assert items.sub.tolist() == [0, 1, 0]
+
+
+def test_blanks_in_names_make_no_difference(tmp_path: Path) -> None:
+    rows = ["a, one,p q,1,1", "b,one , p  q,1,2", "c,one,r,0,3"]
+    path = written(tmp_path, "\n".join(["item,sub_dataset,cluster,same,d", *rows]) + "\n")
+    items, _ = read_csv(path, "jnd", False)
+    assert items.sub_names == ("one",)
+    assert items.cluster.tolist() == [0, 0, 1]
+
+
+def test_items_may_be_in_several_clusters(tmp_path: Path) -> None:
+    text = "cluster,cluster2,cluster3,same,d\na,b,c,1,1\nb,,d,1,2\ne, ,a,0,3\n"
+    items, distances = read_csv(written(tmp_path, text), "jnd", False)
+    assert items.cluster.tolist() == [0, 1, 2]
+    assert items.further is not None
+    assert items.further.tolist() == [[1, 3], [-1, 4], [-1, 0]]
+    write_csv(tmp_path / "again.csv", "jnd", items, distances)
+    assert the_same(items, read_csv(tmp_path / "again.csv", "jnd", False)[0])
+
+
+@pytest.mark.parametrize("column", ["item", "sub_dataset", "cluster"])
+def test_an_empty_name_is_refused(tmp_path: Path, column: str) -> None:
+    table = pd.DataFrame({"item": ["x", "y", "z"], "sub_dataset": "s", "cluster": "c", "same": 1})
+    table["d"] = [1, 2, 3]
+    table.loc[1, column] = "  "
+    assert refusal(written(tmp_path, table.to_csv(index=False)), "jnd") == (
+        f"line 3: column '{column}' is empty; expected a name in every row; fill it in, or remove "
+        "the column"
+    )
+
+
+def test_an_item_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "item,same,d\nx,1,1\ny,1,2\nx ,1,1\n")
+    assert refusal(path, "jnd") == (
+        "lines 2 and 4: item x is there twice; expected one row for each item; keep one of them, "
+        "or rename the other"
+    )
+    of_two = "item,sub_dataset,same,d\nx,s,1,1\nx,t,1,2\nx,t,1,1\n"
+    assert refusal(written(tmp_path, of_two), "jnd").startswith(
+        "lines 3 and 4: item x of t is there twice; "
+    )
 
 
 def test_clusters_may_have_any_names(tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.votes import items_of, many_items
 
 from pmbench.results import csv_io
 from pmbench.scoring import bootstrap
-from pmbench.scoring.bootstrap import Resampling, interval, resamples
+from pmbench.scoring.bootstrap import Estimand, Resampling, resampled, resamples
+from pmbench.scoring.intervals import interval
 from pmbench.scoring.statistics import Array, two_afc_items, weighted_mean
 
 STRATA = np.array([0] * 5 + [1] * 8 + [2])
@@ -154,52 +157,69 @@ def test_any_strata_and_clusters_give_weights(made: list[tuple[int, int]], seed:
     assert (w.max(axis=1) >= 1).all()
 
 
-# --- intervals ------------------------------------------------------------------------------------
+# --- scores of resamples --------------------------------------------------------------------------
 
 
-def test_the_interval_holds_the_middle_95_percent() -> None:
-    assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
+def test_items_in_several_clusters_get_what_each_of_these_was_drawn() -> None:
+    members = np.array([[0, 1, 2], [0, 3, -1], [1, -1, -1], [4, 2, 3], [5, -1, -1]])
+    w = drawn(np.zeros(5, int), members, 20_000)
+    assert w.dtype == np.uint8
+    assert w.mean(axis=0) == pytest.approx([3] * 5, abs=0.06)
+    # of 6 clusters each is drawn with variance 5/6, and what one gains the others lose: -1/6
+    shared = np.array([[3, 1, 1, 1, 0], [1, 2, 0, 1, 0], [1, 0, 1, 0, 0], [1, 1, 0, 3, 0],
+                       [0, 0, 0, 0, 1]])  # fmt: skip
+    size = np.diag(shared)
+    assert np.cov(w.T) == pytest.approx(shared - np.outer(size, size) / 6, abs=0.08)
 
 
-def test_undefined_resamples_are_left_out_of_the_interval() -> None:
-    values = np.concatenate([np.arange(1001.0), np.full(500, np.nan)])
-    assert interval(values) == pytest.approx((25, 975))
+def mean_of(values: Array) -> Estimand:
+    return Estimand(lambda index, w: weighted_mean(values[index], w), np.ones(len(values), bool))
 
 
-def test_the_interval_of_nothing_defined_is_undefined() -> None:
-    assert np.isnan(interval(np.full(10, np.nan))).all()
-    assert np.isnan(interval(np.array([]))).all()
+def test_resampled_means_vary_as_means_do() -> None:
+    items = many_items(60)
+    values = np.random.default_rng(0).normal(size=len(items))
+    (draws,) = resampled(items, [mean_of(values)], Resampling(4000))
+    assert draws.shape == (5, 4000)
+    variances = [values[items.sub == s].var() / (items.sub == s).sum() for s in range(3)]
+    # the variance of 4,000 draws has a standard error of 2.2 %; four of these
+    assert draws[:3].var(axis=1) == pytest.approx(variances, rel=0.09)
+    assert draws[3].var() == pytest.approx(sum(variances) / 9, rel=0.09)
+    np.testing.assert_allclose(draws[3], draws[:3].mean(axis=0))
 
 
-def test_the_interval_of_a_mean_is_the_normal_one() -> None:
-    values = np.random.default_rng(0).normal(5, 2, 400)
-    n = len(values)
-    means = np.concatenate(
-        [
-            weighted_mean(values, w)
-            for w in resamples(np.zeros(n, int), np.arange(n), Resampling(4000))
-        ]
-    )
-    error = values.std() / np.sqrt(n)
-    # a 2.5 % quantile of 4,000 normal draws has a standard error of
-    # sqrt(0.025·0.975/4000)/0.0584 = 0.042 standard deviations; four of these
-    tolerance = 0.17 * error
-    low, high = interval(means)
-    assert low == pytest.approx(values.mean() - 1.96 * error, abs=tolerance)
-    assert high == pytest.approx(values.mean() + 1.96 * error, abs=tolerance)
+def test_the_macro_score_of_a_resample_leaves_out_the_same_sub_dataset() -> None:
+    items = items_of([0] * 6 + [1] * 6, np.ones(12))
+    values = np.append(np.arange(6.0), [np.nan] * 6)
+    a, b, macro, _ = resampled(items, [mean_of(values)], Resampling(50))[0]
+    assert np.isnan(b).all()
+    np.testing.assert_array_equal(macro, a)
 
 
-def test_clusters_widen_the_interval() -> None:
+def test_clusters_widen_what_is_drawn() -> None:
     # 100 items that are 10 values, ten times each: as uncertain as a mean of ten
     values = np.repeat(np.random.default_rng(0).normal(size=10), 10)
 
-    def width(clusters: Array) -> float:
-        draws = resamples(np.zeros(100, int), clusters, Resampling(1000))
-        low, high = interval(np.concatenate([weighted_mean(values, w) for w in draws]))
-        return high - low
+    def spread(clusters: list[int]) -> float:
+        items = items_of([0] * 100, np.ones(100), clusters)
+        return float(resampled(items, [mean_of(values)], Resampling(1000))[0, -1].std())
 
-    ratio = width(np.repeat(np.arange(10), 10)) / width(np.arange(100))
+    ratio = spread((np.arange(100) // 10).tolist()) / spread(list(range(100)))
     assert ratio == pytest.approx(np.sqrt(10), rel=0.15)
+
+
+def test_items_in_several_clusters_vary_as_those_that_share_one() -> None:
+    # two photographs of 40 each: an effect of both, and little of the items'
+    rng = np.random.default_rng(1)
+    first, second = rng.integers(0, 40, (2, 400))
+    values = rng.normal(size=40)[first] + rng.normal(size=40)[second] + 0.1 * rng.normal(size=400)
+    items = items_of([0] * 400, np.ones(400), first.tolist())
+    crossed = replace(items, further=(40 + second)[:, None])
+    (draws,) = resampled(crossed, [mean_of(values)], Resampling(4000))
+    off = values - values.mean()
+    by_both = sum((np.bincount(way, off) ** 2).sum() for way in (first, second)) / 400**2
+    assert draws[-1].var() == pytest.approx(by_both, rel=0.1)
+    assert draws[-1].mean() == pytest.approx(values.mean(), abs=0.02)
 
 
 def test_a_macro_score_on_bapps_has_about_a_third_of_a_point(shared: Path) -> None:
@@ -211,11 +231,12 @@ def test_a_macro_score_on_bapps_has_about_a_third_of_a_point(shared: Path) -> No
         np.mean([weighted_mean(each[part], w[:, part]) for part in parts], axis=0)
         for w in resamples(items.sub, items.cluster)
     ]
-    low, high = interval(np.concatenate(macro))
+    value = np.mean([each[part].mean() for part in parts])
+    low, high = interval(value, np.concatenate(macro).std())
     half = (high - low) / 2
     assert half == pytest.approx(0.0033, abs=0.0004)  # design.md: "about ±0.33 points"
-    # and what the variances of the items give; both ends of a thousand resamples have a standard
-    # error of 0.085 standard deviations, their half distance 0.06 of 1.96: four of these are 12 %
+    # and what the variances of the items give; the standard deviation of a thousand resamples has a
+    # standard error of 2.2 %: four of these are 9 %
     error = np.sqrt(sum(each[part].var() / len(part) for part in parts)) / 6
-    assert half == pytest.approx(1.96 * error, rel=0.12)
-    assert low < np.mean([each[part].mean() for part in parts]) < high
+    assert half == pytest.approx(1.96 * error, rel=0.09)
+    assert low < value < high

@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special, stats
 from support.refusals import message_of
 
 from pmbench.datasets.pack import Items
-from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling, resamples
+from pmbench.scoring import joint_scores
+from pmbench.scoring.bootstrap import Resampling
+from pmbench.scoring.intervals import interval
 from pmbench.scoring.protocols import JND, TWO_AFC, Protocol, Statistic
 from pmbench.scoring.scores import COLUMNS, human_rows, score_at
 from pmbench.scoring.scores import score as whole_score
@@ -291,39 +294,43 @@ def test_intervals_hold_their_values_and_are_the_same_every_time() -> None:
     pd.testing.assert_frame_equal(table, score(TWO_AFC, "m", *case))
 
 
-def test_intervals_are_the_quantiles_of_the_draws() -> None:
-    made = whole_score(TWO_AFC, "m", *random_case(), resampling=Resampling(300, seed=4))
-    assert made.draws.resampling == Resampling(300, seed=4)
-    assert made.draws.places == ("a", "b", "c", "macro", "pooled")
-    assert list(made.draws.values) == ["2afc", "hard_majority", "srcc", "krcc", "plcc"]
-    for statistic, values in made.draws.values.items():
-        assert values.shape == (5, 300)
-        ends = made.table.loc[made.table["statistic"] == statistic, ["low", "high"]]
-        np.testing.assert_allclose(np.quantile(values, [0.025, 0.975], axis=1).T, ends)
-        np.testing.assert_allclose(values[3], values[:3].mean(axis=0))
-
-
-def test_another_seed_gives_another_interval_of_the_same_value() -> None:
-    one, other = (
-        score(TWO_AFC, "m", *random_case(), resampling=Resampling(200, s)) for s in (0, 1)
-    )
-    assert (one["value"] == other["value"]).all()
-    assert (one["low"] != other["low"]).mean() > 0.8
-
-
-def test_intervals_are_those_of_the_bootstrap() -> None:
+def test_intervals_are_those_of_the_variances() -> None:
     items, distances = random_case()
     table = score(TWO_AFC, "m", items, distances)
     right = np.where(distances[:, 0] < distances[:, 1], 1 - items.p, items.p)
-    draws = np.concatenate(list(resamples(items.sub, items.cluster, DEFAULT_RESAMPLING)))
-    by_sub = [(draws * right)[:, items.sub == sub].sum(axis=1) / 20 for sub in range(3)]
-    for place, values in (
-        ("b", by_sub[1]),
-        ("macro", np.mean(by_sub, axis=0)),
-        ("pooled", (draws @ right) / 60),
+    by_sub = [right[items.sub == sub] for sub in range(3)]
+    variances = [x.var(ddof=1) / len(x) for x in by_sub]
+    for place, variance, freedom in (
+        ("b", variances[1], 19),
+        ("macro", sum(variances) / 9, 57),
+        ("pooled", sum(variances) / 9, 57),
     ):
         result = cell(table, place)
-        assert (result.low, result.high) == pytest.approx(np.quantile(values, [0.025, 0.975]))
+        half = stats.t.isf(0.025, freedom) * np.sqrt(variance) / (result.value * (1 - result.value))
+        expected = special.expit(special.logit(result.value) + np.array([-half, half]))
+        assert (result.low, result.high) == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize("most", [0, 1000])
+def test_resamples_are_kept_where_intervals_are_made_of_them(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(joint_scores, "_MOST", most)  # clusters that need none
+    seeds = [
+        whole_score(TWO_AFC, "m", *random_case(), resampling=Resampling(300, seed=seed))
+        for seed in (4, 5)
+    ]
+    made = seeds[0]
+    assert made.draws.resampling == Resampling(300, seed=4)
+    assert made.draws.places == ("a", "b", "c", "macro", "pooled")
+    assert list(made.draws.values) == ([] if most else ["srcc", "krcc", "plcc"])
+    for values in made.draws.values.values():
+        assert values.shape == (5, 300)
+        np.testing.assert_allclose(values[3], values[:3].mean(axis=0))
+    one, other = (of_seed.table for of_seed in seeds)
+    assert (one["value"] == other["value"]).all()
+    drawn = one["statistic"].isin(list(made.draws.values))
+    assert ((one["low"] != other["low"]) == drawn).all()
 
 
 def test_the_macro_score_of_a_resample_leaves_out_the_same_sub_dataset() -> None:
@@ -353,13 +360,13 @@ def unreliable(table: pd.DataFrame, statistic: str) -> list[bool]:
     return [bool(flag) for flag in table.loc[table["statistic"] == statistic, "unreliable"]]
 
 
-def test_intervals_of_fewer_than_thirty_items_are_unreliable() -> None:
-    # 30 in a, 29 in b, where one vote is divided; then 30 in both, one divided in b
-    for short in (29, 30):
-        items = items_of([0] * 30 + [1] * short, np.tile([0.2, 0.8], 30)[: 30 + short])
-        items.p[30] = 0.5
-        table = score(TWO_AFC, "m", items, np.random.default_rng(0).random((30 + short, 2)))
-        few = short < 30
+def test_intervals_of_few_items_are_unreliable() -> None:
+    # 20 in a, 19 in b, where one vote is divided; then 20 in both, one divided in b
+    for short in (19, 20):
+        items = items_of([0] * 20 + [1] * short, np.tile([0.2, 0.8], 20)[: 20 + short])
+        items.p[20] = 0.5
+        table = score(TWO_AFC, "m", items, np.random.default_rng(0).random((20 + short, 2)))
+        few = short < 20
         assert unreliable(table, "2afc") == [False, few, few, False]  # a, b, macro, pooled
         assert unreliable(table, "hard_majority") == [False, True, True, False]
         assert unreliable(table, "srcc") == unreliable(table, "2afc")
@@ -372,6 +379,20 @@ def test_clusters_count_and_not_their_items() -> None:
     assert unreliable(score(TWO_AFC, "m", pairs, distances), "2afc") == [False] * 5
     pairs = replace(items, cluster=np.repeat(np.arange(15), 12))
     assert unreliable(score(TWO_AFC, "m", pairs, distances), "2afc") == [True] * 5
+    # one of 60 and 20 single ones in each count as 1.77, and not as 21
+    large = np.where(np.arange(180) // 3 < 40, items.sub, np.arange(180))
+    one_large = replace(items, cluster=large)
+    assert unreliable(score(TWO_AFC, "m", one_large, distances), "2afc") == [True] * 5
+
+
+def test_the_bound_is_the_statistics_own() -> None:
+    p = np.random.default_rng(0).integers(0, 4, 120) / 3
+    for n in (99, 100):
+        items = items_of([0] * n, p[:n], votes=3)
+        table = score(JND, "m", items, np.random.default_rng(1).random((n, 1)))
+        assert unreliable(table, "map") == [n < 100] * 3
+        assert unreliable(table, "srcc") == [False] * 3
+        assert unreliable(table, "plcc") == [True] * 3
 
 
 def test_what_has_no_interval_has_no_unreliable_one() -> None:
@@ -382,16 +403,19 @@ def test_what_has_no_interval_has_no_unreliable_one() -> None:
 
 def test_a_macro_score_is_as_reliable_as_the_sub_datasets_in_it() -> None:
     # nobody said "same" in the small sub-dataset, so the macro score is that of the other
-    items = items_of([0] * 40 + [1] * 5, [1, 0] * 20 + [0] * 5, votes=3)
-    table = score(JND, "m", items, np.random.default_rng(0).random((45, 1)))
+    items = items_of([0] * 100 + [1] * 5, [1, 0] * 50 + [0] * 5, votes=3)
+    table = score(JND, "m", items, np.random.default_rng(0).random((105, 1)))
     assert unreliable(table, "map") == [False, False, False, False]
     assert cell(table, "b", "map").note == 'nobody said "same"'
 
 
-def test_resamples_without_a_value_are_left_out_and_make_the_interval_unreliable() -> None:
-    # one pair of 40 was called "same" in b: every third resample misses it
-    items = items_of([0] * 40 + [1] * 40, [1, 0] * 20 + [1] + [0] * 39, votes=3)
-    made = whole_score(JND, "m", items, np.random.default_rng(0).random((80, 1)))
+def test_resamples_without_a_value_are_left_out_and_make_the_interval_unreliable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # one pair of 100 was called "same" in b: every third resample misses it
+    items = items_of([0] * 100 + [1] * 100, [1, 0] * 50 + [1] + [0] * 99, votes=3)
+    monkeypatch.setattr(joint_scores, "_MOST", 0)  # clusters that are left out one by one
+    made = whole_score(JND, "m", items, np.random.default_rng(0).random((200, 1)))
     a, b, macro, _ = made.draws.values["map"]
     missing = np.isnan(b)
     assert missing.mean() == pytest.approx(np.exp(-1), abs=0.06)
@@ -400,15 +424,16 @@ def test_resamples_without_a_value_are_left_out_and_make_the_interval_unreliable
     np.testing.assert_allclose(macro, (a + b) / 2)
     assert unreliable(made.table, "map") == [False, True, True, False]
     result = cell(made.table, "macro", "map")
-    ends = np.quantile(macro[~missing], [0.025, 0.975])
-    assert (result.low, result.high) == pytest.approx(tuple(ends))
+    error = macro[~missing].std(ddof=1) * np.sqrt(200 / 198)
+    expected = interval(result.value, error, (0, 1), 198)
+    assert (result.low, result.high) == pytest.approx(expected)
 
 
 def test_peoples_intervals_may_be_unreliable_too() -> None:
-    assert human_rows(TWO_AFC, random_case(60)[0])["unreliable"].tolist() == [
+    assert human_rows(TWO_AFC, random_case(57)[0])["unreliable"].tolist() == [
         True, True, True, True, False,
     ] * 3  # fmt: skip
-    assert not human_rows(TWO_AFC, random_case(90)[0])["unreliable"].any()
+    assert not human_rows(TWO_AFC, random_case(60)[0])["unreliable"].any()
 
 
 # --- human rows -----------------------------------------------------------------------------------

@@ -165,6 +165,28 @@ def test_what_is_perfectly_correlated_gives_exactly_one(n: int) -> None:
         assert correlation(x, -x) == -1
 
 
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e-150, 1, 1e100])
+def test_pearsons_correlation_does_not_depend_on_the_scale(scale: float) -> None:
+    x, y = np.random.default_rng(0).random((2, 60))
+    expected = stats.pearsonr(x, y).statistic
+    # numbers as small as 1e-320 have three digits
+    assert pearson(scale * x, y, ones(60)) == pytest.approx(expected, abs=0.003)
+    if scale > 1e-300:
+        assert pearson(scale * x, y, ones(60)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_resamples_without_an_outlier_are_of_what_is_left() -> None:
+    x, noise = np.random.default_rng(0).random((2, 60))
+    y = x + 0.3 * noise
+    x[3] = 1e9
+    w = np.random.default_rng(1).multinomial(60, np.full(60, 1 / 60), size=200).astype(np.uint8)
+    drawn = pearson(x, y, w)
+    assert not np.isnan(drawn).any()
+    for row in np.flatnonzero(w[:, 3] == 0)[:20]:
+        items = np.repeat(np.arange(60), w[row])
+        assert drawn[row] == pytest.approx(np.corrcoef(x[items], y[items])[0, 1], rel=1e-9)
+
+
 @pytest.mark.parametrize("name", ["spearman", "kendall"])
 def test_a_rank_correlation_knows_the_order_only(name: str) -> None:
     x = np.random.default_rng(1).lognormal(size=101)

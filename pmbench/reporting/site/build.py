@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from pmbench import __version__
-from pmbench.analysis.correlation import correlate_protocols
+from pmbench.analysis.correlation import correlate_protocols, family_of
 from pmbench.reporting.site import figures, metric_page, pages, summary, unanimity
 from pmbench.reporting.site.charts import Figure
 from pmbench.reporting.site.gallery import ExampleBuilder as Maker
@@ -190,12 +190,13 @@ class _Site:
         """Return 2AFC against JND of each group that has both, or why it is not shown."""
         results: list[tuple[str, Figure | str]] = []
         for two_afc, jnd in matched(self._sections):
-            scores = [
+            x, y = (
                 {row.name: row.score.value for row in section.metrics} for section in (two_afc, jnd)
-            ]
+            )
             names = f"{two_afc.name} and {jnd.name}"
+            families = {name: family_of(run) for name, run in two_afc.runs.items()}
             try:
-                message = correlate_protocols(*scores)
+                message = correlate_protocols(x, y, families)
             except PmbenchError as error:
                 results.append((names, f"Not shown: {error}."))
             else:

@@ -279,8 +279,8 @@ def two_afc_against_jnd(two_afc: Section, jnd: Section, result: ProtocolCorrelat
         names(ends, x, y),
     ]
     message = (
-        f"Over {result.n} metrics Pearson's correlation is {result.pearson:.3f} (95 % interval "
-        f"{result.low:.2f} to {result.high:.2f}), Spearman's {result.spearman:.3f}."
+        f"Over {result.n} metrics Pearson's correlation is {result.pearson:.3f} "
+        f"({result.certainty}), Spearman's {result.spearman:.3f}."
     )
     paper = (
         " The LPIPS paper reports .928 over its metrics, on the whole of BAPPS. Where two ways of "

@@ -27,9 +27,10 @@ from pmbench.reporting.site.charts import (
 )
 from pmbench.reporting.site.sections import FRESH, MAJORITY, Section, page_of, varied
 from pmbench.scoring import statistics
-from pmbench.scoring.intervals import RELIABLE
+from pmbench.scoring.clusters import effective
 from pmbench.scoring.statistics import Array
 
+RELIABLE = 30  # independent items of a mean
 _MOST = 9  # votes an item up to which every count of votes has a bin of its own
 _TENTHS = [0.5, 0.6, 0.7, 0.8, 0.9]
 
@@ -95,13 +96,15 @@ def mean(values: Array, items: Items, group: Bin) -> Mean | None:
         return None
     x = values[index]
     middle = float(x.mean())
-    _, cluster = np.unique(items.cluster[index], return_inverse=True)
-    sums = np.bincount(cluster, weights=x - middle)
-    if len(sums) < 2:
+    _, cluster, sizes = np.unique(items.cluster[index], return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
         return Mean(middle, float("nan"), float("nan"), len(index))
-    variance = (sums**2).sum() * len(sums) / (len(sums) - 1) / len(index) ** 2
-    error = float(stdtrit(len(sums) - 1, 0.975) * np.sqrt(variance))
-    return Mean(middle, middle - error, middle + error, len(index), len(sums) < RELIABLE)
+    lost = np.bincount(cluster, weights=x - middle) / (len(index) - sizes)  # without each cluster
+    count = effective(sizes)
+    error = float(
+        stdtrit(count - 1, 0.975) * np.sqrt((lost**2).sum() * (len(sizes) - 1) / len(sizes))
+    )
+    return Mean(middle, middle - error, middle + error, len(index), count < RELIABLE)
 
 
 def over(bins: list[Bin], items: Items, values: Array) -> list[Mean | None]:

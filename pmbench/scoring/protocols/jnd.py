@@ -47,6 +47,7 @@ JND = Protocol(
             lambda d, p, w: average_precision(d[:, 0], p, w),
             percent=True,
             undefined=_NOBODY,
+            reliable=100,  # where few pairs were called the same; 20 where many were
         ),
         *correlations(lambda d: d[:, 0], lambda same: 1 - same),
     ),

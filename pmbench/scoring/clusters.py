@@ -1,0 +1,194 @@
+"""Which items vary together, and how many of them count as independent.
+
+Items of one cluster are not independent: patches of one photograph, or triplets that share a
+picture. Whatever is said of chance is said of clusters. Those that touch the same sub-datasets are
+drawn from one urn.
+
+Clusters of unlike sizes say less than their number: c of them, of m items each, say as much as
+(Σm)²/Σm² of like sizes do (Kish 1965).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmbench.scoring.items import Items
+from pmbench.scoring.statistics import Array, Index
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The items that a score is of, and how they were drawn."""
+
+    index: Index  # (n,), which items
+    share: Array  # (n,), the weight of each in the score; their sum is 1
+    cluster: Index  # (n,), the cluster of each, from 0
+    urns: list[Index]  # clusters that are drawn together
+    freedom: float  # effective clusters less urns: of the variance of the score
+    of_like_size: float  # what that would be if all clusters of an urn were of one size
+
+    @property
+    def sizes(self) -> Array:
+        """The share of each cluster: (clusters,)."""
+        return np.asarray(np.bincount(self.cluster, self.share), np.float64)
+
+
+def sampling(items: Items, place: str) -> Sampling:
+    """Return how the score of a place was drawn: a sub-dataset, "macro", or "pooled"."""
+    share = _shares(items, place)
+    index = np.flatnonzero(share)
+    _, cluster = np.unique(items.cluster[index], return_inverse=True)
+    if cluster.size == 0:
+        return Sampling(index, share[index], cluster, [], 0.0, 0.0)
+    groups = urns(items.sub[index], cluster)
+    sizes = np.bincount(cluster, share[index])
+    freedom = float(sum(effective(sizes[urn]) - 1 for urn in groups))
+    of_like_size = float(len(sizes) - len(groups))
+    if of_like_size == 0:  # each is alone in its urn, and taken to vary as all of them do
+        freedom, of_like_size = effective(sizes) - 1, len(sizes) - 1.0
+    if items.further is not None:
+        pairs = products_of_shared(items.take(index), share[index, None])[0, 0]
+        freedom = of_like_size = 1 / float(pairs) - 1
+    return Sampling(index, share[index], cluster, groups, freedom, of_like_size)
+
+
+def _shares(items: Items, place: str) -> Array:
+    """Return each item's weight in the score of a place: (n,), of sum 1; all 0 without items."""
+    if place == "pooled":
+        return np.full(len(items), 1 / max(len(items), 1))
+    size = np.bincount(items.sub, minlength=len(items.sub_names))
+    if place == "macro":
+        return 1 / (size[items.sub] * np.count_nonzero(size))
+    return np.where(items.sub == items.sub_names.index(place), 1 / size[items.sub], 0.0)
+
+
+def effective(sizes: NDArray[np.generic]) -> float:
+    """Return how many clusters of like size say as much as these do: (Σm)²/Σm²; 0 for none."""
+    m = sizes.astype(np.float64)
+    count = float(m.sum() ** 2 / (m**2).sum()) if len(m) else 0.0
+    return round(count, 9)  # 30 of one size are 30, and not a little less
+
+
+def independent(items: Items) -> float:
+    """Return how many independent items these amount to: effective clusters, or their number.
+
+    n items of which p pairs share a cluster, each with itself and in both orders, amount to n²/p:
+    with one cluster each that is (Σm)²/Σm².
+    """
+    if items.further is None:
+        return effective(np.unique(items.cluster, return_counts=True)[1])
+    n = len(items)
+    pairs = products_of_shared(items, np.ones((n, 1)))[0, 0]
+    return round(n**2 / float(pairs), 9) if n else 0.0
+
+
+def memberships(items: Items) -> Index:
+    """Return all clusters that each item is in: (n, k), each once, -1 for none."""
+    if items.further is None:
+        return items.cluster[:, None]
+    members = np.sort(np.column_stack([items.cluster, items.further]), axis=1)
+    members[:, 1:][members[:, 1:] == members[:, :-1]] = -1
+    return members
+
+
+def urns(strata: Index, cluster: Index) -> list[Index]:
+    """Return the clusters grouped by the set of strata that their items are in.
+
+    A cluster that is alone in its group would be in every resample, as if it were certain; it joins
+    the groups that it shares a stratum with.
+    """
+    if len(np.unique(cluster)) == len(cluster):  # what the rest would come to, item by item
+        _, first, stratum = np.unique(strata, return_index=True, return_inverse=True)
+        return [np.sort(cluster[stratum == s]) for s in np.argsort(first)]
+    touched: dict[int, set[int]] = {}
+    for c, s in zip(cluster.tolist(), strata.tolist(), strict=True):
+        touched.setdefault(c, set()).add(s)
+    urns: dict[frozenset[int], list[int]] = {}
+    for c, where in touched.items():
+        urns.setdefault(frozenset(where), []).append(c)
+    for pattern in list(urns):
+        if pattern in urns and len(urns[pattern]) == 1:
+            near = [other for other in urns if other & pattern]
+            joined = sorted(c for other in near for c in urns.pop(other))
+            urns.setdefault(frozenset[int]().union(*near), []).extend(joined)
+    return [np.array(sorted(urn)) for urn in urns.values()]
+
+
+# --- pictures that items share --------------------------------------------------------------------
+
+
+def by_pictures(pictures: NDArray[np.int64]) -> tuple[Index, Index | None]:
+    """Return the clusters of items that share pictures, from (n, roles), the reference first.
+
+    The cluster is the reference picture. Pictures of other roles that occur in one cluster only say
+    nothing more; where some occur in several, each of these is a further cluster of its items.
+    """
+    numbers = _by_appearance(pictures.T.ravel()).reshape(-1, len(pictures)).T
+    cluster, others = numbers[:, 0], numbers[:, 1:]
+    occurrences = np.stack([numbers.ravel(), np.repeat(cluster, numbers.shape[1])], axis=1)
+    picture, times = np.unique(np.unique(occurrences, axis=0)[:, 0], return_counts=True)
+    crossing = np.isin(others, picture[times > 1])
+    if not crossing.any():
+        return cluster, None
+    return cluster, np.where(crossing, others, -1)[:, crossing.any(axis=0)]
+
+
+def _by_appearance(values: Index) -> Index:
+    """Number values (n,) from 0 in the order in which they first appear."""
+    _, first, code = np.unique(values, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[code]
+
+
+def assumption(items: Items, unit: str, has_clusters: bool) -> str:
+    """Return in a sentence which items count as independent.
+
+    ``unit`` is what they are called ("triplets"); ``has_clusters`` says whether the data name their
+    clusters, which are pictures otherwise.
+    """
+    count = len(np.unique(items.cluster))
+    if items.further is not None:
+        return f"{unit} that share a picture, in whatever role, count as dependent"
+    if count == len(items):
+        return f"all {unit} count as independent"
+    if has_clusters:
+        return (
+            f"{unit} of one cluster, as the data name it, count as dependent ({count:,} clusters)"
+        )
+    return f"{unit} with the same reference picture count as dependent ({count:,} pictures)"
+
+
+def products_of_shared(items: Items, values: Array) -> Array:
+    """Return the sum of the products of any two items' values (n, k) that share a cluster: (k, k).
+
+    Each pair counts once, however many clusters it shares, in both orders, and each item with
+    itself: multiway clustering (Cameron, Gelbach and Miller 2011). Two items that share j clusters
+    are together in j of the sums over a cluster, in j·(j-1)/2 of those over two clusters, and so
+    on; added and subtracted by turns that is once. Where the result is no covariance, being
+    negative in some direction, pairs count once for each cluster that they share instead.
+    """
+    members = memberships(items)
+    total = first = np.zeros((values.shape[1],) * 2)
+    for size in range(1, members.shape[1] + 1):
+        keys, rows = [], []
+        for columns in combinations(range(members.shape[1]), size):
+            key = members[:, columns]
+            inside = np.flatnonzero((key >= 0).all(axis=1))
+            keys.append(np.sort(key[inside], axis=1))
+            rows.append(inside)
+        _, group = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
+        sums = group_sums(group.ravel(), values[np.concatenate(rows)])
+        total = total - (-1) ** size * sums.T @ sums
+        first = total if size == 1 else first
+    is_covariance = np.linalg.eigvalsh(total).min() > -1e-9 * np.trace(first)
+    return total if is_covariance else first
+
+
+def group_sums(group: Index, values: Array) -> Array:
+    """Return the sums of values (n, metrics) over groups numbered from 0: (groups, metrics)."""
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    return np.add.reduceat(values[order], starts, axis=0) if len(group) else values[:0]
