@@ -147,7 +147,10 @@ def human_rows(
 
     main = protocol.main
     labels = [_Labels("human", human.name, main.name, human.undefined) for human in protocol.humans]
-    estimands = [Estimand(at(human), human.counts(votes)) for human in protocol.humans]
+    estimands = [
+        Estimand(at(one), one.counts(votes), one.items(items.p, votes) if one.items else None)
+        for one in protocol.humans
+    ]
     result = [estimate(items, e, main.limits, main.reliable, resampling) for e in estimands]
     return _tidy(items, items, labels, result, "")
 

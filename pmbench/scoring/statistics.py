@@ -80,23 +80,42 @@ def average_precision(d: Array, same: Array, w: Weights, *, envelope: bool = Tru
 
 def pearson(x: Array, y: Array, w: Weights) -> Array:
     """Return Pearson's linear correlation (PLCC) of x and y under each row of ``w``."""
-
-    def centred(v: Array, w: Weights, total: Array) -> Array:
-        """Return v less its mean under each row, of largest 1; 0 where only rounding is left."""
-        v = np.where(w > 0, v - v[np.argmax(w > 0, axis=1), None], 0.0)  # less the first drawn
-        v /= np.maximum(np.abs(v).max(axis=1, keepdims=True), np.finfo(float).tiny)
-        v -= _ratio(np.einsum("bi,bi->b", w, v), total)[:, None]
-        return v
+    centred = _centred(x), _centred(y)
+    if any((v * v).max() > 0.1 * (v * v).sum() for v in centred):
+        return _a_few_at_once(lambda w: _pearson_by_row(x, y, w), w)
+    x, y = centred
 
     def value(w: Weights) -> Array:
         w = w.astype(np.float64)
         total = w.sum(axis=1)
-        off_x, off_y = (centred(v, w, total) for v in (x, y))
-        weighted_x, weighted_y = w * off_x, w * off_y
-        products = ((weighted_x, off_y), (weighted_x, off_x), (weighted_y, off_y))
-        return _correlation(*(np.einsum("bi,bi->b", a, b) for a, b in products))
+        mean_x, mean_y, xx, yy, xy = (_ratio(w @ v, total) for v in (x, y, x * x, y * y, x * y))
+        var_x, var_y = xx - mean_x**2, yy - mean_y**2
+        # a constant has a variance of rounding errors only
+        varies = (var_x > 1e-12 * xx) & (var_y > 1e-12 * yy)
+        return np.where(varies, _correlation(xy - mean_x * mean_y, var_x, var_y), np.nan)
 
     return _a_few_at_once(value, w)
+
+
+def _pearson_by_row(x: Array, y: Array, w: Weights) -> Array:
+    """Return ``pearson`` where one item may be so large that the others vanish beside it."""
+    w = w.astype(np.float64)
+    off_x, off_y = (_centred(np.where(w > 0, v, np.nan), w) for v in (x, y))
+    products = ((off_x, off_y), (off_x, off_x), (off_y, off_y))
+    return _correlation(*(np.einsum("bi,bi,bi->b", w, a, b) for a, b in products))
+
+
+def _centred(v: Array, w: Array | None = None) -> Array:
+    """Return v (…, n) less its mean under weights, scaled to a largest of about 1.
+
+    What is NaN does not count, and becomes 0. A constant is 0 throughout, without rounding.
+    """
+    first = np.take_along_axis(v, np.argmax(~np.isnan(v), axis=-1, keepdims=True), axis=-1)
+    v = np.nan_to_num((v - first).astype(np.float64))
+    v /= np.maximum(np.abs(v).max(axis=-1, keepdims=True), np.finfo(float).tiny)
+    mean = v.mean(axis=-1) if w is None else _ratio((w * v).sum(axis=-1), w.sum(axis=-1))
+    centred: Array = v - mean[..., None]
+    return centred
 
 
 def spearman(x: Array, y: Array, w: Weights) -> Array:

@@ -57,6 +57,7 @@ class HumanBaseline:
 
     ``value(p, n, w)`` takes the judgements p, the number of votes n, each (items,), and resampling
     weights w (resamples, items), and returns (resamples,), on the scale of the main statistic.
+    ``items(p, n)`` gives each item's (items,), as that of a statistic.
     """
 
     name: str
@@ -64,6 +65,7 @@ class HumanBaseline:
     value: Callable[[Array, Array, Weights], Array]
     undefined: str = ""  # why it has no value where there are items
     counts: Callable[[Array], Mask] = lambda n: np.ones(len(n), dtype=bool)
+    items: Callable[[Array, Array], Array] | None = None
 
 
 _MOST_VOTES = 2**31 - 1  # a pack has 32 bits for them

@@ -5,6 +5,9 @@ Zhang et al. 2018 (the LPIPS paper), section 4. p is the share of people who pre
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from pmbench.scoring import statistics
@@ -36,6 +39,15 @@ def _two_afc_items(d: Array, p: Array) -> Array:
 def _hard_majority_items(d: Array, p: Array) -> Array:
     items = statistics.hard_majority_items(d[:, 0], d[:, 1], p)
     return np.where(_is_decided(d, p), items, np.nan)
+
+
+def _mean_human(
+    name: str, title: str, items: Callable[[Array, Array], Array], **others: Any
+) -> HumanBaseline:
+    """Return a row about people that is the mean of the items'."""
+    return HumanBaseline(
+        name, title, lambda p, n, w: weighted_mean(items(p, n), w), items=items, **others
+    )
 
 
 TWO_AFC = Protocol(
@@ -72,23 +84,23 @@ TWO_AFC = Protocol(
         *correlations(_difference, lambda p: p),
     ),
     humans=(
-        HumanBaseline(
+        _mean_human(
             "human-paper",
             "Human, the paper's row: p²+(1-p)²",
-            lambda p, n, w: weighted_mean(statistics.human_self_agreement(p), w),
+            lambda p, n: statistics.human_self_agreement(p),
         ),
-        HumanBaseline(
+        _mean_human(
             "human-fresh",
             "Human, one person against the others",
             # who was asked alone has nobody to agree with
-            lambda p, n, w: weighted_mean(statistics.human_fresh(p, n), w),
+            statistics.human_fresh,
             undefined="fewer than two people were asked",
             counts=lambda n: n > 1,
         ),
-        HumanBaseline(
+        _mean_human(
             "human-majority",
             "Upper bound: always with the majority",
-            lambda p, n, w: weighted_mean(statistics.human_majority(p), w),
+            lambda p, n: statistics.human_majority(p),
         ),
     ),
 )
