@@ -28,13 +28,23 @@ class Sampling:
     share: Array  # (n,), the weight of each in the score; their sum is 1
     cluster: Index  # (n,), the cluster of each, from 0
     urns: list[Index]  # clusters that are drawn together
-    freedom: float  # effective clusters less urns: of the variance of the score
+    # degrees of freedom of the variance of the score, if what clusters add varies as their shares
+    # do: those of urns are their effective clusters less one
+    freedom: float
     of_like_size: float  # what that would be if all clusters of an urn were of one size
 
     @property
     def sizes(self) -> Array:
         """The share of each cluster: (clusters,)."""
         return np.asarray(np.bincount(self.cluster, self.share), np.float64)
+
+    @property
+    def widening(self) -> float:
+        """By how much the variance of resamples is too small: G clusters vary by (G - 1)/G."""
+        sizes = self.sizes
+        parts = [((sizes[urn] ** 2).sum(), len(urn)) for urn in self.urns if len(urn) > 1]
+        whole = sum(v for v, _ in parts)
+        return float(sum(v * g / (g - 1) for v, g in parts) / whole) if whole else 1.0
 
 
 def sampling(items: Items, place: str) -> Sampling:
@@ -45,15 +55,30 @@ def sampling(items: Items, place: str) -> Sampling:
     if cluster.size == 0:
         return Sampling(index, share[index], cluster, [], 0.0, 0.0)
     groups = urns(items.sub[index], cluster)
-    sizes = np.bincount(cluster, share[index])
-    freedom = float(sum(effective(sizes[urn]) - 1 for urn in groups))
-    of_like_size = float(len(sizes) - len(groups))
-    if of_like_size == 0:  # each is alone in its urn, and taken to vary as all of them do
-        freedom, of_like_size = effective(sizes) - 1, len(sizes) - 1.0
+    sizes: Array = np.bincount(cluster, share[index]).astype(np.float64)
+    of_urns = [sizes[urn] for urn in groups]
+    freedom = _satterthwaite(of_urns, [effective(of_urn) for of_urn in of_urns])
+    of_like_size = _satterthwaite(of_urns, [float(len(of_urn)) for of_urn in of_urns])
     if items.further is not None:
         pairs = products_of_shared(items.take(index), share[index, None])[0, 0]
         freedom = of_like_size = 1 / float(pairs) - 1
     return Sampling(index, share[index], cluster, groups, freedom, of_like_size)
+
+
+def _satterthwaite(of_urns: list[Array], counts: list[float]) -> float:
+    """Return the degrees of freedom of a variance that is summed over urns (Satterthwaite 1946).
+
+    ``of_urns`` are the shares of the clusters in each, ``counts`` as how many they count. Clusters
+    that are alone in their urn are taken to vary as the others do, and know nothing of their own;
+    where all are alone, they vary as all of them do.
+    """
+    known = sum(count - 1 for count in counts)
+    if known < 1e-9:
+        return len(counts) - 1.0
+    variances = [float((shares**2).sum()) for shares in of_urns]
+    freedoms = [known if count == 1 else count - 1 for count in counts]
+    pieces = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
+    return round(min(sum(variances) ** 2 / pieces, known), 9)
 
 
 def _shares(items: Items, place: str) -> Array:

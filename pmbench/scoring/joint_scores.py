@@ -255,9 +255,7 @@ class _Scoring:
         covariance = np.atleast_2d(np.cov(sound))
         if items.further is not None:
             return _crossed(scores, drawn, covariance)
-        # resamples of G clusters vary by (G - 1)/G of what clusters do
-        covariance *= len(drawn.sizes) / drawn.of_like_size
-        scores = replace(scores, covariance=covariance, freedom=drawn.freedom)
+        scores = replace(scores, covariance=drawn.widening * covariance, freedom=drawn.freedom)
         return scores if _is_students(drawn) else replace(scores, unknown=_unlike(drawn))
 
     def _draws(self, place: str, items: Items) -> Array:

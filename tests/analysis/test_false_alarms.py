@@ -109,6 +109,20 @@ def test_equal_metrics_are_told_apart_in_5_percent_of_trials(
     assert 0.02 <= rejected(clustered(sizes), 4000) <= 0.065
 
 
+def test_a_small_sub_dataset_that_decides_has_few_degrees_of_freedom() -> None:
+    items, d = clustered([[1] * 6, [1] * 300])(np.random.default_rng(0))
+    by_place = joint(TWO_AFC, TWO_AFC.main, items, d)
+    # Satterthwaite's: (1/6 + 1/300)² / ((1/6)²/5 + (1/300)²/299)
+    assert by_place["macro"].freedom == pytest.approx(5.2019, abs=1e-4)
+    assert by_place["a"].freedom == 5
+
+
+@pytest.mark.slow
+def test_a_small_sub_dataset_raises_few_false_alarms() -> None:
+    # of votes on six triplets few values can come; with 304 degrees of freedom 6 %
+    assert 0.005 <= rejected(clustered([[1] * 6, [1] * 300]), 2000) <= 0.065
+
+
 # measured; of two metrics of which one is right in 15 % more of the items, or all that are left
 POWER = {
     "one of 70 and 35 single ones, in each of three": 0.36,
