@@ -47,7 +47,7 @@ def check_same_way(runs: Sequence[Run], but: Collection[str] = ()) -> None:
 
 
 def align(runs: Sequence[Run]) -> tuple[Items, list[Array]]:
-    """Return the items, in the first run's order, and each run's distances (n, pairs) in it.
+    """Return the items, in the order of one of the runs, and each run's distances (n, pairs) in it.
 
     Runs of one way hold the same items, in the order of their pack. Where that is another one, as
     votes and sub-datasets show, rows are matched by their ids. Raises PmbenchError where the items
@@ -58,13 +58,18 @@ def align(runs: Sequence[Run]) -> tuple[Items, list[Array]]:
 
 
 def _rows(runs: Sequence[Run]) -> tuple[Items, list[tuple[Array, bool]]]:
-    """Return ``align``, and of each run whether its own order is that of the first one."""
-    items, distances = runs[0].distances()
-    rows = [(distances, True)]
-    for run in runs[1:]:
+    """Return ``align``, and of each run whether its own order is that of the items."""
+    # runs of earlier versions do not know which items share a picture
+    first = next((run for run in runs if run.info.dataset.clusters), runs[0])
+    items, of_first = first.distances()
+    rows = []
+    for run in runs:
+        if run is first:
+            rows.append((of_first, True))
+            continue
         sub, p, distances = run.numbers()
         same = np.array_equal(sub, items.sub) and np.array_equal(p, items.p)
-        rows.append((distances if same else distances[_matched(runs[0], items, run)], same))
+        rows.append((distances if same else distances[_matched(first, items, run)], same))
     return items, rows
 
 
@@ -136,12 +141,13 @@ def _stored(
     """Return the resampled overall scores (metrics, count) that lie beside the runs.
 
     None where a run has none that can be read, or where they are not of the same resamples (those
-    of ``resampling``).
+    of ``resampling``), of the same clusters.
     """
     stored = [_readable(run) for run in runs]
     sound = [draws for draws in stored if draws is not None and statistic.name in draws.values]
     resamplings = {draws.resampling for draws in sound} | ({resampling} if resampling else set())
-    if len(sound) < len(runs) or len(resamplings) > 1:
+    clusters = {run.info.dataset.clusters for run in runs}
+    if len(sound) < len(runs) or len(resamplings) > 1 or len(clusters) > 1:
         return None
     place = sound[0].places.index(runs[0].protocol.overall)
     return np.stack([draws.values[statistic.name][place] for draws in sound])

@@ -47,8 +47,10 @@ def difference(scores: JointScores, a: str, b: str) -> Difference:
     """Return how far a is above b."""
     i, j = scores.names.index(a), scores.names.index(b)
     value, error, z, p = (float(x[0]) for x in _tested(scores, i, np.array([j])))
-    if scores.unknown:
+    unknown = scores.unknown
+    if math.isnan(p):
         low = high = error = math.nan
+        unknown = unknown or "it is the same in all clusters, and these are too few"
     elif scores.additions is None:
         half = quantile(1 - ALPHA / 2, scores.freedom) * error
         low, high = value - half, value + half
@@ -66,15 +68,15 @@ def difference(scores: JointScores, a: str, b: str) -> Difference:
         (high - low) / 2 + quantile(POWER, scores.freedom) * error,
         scores.n,
         scores.independent,
-        scores.unknown,
+        unknown,
     )
 
 
 def pairwise(scores: JointScores) -> tuple[Array, Array]:
     """Return z and the two-sided p of each score (row) less each other (column): (k, k).
 
-    Equal scores are z = 0, p = 1. Where nothing varies, others are z = ±∞, p = 0. Where there is no
-    test p is NaN.
+    Equal scores are z = 0, p = 1. Where nothing varies, others are z = ±∞, and p is how often G
+    clusters are all in favour of one metric, 2/2ᴳ. Where there is no test p is NaN.
     """
     k = len(scores.names)
     _, _, z, p = np.stack([_tested(scores, i, np.arange(k)) for i in range(k)], axis=1)
@@ -93,6 +95,8 @@ def _tested(scores: JointScores, i: int, j: Index) -> Array:
         z = np.where((value == 0) & ~np.isnan(error), 0.0, value / error)
     if scores.additions is None:
         p = two_sided(z, 0 if scores.unknown else scores.freedom)
+        of_one_side = 2.0**-scores.freedom
+        p[np.isinf(z)] = of_one_side if of_one_side < ALPHA else np.nan
         return np.stack([value, error, z, p])
     flipped, _ = scores.flips
     as_far = np.abs(flipped[:, [i]] - flipped[:, j]) >= np.abs(value) * (1 - _ROUGHLY)

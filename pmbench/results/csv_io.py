@@ -8,6 +8,7 @@ JND; a smaller distance means more alike. ``cluster`` is optional, and so are ``
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ import pandas as pd
 from pmbench.datasets.layouts import WHOLE, check_sub_dataset
 from pmbench.datasets.pack import Items
 from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling
+from pmbench.scoring.clusters import crossing
 from pmbench.scoring.protocols import PROTOCOLS, Judgement
 from pmbench.scoring.scores import human_rows, score
 from pmbench.scoring.statistics import Array, Index
@@ -110,16 +112,21 @@ def _check_once(path: Path, ids: Sequence[str], subs: Sequence[str]) -> None:
 
 def _clusters(path: Path, table: pd.DataFrame) -> tuple[Index, Index | None]:
     """Return the cluster of each row, (n,), and the further ones (n, k) where there are such."""
+    further = [name for name in table.columns if re.fullmatch(r"cluster\d+", name)]
     if "cluster" not in table:
+        if further:
+            raise PmbenchError(
+                f"{path}: no column 'cluster', though there is '{further[0]}'; expected 'cluster' "
+                "for the first cluster of each item, and 'cluster2' and so on for further ones"
+            )
         return np.arange(len(table)), None
-    further = [f"cluster{i}" for i in range(2, len(table.columns)) if f"cluster{i}" in table]
     columns = [_names(path, table, "cluster")]
     columns += [[" ".join(name.split()) for name in table[column]] for column in further]
     codes, _ = pd.factorize(
         np.array([name or None for column in columns for name in column], object)
     )
     members = codes.reshape(len(columns), -1).T.astype(np.int64)  # -1 where there is none
-    return members[:, 0], members[:, 1:] if further else None
+    return members[:, 0], crossing(members[:, 0], members[:, 1:] if further else None)
 
 
 def score_table(

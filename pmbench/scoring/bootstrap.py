@@ -70,7 +70,7 @@ def resamples(
     sub-datasets each sub-dataset still keeps its share.
 
     Of items in several clusters, j at most, the weight is j plus what each of the item's clusters
-    was drawn more than once. It varies by 1/j of what it should (see ``spread``).
+    was drawn more than once. It varies by 1/j of what it should (see ``resampled``).
     """
     rows = max(1, _CHUNK // len(strata))
     clusters = np.ascontiguousarray(clusters, np.int64)
@@ -128,18 +128,19 @@ def resampled(items: Items, estimands: Sequence[Estimand], resampling: Resamplin
     is the mean of the same ones, and NaN where one of them is undefined in it.
     """
     groups = [np.flatnonzero(items.sub == sub) for sub in range(len(items.sub_names))]
-    plain = [_parts(one, groups, ones(len(items)))[:-1, 0] for one in estimands]
+    plain = [_parts(one, groups, ones(len(items))) for one in estimands]
+    within = [~np.isnan(parts[:-1, 0]) for parts in plain]
     drawn: list[list[Array]] = [[] for _ in estimands]
     clusters = memberships(items)
     for w in resamples(items.sub, clusters, resampling):
-        for one, values, result in zip(estimands, plain, drawn, strict=True):
-            result.append(_with_macro(_parts(one, groups, w), ~np.isnan(values)))
+        for one, defined, result in zip(estimands, within, drawn, strict=True):
+            result.append(_with_macro(_parts(one, groups, w), defined))
     draws = np.stack([np.hstack(result) for result in drawn])
     if clusters.shape[1] == 1:
         return draws
-    middle = np.nanmean(draws, axis=2, keepdims=True)
-    scaled: Array = middle + clusters.shape[1] * (draws - middle)  # see ``resamples``
-    return scaled
+    # items in several clusters vary too little in ``resamples``
+    values = np.stack([_with_macro(*each) for each in zip(plain, within, strict=True)])
+    return np.asarray(values + clusters.shape[1] * (draws - values))
 
 
 def _parts(estimand: Estimand, groups: list[Index], w: Weights) -> Array:

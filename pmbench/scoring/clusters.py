@@ -22,11 +22,10 @@ from pmbench.scoring.statistics import Array, Index
 
 @dataclass(frozen=True)
 class Sampling:
-    """The items that a score is of, and how they were drawn."""
+    """How the items of a score were drawn."""
 
-    index: Index  # (n,), which items
-    share: Array  # (n,), the weight of each in the score; their sum is 1
     cluster: Index  # (n,), the cluster of each, from 0
+    sizes: Array  # (clusters,), the share of each in the score; their sum is 1
     urns: list[Index]  # clusters that are drawn together
     # degrees of freedom of the variance of the score, if what clusters add varies as their shares
     # do: those of urns are their effective clusters less one
@@ -34,51 +33,47 @@ class Sampling:
     of_like_size: float  # what that would be if all clusters of an urn were of one size
 
     @property
-    def sizes(self) -> Array:
-        """The share of each cluster: (clusters,)."""
-        return np.asarray(np.bincount(self.cluster, self.share), np.float64)
-
-    @property
     def widening(self) -> float:
         """By how much the variance of resamples is too small: G clusters vary by (G - 1)/G."""
-        sizes = self.sizes
-        parts = [((sizes[urn] ** 2).sum(), len(urn)) for urn in self.urns if len(urn) > 1]
+        parts = [((self.sizes[u] ** 2).sum(), len(u)) for u in self.urns if len(u) > 1]
         whole = sum(v for v, _ in parts)
         return float(sum(v * g / (g - 1) for v, g in parts) / whole) if whole else 1.0
 
 
 def sampling(items: Items, place: str) -> Sampling:
-    """Return how the score of a place was drawn: a sub-dataset, "macro", or "pooled"."""
+    """Return how the score of all these items was drawn: of one sub-dataset, "macro", "pooled"."""
     share = _shares(items, place)
-    index = np.flatnonzero(share)
-    _, cluster = np.unique(items.cluster[index], return_inverse=True)
-    if cluster.size == 0:
-        return Sampling(index, share[index], cluster, [], 0.0, 0.0)
-    groups = urns(items.sub[index], cluster)
-    sizes: Array = np.bincount(cluster, share[index]).astype(np.float64)
-    of_urns = [sizes[urn] for urn in groups]
-    freedom = _satterthwaite(of_urns, [effective(of_urn) for of_urn in of_urns])
-    of_like_size = _satterthwaite(of_urns, [float(len(of_urn)) for of_urn in of_urns])
+    _, cluster = np.unique(items.cluster, return_inverse=True)
+    sizes: Array = np.bincount(cluster, share).astype(np.float64)
     if items.further is not None:
-        pairs = products_of_shared(items.take(index), share[index, None])[0, 0]
-        freedom = of_like_size = 1 / float(pairs) - 1
-    return Sampling(index, share[index], cluster, groups, freedom, of_like_size)
+        return Sampling(cluster, sizes, [], *[_freedom_of_shared(items, share)] * 2)
+    groups = urns(items.sub, cluster)
+    of_urns = [sizes[urn] for urn in groups]
+    counts = [effective(of_urn) for of_urn in of_urns]
+    all_of_them = effective(np.bincount(cluster))
+    freedom = _satterthwaite(of_urns, counts, all_of_them)
+    like = _satterthwaite(of_urns, [float(len(u)) for u in of_urns], float(len(sizes)))
+    return Sampling(cluster, sizes, groups, freedom, like)
 
 
-def _satterthwaite(of_urns: list[Array], counts: list[float]) -> float:
+def _satterthwaite(of_urns: list[Array], counts: list[float], whole: float) -> float:
     """Return the degrees of freedom of a variance that is summed over urns (Satterthwaite 1946).
 
-    ``of_urns`` are the shares of the clusters in each, ``counts`` as how many they count. Clusters
-    that are alone in their urn are taken to vary as the others do, and know nothing of their own;
-    where all are alone, they vary as all of them do.
+    ``of_urns`` are the shares of the clusters in each, ``counts`` as how many they count, and
+    ``whole`` as how many all of them do. Clusters that are alone in their urn are taken to vary as
+    all clusters do.
     """
-    known = sum(count - 1 for count in counts)
-    if known < 1e-9:
-        return len(counts) - 1.0
-    variances = [float((shares**2).sum()) for shares in of_urns]
-    freedoms = [known if count == 1 else count - 1 for count in counts]
-    pieces = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
-    return round(min(sum(variances) ** 2 / pieces, known), 9)
+    pieces = total = alone = 0.0
+    for shares, count in zip(of_urns, counts, strict=True):
+        variance = float((shares**2).sum())
+        total += variance
+        if count > 1:
+            pieces += variance**2 / (count - 1)
+        else:
+            alone += variance
+    if alone and whole > 1:
+        pieces += alone**2 / (whole - 1)
+    return round(min(total**2 / pieces, max(whole - 1, 0)), 9) if pieces else 0.0
 
 
 def _shares(items: Items, place: str) -> Array:
@@ -111,13 +106,11 @@ def independent(items: Items) -> float:
     return round(n**2 / float(pairs), 9) if n else 0.0
 
 
-def memberships(items: Items) -> Index:
-    """Return all clusters that each item is in: (n, k), each once, -1 for none."""
-    if items.further is None:
-        return items.cluster[:, None]
-    members = np.sort(np.column_stack([items.cluster, items.further]), axis=1)
-    members[:, 1:][members[:, 1:] == members[:, :-1]] = -1
-    return members
+def group_sums(group: Index, values: Array) -> Array:
+    """Return the sums of values (n, metrics) over groups numbered from 0: (groups, metrics)."""
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    return np.add.reduceat(values[order], starts, axis=0) if len(group) else values[:0]
 
 
 def urns(strata: Index, cluster: Index) -> list[Index]:
@@ -143,31 +136,6 @@ def urns(strata: Index, cluster: Index) -> list[Index]:
     return [np.array(sorted(urn)) for urn in urns.values()]
 
 
-# --- pictures that items share --------------------------------------------------------------------
-
-
-def by_pictures(pictures: NDArray[np.int64]) -> tuple[Index, Index | None]:
-    """Return the clusters of items that share pictures, from (n, roles), the reference first.
-
-    The cluster is the reference picture. Pictures of other roles that occur in one cluster only say
-    nothing more; where some occur in several, each of these is a further cluster of its items.
-    """
-    numbers = _by_appearance(pictures.T.ravel()).reshape(-1, len(pictures)).T
-    cluster, others = numbers[:, 0], numbers[:, 1:]
-    occurrences = np.stack([numbers.ravel(), np.repeat(cluster, numbers.shape[1])], axis=1)
-    picture, times = np.unique(np.unique(occurrences, axis=0)[:, 0], return_counts=True)
-    crossing = np.isin(others, picture[times > 1])
-    if not crossing.any():
-        return cluster, None
-    return cluster, np.where(crossing, others, -1)[:, crossing.any(axis=0)]
-
-
-def _by_appearance(values: Index) -> Index:
-    """Number values (n,) from 0 in the order in which they first appear."""
-    _, first, code = np.unique(values, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[code]
-
-
 def assumption(items: Items, unit: str, has_clusters: bool) -> str:
     """Return in a sentence which items count as independent.
 
@@ -176,14 +144,57 @@ def assumption(items: Items, unit: str, has_clusters: bool) -> str:
     """
     count = len(np.unique(items.cluster))
     if items.further is not None:
-        return f"{unit} that share a picture, in whatever role, count as dependent"
+        by = "any cluster, as the data name it," if has_clusters else "a picture, in whatever role,"
+        return f"{unit} that share {by} count as dependent"
     if count == len(items):
         return f"all {unit} count as independent"
     if has_clusters:
-        return (
-            f"{unit} of one cluster, as the data name it, count as dependent ({count:,} clusters)"
-        )
+        of_one = f"{unit} of one cluster, as the data name it,"
+        return f"{of_one} count as dependent ({count:,} clusters)"
     return f"{unit} with the same reference picture count as dependent ({count:,} pictures)"
+
+
+# --- items that are in several clusters each ------------------------------------------------------
+
+
+def by_pictures(pictures: NDArray[np.int64]) -> tuple[Index, Index | None]:
+    """Return the clusters of items that share pictures, from (n, roles), the reference first.
+
+    The cluster is the reference picture; pictures of other roles are further ones.
+    """
+    numbers = _by_appearance(pictures.T.ravel()).reshape(-1, len(pictures)).T
+    return numbers[:, 0], crossing(numbers[:, 0], numbers[:, 1:])
+
+
+def _by_appearance(values: Index) -> Index:
+    """Number values (n,) from 0 in the order in which they first appear."""
+    _, first, code = np.unique(values, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[code]
+
+
+def crossing(cluster: Index, further: Index | None) -> Index | None:
+    """Return those of the further clusters (n, k) that say more than ``cluster`` (n,) does.
+
+    What is in the items of one cluster only is left out (-1), and columns without any are.
+    """
+    if further is None:
+        return None
+    numbers = np.column_stack([cluster, further])
+    pairs = np.stack([numbers.ravel(), np.repeat(cluster, numbers.shape[1])], axis=1)
+    pairs = np.unique(pairs[pairs[:, 0] >= 0], axis=0)
+    number, times = np.unique(pairs[:, 0], return_counts=True)
+    crosses = np.isin(further, number[times > 1])
+    left = np.where(crosses, further, -1)[:, crosses.any(axis=0)]
+    return left if crosses.any() else None
+
+
+def memberships(items: Items) -> Index:
+    """Return all clusters that each item is in: (n, k), each once, -1 for none."""
+    if items.further is None:
+        return items.cluster[:, None]
+    members = np.sort(np.column_stack([items.cluster, items.further]), axis=1)
+    members[:, 1:][members[:, 1:] == members[:, :-1]] = -1
+    return members
 
 
 def products_of_shared(items: Items, values: Array) -> Array:
@@ -192,11 +203,13 @@ def products_of_shared(items: Items, values: Array) -> Array:
     Each pair counts once, however many clusters it shares, in both orders, and each item with
     itself: multiway clustering (Cameron, Gelbach and Miller 2011). Two items that share j clusters
     are together in j of the sums over a cluster, in j·(j-1)/2 of those over two clusters, and so
-    on; added and subtracted by turns that is once. Where the result is no covariance, being
-    negative in some direction, pairs count once for each cluster that they share instead.
+    on; added and subtracted by turns that is once.
+
+    The variance of a value, or of the difference of two, is at least what it is if all items are
+    independent: chance may make the sum smaller, and even negative.
     """
     members = memberships(items)
-    total = first = np.zeros((values.shape[1],) * 2)
+    total = np.zeros((values.shape[1],) * 2)
     for size in range(1, members.shape[1] + 1):
         keys, rows = [], []
         for columns in combinations(range(members.shape[1]), size):
@@ -206,14 +219,44 @@ def products_of_shared(items: Items, values: Array) -> Array:
             rows.append(inside)
         _, group = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
         sums = group_sums(group.ravel(), values[np.concatenate(rows)])
-        total = total - (-1) ** size * sums.T @ sums
-        first = total if size == 1 else first
-    is_covariance = np.linalg.eigvalsh(total).min() > -1e-9 * np.trace(first)
-    return total if is_covariance else first
+        total -= (-1) ** size * sums.T @ sums
+    return _at_least(total, values.T @ values)
 
 
-def group_sums(group: Index, values: Array) -> Array:
-    """Return the sums of values (n, metrics) over groups numbered from 0: (groups, metrics)."""
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    return np.add.reduceat(values[order], starts, axis=0) if len(group) else values[:0]
+def _at_least(covariance: Array, floor: Array) -> Array:
+    """Return a covariance (k, k) whose variances, and those of differences, are those of ``floor``
+    or more."""
+
+    def of_differences(matrix: Array) -> Array:
+        plain = np.diag(matrix)
+        return np.asarray(plain[:, None] + plain[None, :] - 2 * matrix)
+
+    plain = np.maximum(np.diag(covariance), np.diag(floor))
+    apart = np.maximum(of_differences(covariance), of_differences(floor))
+    result: Array = (plain[:, None] + plain[None, :] - apart) / 2
+    return result
+
+
+def effective_by_sub_dataset(items: Items) -> Array:
+    """Return how many independent items each item's sub-dataset amounts to: (n,)."""
+    counts = [
+        independent(items.take(np.flatnonzero(items.sub == sub)))
+        for sub in range(len(items.sub_names))
+    ]
+    return np.array(counts)[items.sub]
+
+
+def _freedom_of_shared(items: Items, share: Array) -> float:
+    """Return the degrees of freedom of a score of which items have a ``share`` (n,) each.
+
+    They are Satterthwaite's of a sum over sub-datasets, and no more than those of all items.
+    """
+    whole = 1 / float(products_of_shared(items, share[:, None])[0, 0])
+    pieces = total = 0.0
+    for sub in np.unique(items.sub):
+        index = np.flatnonzero(items.sub == sub)
+        variance = float(products_of_shared(items.take(index), share[index, None])[0, 0])
+        count = share[index].sum() ** 2 / variance
+        total += variance
+        pieces += variance**2 / max(count - 1, 1e-9)
+    return min(total**2 / pieces, whole - 1)

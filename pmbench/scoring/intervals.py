@@ -79,14 +79,18 @@ def interval(
 
     It is value ± t·error on the scale log((v - low)/(high - v)), on which values near a limit vary
     as others do: the logit of a share, and Fisher's z of a correlation. t is Student's, with
-    ``freedom`` degrees. (NaN, NaN) where nothing is known of the error.
+    ``freedom`` degrees. A share of 0 or 1, where nothing varies, has Clopper and Pearson's interval
+    (1934) of freedom + 1 trials. (NaN, NaN) where nothing is known of the error.
     """
     from scipy.special import stdtrit  # a tenth of a second of import
 
     if math.isnan(value) or math.isnan(error) or not freedom > 0:
         return math.nan, math.nan
     low, high = limits
-    if error < _ROUNDING or not low < value < high:  # at a limit nothing varies
+    if low == 0 and high == 1 and not 0 < value < 1:
+        edge = ((1 - LEVEL) / 2) ** (1 / (freedom + 1))
+        return (edge, 1.0) if value >= 1 else (0.0, 1 - edge)
+    if error < _ROUNDING or not low < value < high:
         return value, value
     half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
     half *= (high - low) / (value - low) / (high - value)

@@ -11,7 +11,7 @@ jackknife). Only where there are very many clusters the covariance is that of re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -20,7 +20,9 @@ import numpy as np
 from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Estimand, Mask, Resampling, resampled
 from pmbench.scoring.clusters import (
     Sampling,
+    crossing,
     effective,
+    effective_by_sub_dataset,
     group_sums,
     independent,
     products_of_shared,
@@ -35,7 +37,8 @@ FEW = 30  # effective clusters: with fewer, of unlike sizes, Student's t is wron
 _MOST = 1000  # clusters left out one by one: as many values as a bootstrap takes
 _LIKE = 0.8  # of the degrees of freedom of clusters of one size: from there on they are alike
 _FEWEST = 4  # effective clusters, where items are in several each
-_FLIPS = 19_999
+_FLIPS = 99_999
+_ALPHA = 0.05  # of the tests that are made of these scores
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,21 @@ class JointScores:
         assert self.additions is not None
         assert self.shares is not None
         added = np.column_stack([self.additions, self.shares])
-        rng = np.random.default_rng(0)
-        rows = max(1, 2**22 // len(added))
-        parts = [added.sum(axis=0)[None]]
-        for start in range(0, _FLIPS, rows):
-            shape = (min(rows, _FLIPS - start), len(added))
-            parts.append((2.0 * rng.integers(0, 2, shape, np.int8) - 1) @ added)
-        flipped = np.concatenate(parts)
+        flipped = np.concatenate([added.sum(axis=0)[None], *_flipped(added)])
         return flipped[:, :-1], flipped[:, -1]
+
+
+def _flipped(added: Array) -> Iterator[Array]:
+    """Yield the sums of rows of ``added`` under signs: of all but the plain ones, or at random."""
+    count = len(added)
+    if 2**count - 1 <= _FLIPS:
+        numbers = np.arange(1, 2**count)[:, None]
+        yield (1.0 - 2 * (numbers >> np.arange(count) & 1)) @ added
+        return
+    rng, rows = np.random.default_rng(0), max(1, 2**22 // count)
+    for start in range(0, _FLIPS, rows):
+        shape = (min(rows, _FLIPS - start), count)
+        yield (2.0 * rng.integers(0, 2, shape, np.int8) - 1) @ added
 
 
 def joint(
@@ -162,21 +172,26 @@ class _Scoring:
         wholes = [self._values(part, ones(len(part)))[:, 0] for part in parts]
         index = np.sort(np.concatenate([*parts, np.empty(0, np.int64)]))
         items = self.items.take(index)
+        items = replace(items, further=crossing(items.cluster, items.further))
         values = np.mean(wholes, axis=0) if parts else np.full(len(self.names), np.nan)
-        scores, drawn = self._plain(place, items, values), sampling(items, place)
+        scores = self._plain(place, items, values)
         if np.isnan(values).any():
             return replace(scores, unknown="a metric has no score")
-        if len(drawn.sizes) < 2:
-            return replace(scores, unknown="all items are of one cluster")
-        if not self._are_means and scores.independent == 1:
-            return replace(scores, unknown="a sub-dataset is of one cluster")
+        drawn = sampling(items, place)
         # what is left out: clusters, or items where these are in several
         unit = drawn.cluster if items.further is None else np.arange(len(items))
-        if not self._are_means and unit.max() >= _MOST:
-            return self._of_resamples(scores, items, drawn)
+        units = [
+            np.unique(unit[np.searchsorted(index, part)], return_inverse=True) for part in parts
+        ]
+        if len(drawn.sizes) < 2:
+            return replace(scores, unknown="all items are of one cluster")
+        if not self._are_means:
+            if scores.independent == 1:
+                return replace(scores, unknown="a sub-dataset is of one cluster")
+            if max(len(rows) for rows, _ in units) > _MOST:
+                return self._of_resamples(scores, items, drawn)
         deviations, additions = np.zeros((2, int(unit.max()) + 1, len(self.names)))
-        for part, whole in zip(parts, wholes, strict=True):
-            rows, code = np.unique(unit[np.searchsorted(index, part)], return_inverse=True)
+        for part, whole, (rows, code) in zip(parts, wholes, units, strict=True):
             share = np.bincount(code)[:, None] / len(part)
             off = self._deviations(part, whole, code, share)
             deviations[rows] += off / len(parts)
@@ -184,7 +199,14 @@ class _Scoring:
         if np.isnan(deviations).any():
             return replace(scores, unknown="without one of the clusters a metric has no score")
         if items.further is not None:
-            return _crossed(scores, drawn, products_of_shared(items, deviations))
+            counts = effective_by_sub_dataset(items)
+            if counts.min() < _FEWEST:
+                return _too_few_shared(scores, counts.min())
+            deviations *= np.sqrt(counts / (counts - 1))[:, None]
+            covariance = products_of_shared(items, deviations)
+            return replace(scores, covariance=covariance, freedom=drawn.freedom)
+        # what is lost without each is not all of a score that is no mean
+        additions += drawn.sizes[:, None] * (values - additions.sum(axis=0))
         return _clustered(scores, drawn, deviations, additions)
 
     @cached_property
@@ -254,7 +276,13 @@ class _Scoring:
             return replace(scores, unknown=why)
         covariance = np.atleast_2d(np.cov(sound))
         if items.further is not None:
-            return _crossed(scores, drawn, covariance)
+            counts = effective_by_sub_dataset(items)
+            if counts.min() < _FEWEST:
+                return _too_few_shared(scores, counts.min())
+            covariance *= counts.min() / (counts.min() - 1)
+            return replace(scores, covariance=covariance, freedom=drawn.freedom)
+        if any(len(urn) == 1 for urn in drawn.urns):  # which is the same in all resamples
+            return replace(scores, unknown="a sub-dataset is of one cluster")
         scores = replace(scores, covariance=drawn.widening * covariance, freedom=drawn.freedom)
         return scores if _is_students(drawn) else replace(scores, unknown=_unlike(drawn))
 
@@ -278,10 +306,10 @@ def _clustered(
     """Return scores with their covariance, from what each cluster adds to them (clusters, metrics).
 
     ``deviations`` are how far that is from the cluster's share of the score. Clusters vary about
-    the mean of their urn. The deviation of a large one is small, since the score is largely its
-    own: divided by the share of the others it is what the score loses without it, and the sum of
-    squares is the jackknife's (CV3 in MacKinnon, Nielsen and Webb 2023). With single items urns are
-    sub-datasets, and this is s²/n in each of them.
+    their share of what their urn adds. The deviation of a large one is small, since the score is
+    largely its own: divided by the share of the others it is what the score loses without it, and
+    the sum of squares is the jackknife's (CV3 in MacKinnon, Nielsen and Webb 2023). With single
+    items urns are sub-datasets, and this is s²/n in each of them.
 
     A cluster that is alone in its urn does not say how it varies; it is taken to vary as all
     clusters of the place do. That is too much rather than too little ("collapsed strata", Cochran
@@ -291,8 +319,8 @@ def _clustered(
     covariance = np.zeros((k, k))
     for urn in drawn.urns:
         if len(urn) > 1:
-            off = deviations[urn] - deviations[urn].mean(axis=0)
-            off /= 1 - (sizes[urn] / sizes[urn].sum())[:, None]
+            share = (sizes[urn] / sizes[urn].sum())[:, None]
+            off = (deviations[urn] - share * deviations[urn].sum(axis=0)) / (1 - share)
             covariance += off.T @ off * ((len(urn) - 1) / len(urn))
     if alone := [int(urn[0]) for urn in drawn.urns if len(urn) == 1]:
         spread = np.cov(additions / sizes[:, None], rowvar=False).reshape(k, k)
@@ -300,23 +328,16 @@ def _clustered(
     scores = replace(scores, covariance=covariance, freedom=drawn.freedom)
     if _is_students(drawn):
         return scores
-    if 2.0 ** (1 - len(sizes)) > 0.05:  # the smallest p that signs can give: all of them the same
+    if 2.0 ** (1 - len(sizes)) > _ALPHA:  # the smallest p that signs can give: all the same
         return replace(scores, unknown=_unlike(drawn))
     return replace(scores, additions=additions, shares=sizes)
 
 
-def _crossed(scores: JointScores, drawn: Sampling, covariance: Array) -> JointScores:
-    """Return scores of items that are in several clusters each, with their covariance."""
-    count = drawn.freedom + 1
-    if count <= 1:
-        return replace(scores, unknown="all items share a cluster")
-    few = f"items share pictures in several roles, and count as {count:.3g} independent ones only"
-    return replace(
-        scores,
-        covariance=covariance * count / (count - 1),
-        freedom=count - 1,
-        unknown=few if count < _FEWEST else "",
+def _too_few_shared(scores: JointScores, count: float) -> JointScores:
+    why = (
+        f"items are in several clusters each, and those of a sub-dataset count as {count:.3g} only"
     )
+    return replace(scores, unknown=why)
 
 
 def _is_students(drawn: Sampling) -> bool:

@@ -197,11 +197,66 @@ def test_items_that_share_pictures_raise_few_false_alarms(
 def test_very_few_pictures_are_not_judged() -> None:
     one = compared(*crossed(300, 20, 0.5)(np.random.default_rng(0)))
     assert one.unknown == (
-        "items share pictures in several roles, and count as 2.43 independent ones only"
+        "items are in several clusters each, and those of a sub-dataset count as 2.43 only"
     )
 
 
+def test_one_shared_picture_does_not_hide_clusters_of_unlike_sizes() -> None:
+    items, d = clustered([[70] + [1] * 35] * 3)(np.random.default_rng(0))
+    further = np.full((len(items), 1), -1)
+    assert compared(replace(items, further=further), d) == compared(items, d)
+    further[0] = items.cluster[-1]
+    assert compared(replace(items, further=further), d).unknown == (
+        "items are in several clusters each, and those of a sub-dataset count as 2.23 only"
+    )
+
+
+def test_a_difference_does_not_depend_on_who_else_is_compared() -> None:
+    items, d = crossed(300, 100, 0.0)(np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    others = {f"m{k}": votes(rng, [rng.random(300) < 0.7] * 2)["a"] for k in range(20)}
+    among = joint(TWO_AFC, TWO_AFC.main, items, d | others, where=["macro"])["macro"]
+    alone, with_others = compared(items, d), difference(among, "a", "b")
+    assert with_others.p == pytest.approx(alone.p)
+    assert with_others.low == pytest.approx(alone.low)
+
+
 # --- statistics that are no means -----------------------------------------------------------------
+
+
+def clustered_pairs(sizes: list[int]) -> Callable[[Random], Sample]:
+    """Return how to draw pairs in clusters, of which each metric takes some for more alike."""
+    cluster = np.repeat(np.arange(len(sizes)), sizes)
+
+    def draw(rng: Random) -> Sample:
+        visible = rng.normal(size=len(cluster))
+        same = rng.binomial(3, 1 / (1 + np.exp(2 * visible + 1))) / 3
+        off = 0.5 * rng.normal(size=(2, len(sizes)))[:, cluster]
+        off += 0.6 * rng.normal(size=off.shape)
+        d = {name: np.exp(visible + e)[:, None] for name, e in zip("ab", off, strict=True)}
+        return items_of([0] * len(cluster), same, cluster.tolist()), d
+
+    return draw
+
+
+UNLIKE = [[40] + [1] * 20, [20, 10] + [5] * 6, [9, 5, 5, 3, 2, 1, 1, 1]]
+
+
+def test_average_precision_in_clusters_of_unlike_sizes_in_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joint_scores, "_FLIPS", 999)  # faster
+    for sizes in UNLIKE:  # also that p and the interval agree
+        assert rejected(clustered_pairs(sizes), 60, JND) <= 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", UNLIKE)
+def test_average_precision_in_clusters_of_unlike_sizes(
+    monkeypatch: pytest.MonkeyPatch, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(joint_scores, "_FLIPS", 1999)  # faster
+    assert 0.02 <= rejected(clustered_pairs(sizes), 2000, JND) <= 0.065
 
 
 def pairs(n: int, subs: int) -> Callable[[Random], Sample]:

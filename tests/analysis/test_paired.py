@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -121,12 +122,22 @@ def test_equal_scores_from_other_items_are_no_difference_either() -> None:
     assert one.low < 0 < one.high
 
 
-def test_always_better_by_the_same_is_certain() -> None:
-    items = items_of([0] * 4, np.ones(4))
-    result = joint(TWO_AFC, MAIN, items, {"a": chooses([1] * 4), "b": chooses([0] * 4)}, FEW)
-    one = difference(result["macro"], "a", "b")
-    assert (one.value, one.z, one.p) == (1.0, math.inf, 0.0)
+@pytest.mark.parametrize("count", [6, 60])
+def test_always_better_by_the_same_is_as_sure_as_that_all_signs_are_the_same(count: int) -> None:
+    items = items_of([0] * count, np.ones(count))
+    d = {"a": chooses([1] * count), "b": chooses([0] * count)}
+    one = difference(joint(TWO_AFC, MAIN, items, d, FEW)["macro"], "a", "b")
+    assert (one.value, one.z, one.p) == (1.0, math.inf, 2 / 2**count)
     assert (one.low, one.high) == (1, 1)
+
+
+def test_five_times_better_by_the_same_may_be_chance() -> None:
+    items = items_of([0] * 5, np.ones(5))
+    d = {"a": chooses([1] * 5), "b": chooses([0] * 5)}
+    one = difference(joint(TWO_AFC, MAIN, items, d, FEW)["macro"], "a", "b")
+    assert math.isnan(one.p)
+    assert math.isnan(one.low)
+    assert one.unknown == "it is the same in all clusters, and these are too few"
 
 
 def test_a_single_item_says_nothing_of_how_it_varies() -> None:
@@ -149,7 +160,8 @@ def test_a_sub_dataset_of_one_item_varies_as_all_items_do() -> None:
     macro = difference(result["macro"], "a", "b")
     assert macro.value == pytest.approx((1 / 3 + 1) / 2)
     assert macro.z == pytest.approx((2 / 3) / math.sqrt((1 / 3 / 3 + 1 / 3) / 4))
-    assert macro.p == pytest.approx(2 * stats.t.sf(2, df=2))  # what the single item knows is 0
+    # Satterthwaite's would be 4.6 degrees of freedom; there are no more than 3
+    assert macro.p == pytest.approx(2 * stats.t.sf(2, df=3))
     pooled = difference(result["pooled"], "a", "b")
     assert pooled.z == pytest.approx(0.5 / math.sqrt((3 / 4) ** 2 / 9 + (1 / 4) ** 2 / 3))
     # nor is it otherwise where items come from photographs: two of each, alike
@@ -248,6 +260,42 @@ def test_clusters_of_unlike_sizes_change_the_shares_of_a_pooled_score() -> None:
     assert result["pooled"].covariance[0, 0] == pytest.approx(draws.var(), rel=0.1)
     assert result["pooled"].covariance[0, 0] > 0
     assert result["macro"].covariance[0, 0] == 0
+
+
+def test_a_sub_dataset_of_one_large_cluster_and_a_small_one_adds_little_to_a_pooled_score() -> None:
+    # all items are independent; b differs from a in its mean, which is no variance of the score
+    rng = np.random.default_rng(0)
+    sub, cluster = [0] * 1000 + [1] * 101, [*range(1000), *[1000] * 100, 1001]
+    p = rng.binomial(5, 0.5 + 0.5 * rng.random(1101)) / 5
+    right = rng.random(1101) < np.where(np.array(sub) == 0, 0.7, 0.95)
+    d = {"m": chooses(right.astype(int).tolist())}
+    one = joint(TWO_AFC, MAIN, items_of(sub, p, cluster), d)["pooled"]
+    by_items = joint(TWO_AFC, MAIN, items_of(sub, p), d)["pooled"]
+    assert one.covariance[0, 0] < 16 * by_items.covariance[0, 0]
+
+
+def test_a_large_cluster_that_is_alone_is_not_certain_though_resamples_hold_it() -> None:
+    rng = np.random.default_rng(0)
+    cluster = [*range(1100), *[1100] * 1100]
+    items = items_of([0] * 1100 + [1] * 1100, rng.random(2200).round(1), cluster)
+    d = {name: rng.random((2200, 2)) for name in "ab"}
+    scores = joint(TWO_AFC, TWO_AFC.statistic("srcc"), items, d, FEW, where=["pooled"])["pooled"]
+    assert math.isnan(difference(scores, "a", "b").p)
+    assert scores.unknown == "a sub-dataset is of one cluster"
+
+
+def test_signs_are_all_turned_where_there_are_few() -> None:
+    sizes = [9, 3, 2, 1, 1, 1]
+    cluster = np.repeat(np.arange(6), sizes)
+    items = items_of([0] * 17, np.ones(17), cluster.tolist())
+    d = {"a": chooses([1] * 17), "b": chooses((cluster % 2).tolist())}
+    scores = joint(TWO_AFC, MAIN, items, d)["macro"]
+    assert scores.additions is not None
+    added = scores.additions[:, 0] - scores.additions[:, 1]  # 9 0 2 0 1 0, of 17
+    turned = [abs(np.dot(added, s)) for s in itertools.product([1, -1], repeat=6)]
+    one = difference(scores, "a", "b")
+    assert one.p == np.mean([t >= one.value - 1e-12 for t in turned]) == 0.25
+    assert one.low <= 0 <= one.high
 
 
 @pytest.mark.parametrize("name", [s.name for s in TWO_AFC.statistics])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,12 @@ def saved(
     info = {
         "signature": f"{how.get('way', 'pmbench:0.1|toy:9#01|none|soft|macro|fp32')} || {name}#1",
         "metric": {"name": name},
-        "dataset": {"name": "toy", "title": "Toy", "protocol": protocol.name},
+        "dataset": {
+            "name": "toy",
+            "title": "Toy",
+            "protocol": protocol.name,
+            "clusters": how.get("clusters", ""),
+        },
     }
     draws = made.draws if how.get("draws", True) else None
     return save(results / "toy" / name, run_info(info), items, d, made.table, draws)
@@ -253,6 +259,18 @@ def test_draws_made_in_different_ways_are_not_mixed(
     alone = overall_scores(runs[:1], JND.main).covariance
     assert alone == pytest.approx(result.covariance[:1, :1], rel=0.5)
     assert alone != pytest.approx(result.covariance[:1, :1], rel=1e-9)
+
+
+def test_runs_that_know_of_shared_pictures_tell_those_that_do_not(tmp_path: Path) -> None:
+    items = many_items()
+    of_pictures = replace(items, cluster=np.arange(len(items)) // 4)
+    a, b = noisy_distances(items, 0.3, 1), noisy_distances(items, 0.9, 2)
+    old = saved(tmp_path, "old", items, a)
+    new = saved(tmp_path, "new", of_pictures, b, clusters="triplets with the same reference")
+    for runs in ([old, new], [new, old]):
+        scores = overall_scores(runs, MAIN)
+        assert scores.names == tuple(run.metric for run in runs)
+        assert scores.independent == pytest.approx(20, abs=2)
 
 
 def test_items_in_another_order_are_matched_by_their_ids(tmp_path: Path) -> None:

@@ -387,7 +387,7 @@ def test_a_long_name_in_a_file_gives_way_to_the_numbers(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert "…" not in "".join(lines)
     assert table_row(lines, "b") == [
-        "100.0", "(~100.0–100.0)", "100.0", "n/a", "n/a", "n/a", "100.0", "100.0", "100.0", "2",
+        "100.0", "(~15.8–100.0)", "100.0", "n/a", "n/a", "n/a", "100.0", "100.0", "100.0", "2",
     ]  # fmt: skip
 
 

@@ -210,7 +210,7 @@ def test_items_may_be_in_several_clusters(tmp_path: Path) -> None:
     items, distances = read_csv(written(tmp_path, text), "jnd", False)
     assert items.cluster.tolist() == [0, 1, 2]
     assert items.further is not None
-    assert items.further.tolist() == [[1, 3], [-1, 4], [-1, 0]]
+    assert items.further.tolist() == [[1, -1], [-1, -1], [-1, 0]]  # c and d join nothing
     write_csv(tmp_path / "again.csv", "jnd", items, distances)
     assert the_same(items, read_csv(tmp_path / "again.csv", "jnd", False)[0])
 
@@ -236,6 +236,17 @@ def test_an_item_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     assert refusal(written(tmp_path, of_two), "jnd").startswith(
         "lines 3 and 4: item x of t is there twice; "
     )
+
+
+def test_further_clusters_need_a_first_one(tmp_path: Path) -> None:
+    assert refusal(written(tmp_path, "cluster2,same,d\na,1,1\n"), "jnd") == (
+        "no column 'cluster', though there is 'cluster2'; expected 'cluster' for the first cluster "
+        "of each item, and 'cluster2' and so on for further ones"
+    )
+    items, _ = read_csv(
+        written(tmp_path, "cluster,cluster2,same,d\na,,1,1\nb,,0,2\n"), "jnd", False
+    )
+    assert items.further is None
 
 
 def test_clusters_may_have_any_names(tmp_path: Path) -> None:

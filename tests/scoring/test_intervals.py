@@ -30,8 +30,14 @@ def test_the_interval_stays_within_the_limits() -> None:
     low, high = interval(0.99, 0.1)
     assert 0 < low < 0.99 < high < 1
     assert interval(0.5, 0.5, freedom=0.01) == (0, 1)
-    assert interval(1.0, 0.0) == (1, 1)  # at the limit nothing varies
+    assert interval(1.0, 0.0, (-1, 1), 9) == (1, 1)  # at the limit nothing varies
     assert interval(0.4, 0.0) == (0.4, 0.4)
+
+
+def test_all_or_none_of_a_few_trials_may_be_chance() -> None:
+    referee = stats.binomtest(10, 10).proportion_ci(0.95)
+    assert interval(1.0, 0.0, freedom=9) == pytest.approx((referee.low, referee.high))
+    assert interval(0.0, 0.0, freedom=9) == pytest.approx((1 - referee.high, 1 - referee.low))
 
 
 def test_of_nothing_known_there_is_no_interval() -> None:

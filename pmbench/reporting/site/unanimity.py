@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import altair as alt
@@ -27,10 +28,12 @@ from pmbench.reporting.site.charts import (
 )
 from pmbench.reporting.site.sections import FRESH, MAJORITY, Section, page_of, varied
 from pmbench.scoring import statistics
-from pmbench.scoring.clusters import effective
+from pmbench.scoring.bootstrap import Estimand
+from pmbench.scoring.intervals import interval
+from pmbench.scoring.joint_scores import joint_scores
 from pmbench.scoring.statistics import Array
 
-RELIABLE = 30  # independent items of a mean
+RELIABLE = 20  # independent items of a mean
 _MOST = 9  # votes an item up to which every count of votes has a bin of its own
 _TENTHS = [0.5, 0.6, 0.7, 0.8, 0.9]
 
@@ -86,25 +89,21 @@ def _bins(share: Array, votes: NDArray[np.int32], edges: list[float]) -> list[Bi
 def mean(values: Array, items: Items, group: Bin) -> Mean | None:
     """Return the mean of per-item ``values`` (n,) over a bin; None where all of them are NaN.
 
-    The interval is Student's, over clusters: items of one count as one draw. Where the bin holds a
-    single cluster it has no width that could be known: NaN.
+    ``values`` are shares, from 0 to 1. The interval is as those of scores; where the bin holds a
+    single cluster there is none: NaN.
     """
-    from scipy.special import stdtrit  # a tenth of a second of import
-
     index = group.index[np.isfinite(values[group.index])]
     if len(index) == 0:
         return None
-    x = values[index]
-    middle = float(x.mean())
-    _, cluster, sizes = np.unique(items.cluster[index], return_inverse=True, return_counts=True)
-    if len(sizes) < 2:
-        return Mean(middle, float("nan"), float("nan"), len(index))
-    lost = np.bincount(cluster, weights=x - middle) / (len(index) - sizes)  # without each cluster
-    count = effective(sizes)
-    error = float(
-        stdtrit(count - 1, 0.975) * np.sqrt((lost**2).sum() * (len(sizes) - 1) / len(sizes))
+    x, within = values[index], items.take(index)
+    estimand = Estimand(
+        lambda index, w: statistics.weighted_mean(x[index], w), np.ones(len(x), bool), x
     )
-    return Mean(middle, middle - error, middle + error, len(index), count < RELIABLE)
+    one = joint_scores([""], within, [estimand], where=["pooled"])["pooled"]
+    middle = float(one.values[0])
+    low, high = interval(middle, math.sqrt(one.covariance[0, 0]), (0, 1), one.freedom)
+    few = one.independent < RELIABLE and not math.isnan(low)
+    return Mean(middle, low, high, len(index), few)
 
 
 def over(bins: list[Bin], items: Items, values: Array) -> list[Mean | None]:

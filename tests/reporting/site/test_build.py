@@ -101,7 +101,7 @@ def test_unanimity_is_drawn_where_people_differ_and_said_where_not(tmp_path: Pat
     assert "x, 5 of 5: 50.0 %, n = 2, interval unreliable" in doubted.svg
     assert 'stroke-dasharray="2,3"' in doubted.svg
     assert doubted.caption.endswith(
-        " Dotted intervals rest on fewer than 30 independent items: unreliable."
+        " Dotted intervals rest on fewer than 20 independent items: unreliable."
     )
     assert "human-majority" in figure.svg
     save_run(tmp_path / "b", "x", differences(1, 1), items_of([1.0, 0.0]))

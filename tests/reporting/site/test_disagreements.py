@@ -127,39 +127,32 @@ def test_items_are_in_bins_by_the_size_of_the_majority() -> None:
     assert [(b.label, len(b)) for b in same] == [("0 of 3", 1), ("1 of 3", 1), ("3 of 3", 2)]
 
 
-def test_the_mean_of_a_bin_has_an_interval_that_counts_clusters_once() -> None:
-    items = items_of([1.0, 1.0, 1.0, 1.0])
-    (group,) = unanimity.majorities(items)
-    values = np.array([0.0, 0.0, 1.0, 1.0])
-    found = unanimity.mean(values, items, group)
-    assert found is not None
-    # four residuals of ½: s² = 4·¼/3, and Student's 97.5 % quantile with 3 degrees of freedom
-    error = 3.182446 * math.sqrt(1 / 3 / 4)
-    assert (found.value, found.n, found.unreliable) == (0.5, 4, True)
-    assert (found.low, found.high) == pytest.approx((0.5 - error, 0.5 + error))
-    paired = replace(items, cluster=np.array([0, 0, 1, 1]))
-    wide = unanimity.mean(values, paired, group)
-    assert wide is not None
-    # two sums of 1, about 0: s² is 2·2/1, and Student's quantile with 1 degree of freedom
-    assert wide.high - wide.low == pytest.approx(2 * 12.706205 * math.sqrt(2 * 2) / 4)
-    alone = unanimity.mean(values, replace(items, cluster=np.zeros(4, int)), group)
-    assert alone is not None
-    assert math.isnan(alone.low)
-    assert unanimity.mean(np.full(4, np.nan), items, group) is None
-
-
-def test_an_interval_of_fewer_than_30_clusters_is_unreliable_and_said_to_be() -> None:
+def test_the_mean_of_a_bin_has_the_interval_of_a_score() -> None:
     items = items_of([1.0] * 60)
     (group,) = unanimity.majorities(items)
     values = np.arange(60) % 2.0
-    many = unanimity.mean(values, items, group)
-    assert many is not None
-    assert not many.unreliable
-    assert many.high - 0.5 == pytest.approx(2.000995 * math.sqrt(0.25 / 59))  # t of 59, s²/n
-    for clusters, unreliable in ((30, False), (29, True)):
-        found = unanimity.mean(values, replace(items, cluster=np.arange(60) % clusters), group)
-        assert found is not None
-        assert found.unreliable is unreliable
+    found = unanimity.mean(values, items, group)
+    assert found is not None
+    assert (found.value, found.n, found.unreliable) == (0.5, 60, False)
+    # s²/n is 0.25/59, Student's t of 59 is 2.001; by logits
+    half = 2.000995 * math.sqrt(0.25 / 59) / 0.25
+    assert (found.low, found.high) == pytest.approx(
+        (1 / (1 + math.exp(half)), 1 / (1 + math.exp(-half)))
+    )
+    alone = unanimity.mean(values, replace(items, cluster=np.zeros(60, int)), group)
+    assert alone is not None
+    assert math.isnan(alone.low)
+    assert unanimity.mean(np.full(60, np.nan), items, group) is None
+
+
+@pytest.mark.parametrize(("clusters", "unreliable"), [(20, False), (19, True)])
+def test_an_interval_of_few_clusters_is_unreliable(clusters: int, unreliable: bool) -> None:
+    items = items_of([1.0] * (4 * clusters))
+    (group,) = unanimity.majorities(items)
+    of_clusters = replace(items, cluster=np.arange(4 * clusters) % clusters)
+    found = unanimity.mean(np.arange(4 * clusters) // 7 % 2.0, of_clusters, group)
+    assert found is not None
+    assert found.unreliable is unreliable
 
 
 def test_farness_is_the_share_of_nearer_pairs_with_ties_by_halves() -> None:
