@@ -112,7 +112,10 @@ Weights = Annotated[
     Path | None, typer.Option(help="Folder with local copies of weights (PMBENCH_WEIGHTS).")
 ]
 Resamples = Annotated[
-    int, typer.Option("--resamples", help="Bootstrap resamples of an interval: 100 to 10,000.")
+    int,
+    typer.Option(
+        "--resamples", help="Resamples of scores of more than 1,000 clusters: 100 to 10,000."
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Random stream that resamples are drawn from.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For a machine.")]

@@ -25,6 +25,7 @@ from pmbench.datasets.archive import files
 from pmbench.datasets.manifest import Folders, Manifest, Table
 from pmbench.scoring.protocols import Protocol
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.validation import one_line
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ class _TableLayout:
         def column(name: str) -> str:
             if name not in record:
                 raise PmbenchError(
-                    f"{where}: no column '{name}'; it has {', '.join(record)}; "
+                    f"{where}: no column '{name}'; it has {one_line(', '.join(record))}; "
                     "correct the manifest's [table]"
                 )
             return record[name]

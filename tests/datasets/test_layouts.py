@@ -378,6 +378,22 @@ def test_a_manifest_that_does_not_fit_the_table_is_told(
     assert sentence in message
 
 
+def test_a_header_with_control_characters_is_shown_escaped(tmp_path: Path) -> None:
+    write_table(tmp_path, as_csv(RECORDS).replace(b"kind", b"ki\x1b[31mnd"))
+    message = error_message(table_of(tmp_path, {}))
+    assert "no column 'kind'; it has id, ki\\x1b[31mnd, photo, " in message
+
+
+@pytest.mark.parametrize("column", ["sub_dataset", "cluster"])
+def test_an_empty_name_in_a_table_is_told(tmp_path: Path, column: str) -> None:
+    records = [RECORDS[0], RECORDS[1] | {"note": " "}, RECORDS[2]]
+    write_table(tmp_path, as_csv([{"note": "x"} | record for record in records]))
+    assert error_message(table_of(tmp_path, {column: "note"})) == (
+        "toy: votes.csv: row 2: column 'note' is empty; expected a name in every row; fill it in, "
+        "or remove the column from the manifest's [table]"
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
