@@ -48,7 +48,7 @@ class ProtocolCorrelation:
     def certainty(self) -> str:
         """Return what is known of Pearson's: its interval, or why there is none."""
         if math.isnan(self.low):
-            return f"no interval: {self.families} families of metrics are too few"
+            return f"no interval: too few families of metrics ({self.families})"
         return (
             f"95 % interval {self.low:.3f} to {self.high:.3f}, by {self.families} families of "
             "metrics"

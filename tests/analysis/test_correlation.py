@@ -70,7 +70,7 @@ def test_families_are_resampled_whole() -> None:
 def test_few_families_have_no_interval(families: str, count: int) -> None:
     result = correlate(scores(1), scores(2), families)
     assert math.isnan(result.low)
-    assert result.certainty == f"no interval: {count} families of metrics are too few"
+    assert result.certainty == f"no interval: too few families of metrics ({count})"
     assert not math.isnan(correlate(scores(1), scores(2), "abcdefgg").low)
 
 

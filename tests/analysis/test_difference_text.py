@@ -123,7 +123,7 @@ def test_a_relation() -> None:
         f"{found.high:.3f}, by 5 families of metrics), Spearman 0.900"
     )
     assert relation_in_words(replace(found, low=math.nan, families=1)) == (
-        "2AFC against JND over 5 metrics: Pearson 0.900 (no interval: 1 families of metrics are "
-        "too few), Spearman 0.900"
+        "2AFC against JND over 5 metrics: Pearson 0.900 (no interval: too few families of metrics "
+        "(1)), Spearman 0.900"
     )
     assert relation_in_words("why there is none") == "why there is none"
