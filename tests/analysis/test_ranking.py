@@ -273,6 +273,19 @@ def test_runs_that_know_of_shared_pictures_tell_those_that_do_not(tmp_path: Path
         assert scores.independent == pytest.approx(20, abs=2)
 
 
+def test_resamples_of_other_clusters_are_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint_module, "_MOST", 0)  # clusters that are left out one by one
+    items = many_items()
+    of_pictures = replace(items, cluster=np.arange(len(items)) // 4)
+    a, b = noisy_distances(items, 0.3, 1), noisy_distances(items, 0.3, 1) + 1e-3
+    old = saved(tmp_path, "old", items, a)
+    new = saved(tmp_path, "new", of_pictures, b, clusters="triplets with the same reference")
+    (one, both), _ = overall_scores([old, new], TWO_AFC.statistic("srcc")).covariance
+    assert both == pytest.approx(one)  # almost the same distances, drawn together
+
+
 def test_items_in_another_order_are_matched_by_their_ids(tmp_path: Path) -> None:
     items = many_items()
     a, b = noisy_distances(items, 0.3, 1), noisy_distances(items, 0.9, 2)
