@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from pmbench.analysis.alignment import Drift, align, check_same_way, overall_scores
-from pmbench.analysis.paired import Difference, difference, pairwise
+from pmbench.analysis.paired import ALL_THE_SAME, Difference, difference, pairwise
 from pmbench.analysis.ranking import RankRange, holm, ranked
 from pmbench.results.run import Run
 from pmbench.results.signature import (
@@ -365,6 +365,8 @@ def _field(about: About, scores: JointScores, sentences: list[str]) -> MultiComp
     _, p = pairwise(scores)
     if scores.unknown:
         sentences = [*sentences, f"no rank and no p: {scores.unknown}"]
+    elif np.isnan(p).any():
+        sentences = [*sentences, f"no rank: a difference has no p, since {ALL_THE_SAME}"]
     return MultiComparison(
         about,
         names,

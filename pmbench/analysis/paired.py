@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pmbench.scoring.joint_scores import ALPHA as ALPHA
 from pmbench.scoring.joint_scores import JointScores
 from pmbench.scoring.statistics import Array, Index
 
-ALPHA = 0.05
 POWER = 0.8
 RELIABLE = 20  # of fewer independent items the test rests on how their scores are distributed
+ALL_THE_SAME = "it is the same in all clusters, and these are too few"
 _ROUGHLY = 1e-9  # relative, of sums of the same numbers
 _ROUNDING = 1e-12  # what only rounding leaves of equal scores; relative, of equal variances
 
@@ -37,7 +38,7 @@ class Difference:
     high: float
     z: float
     p: float  # two-sided; NaN where there is none
-    detectable: float  # the smallest true difference that is found at 5 % in 80 % of trials
+    detectable: float  # the smallest difference that such items find with 80 % power
     n: int
     independent: float  # items that these count as: effective clusters
     unknown: str = ""  # why there is no p
@@ -50,7 +51,7 @@ def difference(scores: JointScores, a: str, b: str) -> Difference:
     unknown = scores.unknown
     if math.isnan(p):
         low = high = error = math.nan
-        unknown = unknown or "it is the same in all clusters, and these are too few"
+        unknown = unknown or ALL_THE_SAME
     elif scores.additions is None:
         half = quantile(1 - ALPHA / 2, scores.freedom) * error
         low, high = value - half, value + half

@@ -79,6 +79,11 @@ WHOLE = "whole"  # the sub-dataset of items that are in none
 RESERVED = {"macro", "pooled"}  # rows of every table of scores
 
 
+def single_blanks(name: str) -> str:
+    """Return a name without blanks around it, and with one where there are several."""
+    return " ".join(name.split())
+
+
 def check_sub_dataset(name: str, where: str) -> str:
     """Return a sub-dataset's name. Raises PmbenchError where it would be taken for a mean."""
     if name in RESERVED:
@@ -240,7 +245,7 @@ class _TableLayout:
             return record[name]
 
         def name_in(name: str) -> str:
-            if not (result := " ".join(column(name).split())):
+            if not (result := single_blanks(column(name))):
                 raise PmbenchError(
                     f"{where}: column '{name}' is empty; expected a name in every row; fill it in, "
                     "or remove the column from the manifest's [table]"

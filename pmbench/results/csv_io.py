@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from pmbench.datasets.layouts import WHOLE, check_sub_dataset
+from pmbench.datasets.layouts import WHOLE, check_sub_dataset, single_blanks
 from pmbench.datasets.pack import Items
 from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling
 from pmbench.scoring.clusters import crossing
@@ -89,7 +89,7 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
 
 def _names(path: Path, table: pd.DataFrame, column: str) -> list[str]:
     """Return a column of names. Raises PmbenchError where one is empty."""
-    names = [" ".join(name.split()) for name in table[column]]
+    names = [single_blanks(name) for name in table[column]]
     if "" in names:
         raise PmbenchError(
             f"{path}: line {names.index('') + 2}: column '{column}' is empty; expected a name in "
@@ -121,7 +121,7 @@ def _clusters(path: Path, table: pd.DataFrame) -> tuple[Index, Index | None]:
             )
         return np.arange(len(table)), None
     columns = [_names(path, table, "cluster")]
-    columns += [[" ".join(name.split()) for name in table[column]] for column in further]
+    columns += [[single_blanks(name) for name in table[column]] for column in further]
     codes, _ = pd.factorize(
         np.array([name or None for column in columns for name in column], object)
     )

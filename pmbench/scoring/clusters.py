@@ -48,32 +48,30 @@ def sampling(items: Items, place: str) -> Sampling:
     if items.further is not None:
         return Sampling(cluster, sizes, [], *[_freedom_of_shared(items, share)] * 2)
     groups = urns(items.sub, cluster)
-    of_urns = [sizes[urn] for urn in groups]
-    counts = [effective(of_urn) for of_urn in of_urns]
-    all_of_them = effective(np.bincount(cluster))
-    freedom = _satterthwaite(of_urns, counts, all_of_them)
-    like = _satterthwaite(of_urns, [float(len(u)) for u in of_urns], float(len(sizes)))
-    return Sampling(cluster, sizes, groups, freedom, like)
+    variances = [float((sizes[urn] ** 2).sum()) for urn in groups]
+    counts = [effective(sizes[urn]) for urn in groups]
+    lengths = [float(len(urn)) for urn in groups]
+    freedom = _satterthwaite(variances, counts, effective(np.bincount(cluster)))
+    return Sampling(
+        cluster, sizes, groups, freedom, _satterthwaite(variances, lengths, float(len(sizes)))
+    )
 
 
-def _satterthwaite(of_urns: list[Array], counts: list[float], whole: float) -> float:
-    """Return the degrees of freedom of a variance that is summed over urns (Satterthwaite 1946).
+def _satterthwaite(variances: list[float], counts: list[float], whole: float) -> float:
+    """Return the degrees of freedom of a sum of variances (Satterthwaite 1946).
 
-    ``of_urns`` are the shares of the clusters in each, ``counts`` as how many they count, and
-    ``whole`` as how many all of them do. Clusters that are alone in their urn are taken to vary as
-    all clusters do.
+    Each rests on as many clusters as ``counts`` says, and all of them on ``whole``. A single
+    cluster is taken to vary as all clusters do.
     """
-    pieces = total = alone = 0.0
-    for shares, count in zip(of_urns, counts, strict=True):
-        variance = float((shares**2).sum())
-        total += variance
+    pieces = single = 0.0
+    for variance, count in zip(variances, counts, strict=True):
         if count > 1:
             pieces += variance**2 / (count - 1)
         else:
-            alone += variance
-    if alone and whole > 1:
-        pieces += alone**2 / (whole - 1)
-    return round(min(total**2 / pieces, max(whole - 1, 0)), 9) if pieces else 0.0
+            single += variance
+    if single and whole > 1:
+        pieces += single**2 / (whole - 1)
+    return round(min(sum(variances) ** 2 / pieces, max(whole - 1, 0)), 9) if pieces else 0.0
 
 
 def _shares(items: Items, place: str) -> Array:
@@ -251,12 +249,10 @@ def _freedom_of_shared(items: Items, share: Array) -> float:
 
     They are Satterthwaite's of a sum over sub-datasets, and no more than those of all items.
     """
+    subs = [np.flatnonzero(items.sub == sub) for sub in np.unique(items.sub)]
+    variances = [
+        float(products_of_shared(items.take(index), share[index, None])[0, 0]) for index in subs
+    ]
+    counts = [share[index].sum() ** 2 / v for index, v in zip(subs, variances, strict=True)]
     whole = 1 / float(products_of_shared(items, share[:, None])[0, 0])
-    pieces = total = 0.0
-    for sub in np.unique(items.sub):
-        index = np.flatnonzero(items.sub == sub)
-        variance = float(products_of_shared(items.take(index), share[index, None])[0, 0])
-        count = share[index].sum() ** 2 / variance
-        total += variance
-        pieces += variance**2 / max(count - 1, 1e-9)
-    return min(total**2 / pieces, whole - 1)
+    return _satterthwaite(variances, counts, whole)

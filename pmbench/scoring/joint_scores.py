@@ -33,12 +33,12 @@ from pmbench.scoring.protocols import Protocol, Statistic
 from pmbench.scoring.statistics import Array, Index, Weights, ones
 from pmbench.utils.errors import PmbenchError
 
-FEW = 30  # effective clusters: with fewer, of unlike sizes, Student's t is wrong too often
+ALPHA = 0.05  # of the tests that are made of these scores
+_FEW = 30  # effective clusters: with fewer, of unlike sizes, Student's t is wrong too often
 _MOST = 1000  # clusters left out one by one: as many values as a bootstrap takes
 _LIKE = 0.8  # of the degrees of freedom of clusters of one size: from there on they are alike
 _FEWEST = 4  # effective clusters, where items are in several each
 _FLIPS = 99_999
-_ALPHA = 0.05  # of the tests that are made of these scores
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class JointScores:
     # share in the place (clusters,)
     additions: Array | None = None
     shares: Array | None = None
-    draws: Array | None = None  # resampled values (metrics, count), where the covariance is theirs
+    draws: Array | None = (
+        None  # resampled values (metrics, count), where the covariance is of these
+    )
     unknown: str = ""  # why there is no test
 
     @cached_property
@@ -185,6 +187,9 @@ class _Scoring:
         ]
         if len(drawn.sizes) < 2:
             return replace(scores, unknown="all items are of one cluster")
+        if items.further is not None and (few := effective_by_sub_dataset(items).min()) < _FEWEST:
+            why = "items are in several clusters each, and those of a sub-dataset count as"
+            return replace(scores, unknown=f"{why} {few:.3g} only")
         if not self._are_means:
             if scores.independent == 1:
                 return replace(scores, unknown="a sub-dataset is of one cluster")
@@ -200,8 +205,6 @@ class _Scoring:
             return replace(scores, unknown="without one of the clusters a metric has no score")
         if items.further is not None:
             counts = effective_by_sub_dataset(items)
-            if counts.min() < _FEWEST:
-                return _too_few_shared(scores, counts.min())
             deviations *= np.sqrt(counts / (counts - 1))[:, None]
             covariance = products_of_shared(items, deviations)
             return replace(scores, covariance=covariance, freedom=drawn.freedom)
@@ -276,10 +279,8 @@ class _Scoring:
             return replace(scores, unknown=why)
         covariance = np.atleast_2d(np.cov(sound))
         if items.further is not None:
-            counts = effective_by_sub_dataset(items)
-            if counts.min() < _FEWEST:
-                return _too_few_shared(scores, counts.min())
-            covariance *= counts.min() / (counts.min() - 1)
+            fewest = effective_by_sub_dataset(items).min()
+            covariance *= fewest / (fewest - 1)
             return replace(scores, covariance=covariance, freedom=drawn.freedom)
         if any(len(urn) == 1 for urn in drawn.urns):  # which is the same in all resamples
             return replace(scores, unknown="a sub-dataset is of one cluster")
@@ -322,27 +323,20 @@ def _clustered(
             share = (sizes[urn] / sizes[urn].sum())[:, None]
             off = (deviations[urn] - share * deviations[urn].sum(axis=0)) / (1 - share)
             covariance += off.T @ off * ((len(urn) - 1) / len(urn))
-    if alone := [int(urn[0]) for urn in drawn.urns if len(urn) == 1]:
+    if single := [int(urn[0]) for urn in drawn.urns if len(urn) == 1]:
         spread = np.cov(additions / sizes[:, None], rowvar=False).reshape(k, k)
-        covariance += spread * float((sizes[alone] ** 2).sum())
+        covariance += spread * float((sizes[single] ** 2).sum())
     scores = replace(scores, covariance=covariance, freedom=drawn.freedom)
     if _is_students(drawn):
         return scores
-    if 2.0 ** (1 - len(sizes)) > _ALPHA:  # the smallest p that signs can give: all the same
+    if 2.0 ** (1 - len(sizes)) > ALPHA:  # the smallest p that signs can give: all the same
         return replace(scores, unknown=_unlike(drawn))
     return replace(scores, additions=additions, shares=sizes)
 
 
-def _too_few_shared(scores: JointScores, count: float) -> JointScores:
-    why = (
-        f"items are in several clusters each, and those of a sub-dataset count as {count:.3g} only"
-    )
-    return replace(scores, unknown=why)
-
-
 def _is_students(drawn: Sampling) -> bool:
     """Say whether Student's t is right: clusters are many, or of about one size."""
-    return drawn.freedom >= min(FEW - 1, _LIKE * drawn.of_like_size)
+    return drawn.freedom >= min(_FEW - 1, _LIKE * drawn.of_like_size)
 
 
 def _unlike(drawn: Sampling) -> str:

@@ -334,6 +334,20 @@ def test_a_sub_dataset_of_one_pair_leaves_nobody_ranked(tmp_path: Path) -> None:
     assert document["differences"][0]["p_holm"] is None
 
 
+def test_a_difference_that_few_items_all_show_leaves_nobody_ranked(tmp_path: Path) -> None:
+    items = items_of([0] * 4, np.ones(4))
+    right, wrong = np.tile([1.0, 0.0], (4, 1)), np.tile([0.0, 1.0], (4, 1))
+    mixed = np.array([[1.0, 0.0], [0.0, 1.0]] * 2)
+    metrics = {"right": right, "wrong": wrong, "mixed": mixed}
+    ranking = compare_runs([saved(tmp_path, n, items, d) for n, d in metrics.items()], None, FEW)
+    assert isinstance(ranking, MultiComparison)
+    assert ranking.rank_ranges == {}
+    assert ranking.messages == [
+        "no rank: a difference has no p, since it is the same in all clusters, and these are too "
+        "few"
+    ]
+
+
 def test_stored_draws_and_new_ones_give_the_same(tmp_path: Path) -> None:
     runs = three_jnd_runs(tmp_path, jnd_items())
     stored = compare_runs(runs, None, FEW)

@@ -274,16 +274,6 @@ def test_a_sub_dataset_of_one_large_cluster_and_a_small_one_adds_little_to_a_poo
     assert one.covariance[0, 0] < 16 * by_items.covariance[0, 0]
 
 
-def test_a_large_cluster_that_is_alone_is_not_certain_though_resamples_hold_it() -> None:
-    rng = np.random.default_rng(0)
-    cluster = [*range(1100), *[1100] * 1100]
-    items = items_of([0] * 1100 + [1] * 1100, rng.random(2200).round(1), cluster)
-    d = {name: rng.random((2200, 2)) for name in "ab"}
-    scores = joint(TWO_AFC, TWO_AFC.statistic("srcc"), items, d, FEW, where=["pooled"])["pooled"]
-    assert math.isnan(difference(scores, "a", "b").p)
-    assert scores.unknown == "a sub-dataset is of one cluster"
-
-
 def test_signs_are_all_turned_where_there_are_few() -> None:
     sizes = [9, 3, 2, 1, 1, 1]
     cluster = np.repeat(np.arange(6), sizes)

@@ -9,6 +9,7 @@ import pytest
 from support.votes import items_of, many_items, noisy_distances
 
 from pmbench.datasets.pack import Items
+from pmbench.scoring.bootstrap import Resampling
 from pmbench.scoring.clusters import (
     assumption,
     by_pictures,
@@ -19,7 +20,7 @@ from pmbench.scoring.clusters import (
     sampling,
 )
 from pmbench.scoring.joint_scores import joint
-from pmbench.scoring.protocols import TWO_AFC
+from pmbench.scoring.protocols import JND, TWO_AFC
 from pmbench.scoring.statistics import Array, Index
 
 PICTURES = np.random.default_rng(3).integers(0, 40, (60, 3))
@@ -102,6 +103,31 @@ def test_degrees_of_freedom_are_those_of_the_sub_dataset_that_decides() -> None:
     assert sampling(items, "macro").freedom == pytest.approx(4.08, abs=0.01)
     assert sampling(items, "pooled").freedom == pytest.approx(503, abs=0.5)
     assert sampling(many_items(20, subs=1), "macro").freedom == 19
+
+
+def test_a_large_cluster_that_is_alone_is_not_certain_though_resamples_hold_it() -> None:
+    rng = np.random.default_rng(0)
+    cluster = [*range(1100), *[1100] * 1100]
+    items = items_of([0] * 1100 + [1] * 1100, rng.random(2200).round(1), cluster)
+    d = {name: rng.random((2200, 2)) for name in "ab"}
+    scores = joint(TWO_AFC, TWO_AFC.statistic("srcc"), items, d, Resampling(200), where=["pooled"])[
+        "pooled"
+    ]
+    assert np.isnan(scores.covariance).all()
+    assert scores.unknown == "a sub-dataset is of one cluster"
+
+
+def test_why_there_is_no_test_is_said() -> None:
+    items = items_of([0] * 30, np.append(1.0, np.zeros(29)))
+    d = {name: np.random.default_rng(i).random((30, 1)) for i, name in enumerate("ab")}
+
+    def unknown(items: Items, statistic: str = "map") -> str:
+        return joint(JND, JND.statistic(statistic), items, d, where=["macro"])["macro"].unknown
+
+    assert unknown(items) == "without one of the clusters a metric has no score"
+    assert unknown(replace(items, p=np.zeros(30))) == "a metric has no score"
+    one = replace(items, cluster=np.zeros(30, np.int64))
+    assert unknown(one, "srcc") == "all items are of one cluster"
 
 
 def test_what_is_assumed_is_said() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pmbench.analysis.paired import RELIABLE
 from pmbench.datasets.pack import Items
 from pmbench.reporting.site.charts import (
     HEIGHT,
@@ -33,7 +34,6 @@ from pmbench.scoring.intervals import interval
 from pmbench.scoring.joint_scores import joint_scores
 from pmbench.scoring.statistics import Array
 
-RELIABLE = 20  # independent items of a mean
 _MOST = 9  # votes an item up to which every count of votes has a bin of its own
 _TENTHS = [0.5, 0.6, 0.7, 0.8, 0.9]
 
