@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pmbench.utils.tracking import is_tracked
+
 _ELEMENTS = 1 << 18  # of one tensor: 1 MB, a core's cache
 
 MapDistance = Callable[[Tensor, Tensor], Tensor]  # two (N, C, h, w) -> (N, ...)
@@ -20,11 +22,10 @@ MapDistance = Callable[[Tensor, Tensor], Tensor]  # two (N, C, h, w) -> (N, ...)
 def by_blocks(distance: MapDistance, a: Tensor, b: Tensor) -> Tensor:
     """Return ``distance(a, b)``, computed a few images at a time.
 
-    On a GPU, and where a gradient is asked for, of all images at once.
+    On a GPU, and where a derivative is asked for, of all images at once.
     """
-    derivable = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
     few = max(1, _ELEMENTS // max(1, a[:1].numel()))
-    if derivable or a.device.type != "cpu" or len(a) <= few:
+    if a.device.type != "cpu" or len(a) <= few or is_tracked(a, b):
         return distance(a, b)
     pairs = zip(torch.split(a, few), torch.split(b, few), strict=True)
     return torch.cat([distance(p, q) for p, q in pairs])

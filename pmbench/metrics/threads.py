@@ -18,12 +18,13 @@ from queue import SimpleQueue
 import torch
 from torch import Tensor
 
+from pmbench.utils.tracking import is_tracked
+
 
 def is_plain(values: Tensor) -> bool:
-    """Return whether an array would do: float32 or float64 on the CPU, and no gradient is asked."""
-    tracked = values.requires_grad and torch.is_grad_enabled()
+    """Return whether an array would do: float32 or float64 on the CPU, which nothing follows."""
     exact = values.dtype in (torch.float32, torch.float64)
-    return exact and values.device.type == "cpu" and not tracked
+    return exact and values.device.type == "cpu" and not is_tracked(values)
 
 
 def spread(work: Callable[[int], object], parts: int) -> None:

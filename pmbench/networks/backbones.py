@@ -18,8 +18,9 @@ from torch.nn import functional as F
 
 from pmbench.networks import weights
 from pmbench.networks.architectures import layers
-from pmbench.networks.convolutions import prepared
 from pmbench.utils.color import signed
+from pmbench.utils.devices import in_network_dtype
+from pmbench.utils.tracking import is_tracked
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,9 @@ class Backbone(nn.Module):
         self.taps = tuple(tap - before for tap in taps)
         self.pixels_per_pass = pixels_per_pass
         self.features = features[: max(self.taps) + 1]
-        if form == "conv":
-            for layer in self.features:
-                if isinstance(layer, nn.ReLU):
-                    layer.inplace = False  # it would overwrite the tap
+        for index, layer in enumerate(self.features):
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = index - 1 not in self.taps  # it would overwrite the tap
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return the features at each tap, float32 also where the network computes in less."""
@@ -144,10 +144,11 @@ class Backbone(nn.Module):
     def _one_pass(self, pixels: Tensor) -> list[Tensor]:
         x = self.preprocessing(pixels)
         results = []
-        for index, layer in enumerate(self.features):
-            x = layer(x)
-            if index in self.taps:
-                results.append(x.to(pixels.dtype))
+        with in_network_dtype(x.device):
+            for index, layer in enumerate(self.features):
+                x = layer(x)
+                if index in self.taps:
+                    results.append(x.to(pixels.dtype))
         return results
 
 
@@ -161,7 +162,7 @@ def in_passes(
     first = next(passes)
     if len(first[0]) == n:
         return tuple(first)
-    if any(tap.requires_grad for tap in first):
+    if is_tracked(*first):
         return tuple(torch.cat(tap) for tap in zip(first, *passes, strict=True))
     # each pass goes to its place while it is in the cache, and nothing is there twice
     whole = [
@@ -233,9 +234,8 @@ def backbone(
 
 def frozen(net: Backbone, device: torch.device) -> Backbone:
     """Return the network on ``device``, in eval mode, without gradients of its own."""
-    net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
-    prepared(net.features, seen=tuple(net.features[tap] for tap in net.taps))
-    return net
+    net.eval().requires_grad_(False).to(device)
+    return net.to(memory_format=torch.channels_last)
 
 
 def features_of(name: str, filters: Initialization) -> nn.Sequential:

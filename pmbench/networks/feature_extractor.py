@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pmbench.networks.backbones import Form, Preprocessing, in_passes, unit
 from pmbench.utils.devices import in_network_dtype
+from pmbench.utils.tracking import is_tracked
 
 # where a module's output has its positions: N images, C channels, H×W or L positions
 Layout = Literal["NCHW", "NHWC", "NLC", "NCL"]
@@ -87,8 +88,8 @@ class FeatureExtractor(nn.Module):
                 nonlocal left
                 output = first_of(output)
                 # what follows may work in place: without a gradient unit() has copied by then,
-                # with one it has not, since the backward pass reads its input again
-                output = output.clone() if output.requires_grad else output
+                # where something follows it not, since a backward pass reads its input again
+                output = output.clone() if is_tracked(output) else output
                 results[tap] = unit(tap.read(output.to(pixels.dtype)))
                 left -= 1
                 if left == 0:

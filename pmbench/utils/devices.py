@@ -60,7 +60,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 def network_precision(precision: str = "fp32") -> Iterator[None]:
     """Compute the same way every time meanwhile, and networks in ``precision`` (of PRECISIONS).
 
-    A network asks ``network_dtype`` what to compute in, or runs ``in_network_dtype``.
+    A network runs ``in_network_dtype``.
     """
     use_exact_arithmetic()
     if precision == "tf32":
@@ -89,7 +89,7 @@ def network_dtype() -> torch.dtype:
 
 @contextmanager
 def in_network_dtype(device: torch.device) -> Iterator[None]:
-    """Let torch compute what follows in ``network_dtype``, for networks that are not pmbench's.
+    """Let torch compute what follows in ``network_dtype``.
 
     What comes out may be of that dtype.
     """

@@ -48,8 +48,9 @@ class L2Pool(nn.Module):
         """Return (N, C, ⌈h/2⌉, ⌈w/2⌉)."""
         # squares of features are beyond float16
         features = features.to(torch.promote_types(features.dtype, torch.float32))
-        # 1e-12 keeps the gradient finite where all is zero
-        return (blur_pool(features.square(), padding=1) + 1e-12).sqrt()
+        with torch.autocast(features.device.type, enabled=False):
+            # 1e-12 keeps the gradient finite where all is zero
+            return (blur_pool(features.square(), padding=1) + 1e-12).sqrt()
 
 
 @functools.cache
