@@ -23,7 +23,7 @@ from pmbench.evaluation.prefetch import Prefetcher
 from pmbench.metrics import Metric
 from pmbench.metrics.global_state import preserve_global_state
 from pmbench.metrics.images import Images
-from pmbench.metrics.loading import LoadedMetric, group_by_backbone, to_float64
+from pmbench.metrics.loading import LoadedMetric, group_by_backbone, not_finite, to_float64
 from pmbench.scoring.protocols import Protocol
 from pmbench.utils.errors import PmbenchError, describe
 from pmbench.utils.memory import free_memory, is_out_of_memory, keep_freed_memory
@@ -231,9 +231,6 @@ def _column(
             f"{name} failed on the batch of item {ids[0]}: {describe(error)}"
         ) from error
     if len(bad := np.flatnonzero(~np.isfinite(column))):
-        raise PmbenchError(
-            f"{name}: the distance of {pair[0]} and {pair[1]} of item {ids[bad[0]]} is "
-            f"{column[bad[0]]}; expected a finite number; mend the metric, or say in its "
-            "`min_size` where it is not defined"
-        )
+        which = f"{pair[0]} and {pair[1]} of item {ids[bad[0]]}"
+        raise not_finite(loaded.metric, which, column[bad[0]])
     return -column if loaded.metric.higher_is_better else column

@@ -8,40 +8,50 @@ loss = distance(reference, generated).mean()
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from pmbench.metrics import Metric
+from pmbench.metrics import Metric, registered
+from pmbench.metrics.global_state import usual_defaults
 from pmbench.metrics.images import Images
-from pmbench.metrics.loading import LoadedMetric, load_metric, output_error
+from pmbench.metrics.inputs import UNIT, parse_range, to_pixels
+from pmbench.metrics.loading import LoadedMetric, load_metric, not_finite, output_error
 from pmbench.metrics.selection import select_metrics
 from pmbench.utils.devices import choose_device
-from pmbench.utils.errors import PmbenchError
+from pmbench.utils.errors import PmbenchError, one_line_of
+from pmbench.utils.memory import is_out_of_memory
 from pmbench.utils.progress import Silent
+from pmbench.utils.tracking import is_tracked, is_transformed
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
-_SLACK = 1e-3  # what resampling and float16 add to [0, 1]
 
 
-def metric(name: str | Metric, device: str | torch.device = "cpu") -> Perceptual:
+def metric(
+    name: str | Metric,
+    device: str | torch.device = "cpu",
+    *,
+    range: str = "[0,1]",
+) -> Perceptual:
     """Return a metric, ready to be called on images on ``device``.
 
     ``name`` is whatever `pmbench eval --metric` takes: a name ("lpips-vgg"), an address
     ("./mine.py:distance"), or a Metric. ``device`` is "cpu", "cuda", "cuda:1", "mps" or "auto".
-    Weights that are not on this machine are fetched. Raises PmbenchError for an unknown name, for
-    a device that is not there, and where something cannot be loaded.
+    ``range`` says what stands for black and white in the images: "[0,1]", "[-1,1]" or "[0,255]".
+    Weights that are not on this machine are fetched. Raises PmbenchError for an unknown name or
+    range, for a device that is not there, and where something cannot be loaded.
     """
+    parse_range(range)
     entries = [name] if isinstance(name, Metric) else select_metrics([name]).metrics
     if len(entries) != 1:
         names = ", ".join(entry.name for entry in entries[:5])
         more = ", …" * (len(entries) > 5)
         raise PmbenchError(f"'{name}' stands for {len(entries)} metrics ({names}{more}); name one")
     where = choose_device(str(device))
-    return Perceptual(load_metric(entries[0], where, Silent()), where)
+    return Perceptual(load_metric(entries[0], where, Silent()), where, range)
 
 
 def _as_it_is(method: _Method) -> _Method:
@@ -54,23 +64,32 @@ class Perceptual:
     """A metric that is called with two batches of images and returns one number per pair.
 
     Made by ``pmbench.metric``. It is no ``nn.Module``, so it never becomes part of the parameters
-    or the state of a model that holds it; its own networks are frozen.
+    or the state of a model that holds it; its own networks are frozen. A copy shares them. A pickle
+    holds the metric's name, device and signature, and no weights: it is loaded where it is read,
+    which raises PmbenchError where it then has another signature.
 
-    It computes in float32 also under autocast, and outside of what torch.compile compiles: a
-    compiled training step runs it as it is, between two compiled parts (``fullgraph=True`` does
-    not allow that). On a GPU, TF32 is as the program has set it; the numbers are exactly those of
-    `pmbench eval` after ``pmbench.utils.devices.use_exact_arithmetic()``.
+    It computes in float32 also under autocast, whatever torch's defaults are, and outside of what
+    torch.compile compiles: a compiled training step runs it as it is, between two compiled parts
+    (``fullgraph=True`` does not allow that). On a GPU, TF32 is as the program has set it; the
+    numbers are exactly those of `pmbench eval` after
+    ``pmbench.utils.devices.use_exact_arithmetic()``.
     """
 
-    def __init__(self, loaded: LoadedMetric, device: torch.device) -> None:
+    def __init__(self, loaded: LoadedMetric, device: torch.device, range: str = "[0,1]") -> None:
         self._loaded = loaded
+        self._range = parse_range(range)
         # "cuda" alone means the current one
-        self.device = torch.zeros(0, device=device).device
+        self._place = torch.zeros(0, device=device)
 
     @property
     def name(self) -> str:
         """The metric's name."""
         return self._loaded.metric.name
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._place.device
 
     @property
     def higher_is_better(self) -> bool:
@@ -88,84 +107,127 @@ class Perceptual:
         return self._loaded.signature
 
     def __repr__(self) -> str:
-        return f"pmbench.metric({self.name!r}, device='{self.device}')"
+        values = "" if self._range == UNIT else f", range='{self._range.name}'"
+        return f"pmbench.metric({self.name!r}, device='{self.device}'{values})"
 
     @_as_it_is
     def __call__(self, reference: Tensor, distorted: Tensor) -> Tensor:
         """Return the distance of every pair: (N,) float32, in the metric's own direction.
 
-        Both are RGB in [0, 1], of any floating-point type, (N, 3, H, W) with N ≥ 1, on
-        ``device``. Values up to 1e-3 outside of [0, 1] count as 0 or 1, with the gradient there.
-        Raises PmbenchError for anything else, for sizes on which the metric is not defined, and
-        where a gradient is asked of a metric that has none.
-        """
-        metric = self._loaded.metric
-        for role, images in (("reference", reference), ("distorted", distorted)):
-            self._check(role, images)
-        if reference.shape != distorted.shape:
-            raise PmbenchError(
-                f"{self.name}: the reference images are of shape {tuple(reference.shape)}, the "
-                f"distorted ones of shape {tuple(distorted.shape)}; expected the same"
-            )
-        if (why := metric.undefined_on(*reference.shape[2:])) is not None:
-            raise PmbenchError(f"{self.name} {why}")
-        asked = torch.is_grad_enabled() and (reference.requires_grad or distorted.requires_grad)
-        if asked and not metric.differentiable:
-            raise PmbenchError(
-                f"{self.name} has no gradient, so it can be no loss; to measure with it, give it "
-                "x.detach(), or call it under torch.no_grad()"
-            )
-        with torch.autocast(self.device.type, enabled=False):
-            x, y = (_in_range(images.float()) for images in (reference, distorted))
-            n = metric.portion(x.shape[2], x.shape[3], len(x))
-            parts = [
-                self._checked(Images(a), Images(b))
-                for a, b in zip(torch.split(x, n), torch.split(y, n), strict=True)
-            ]
-            return torch.cat(parts).float()
+        Both are RGB (N, 3, H, W) or grey (N, 1, H, W), of any floating-point type, with values in
+        ``range``, on ``device``; one of them may be a single image, which is then compared with
+        each of the other's. Values up to 1e-3 of the range outside of it count as its end, with the
+        gradient there.
 
-    def _checked(self, x: Images, y: Images) -> Tensor:
+        Raises PmbenchError for anything else, for sizes on which the metric is not defined, where a
+        gradient is asked of a metric that has none or a transform that torch cannot follow, and
+        where the metric has no finite number for a pair.
+        """
+        values = self._computed(self._distances, reference, distorted)
+        plain = torch.func.debug_unwrap(values.detach())
+        if not plain.isfinite().all():
+            bad = plain.isfinite().logical_not()
+            which = f"pair {int(bad.nonzero()[0, -1])}"
+            raise not_finite(self._loaded.metric, which, float(plain[bad][0]))
+        return values
+
+    def _computed(
+        self, function: Callable[[Images, Images], Tensor], reference: Tensor, distorted: Tensor
+    ) -> Tensor:
+        """Return ``function`` of all pairs, as many at a time as the metric takes."""
+        metric = self._loaded.metric
+        with usual_defaults(self.device):
+            x, y = self._pixels("reference", reference), self._pixels("distorted", distorted)
+            if x.shape[2:] != y.shape[2:] or (len(x) != len(y) and 1 not in (len(x), len(y))):
+                raise PmbenchError(
+                    f"{self.name}: the reference images are of shape {tuple(reference.shape)}, the "
+                    f"distorted ones of shape {tuple(distorted.shape)}; expected the same height "
+                    "and width, and as many of each or one of either"
+                )
+            if (why := metric.undefined_on(*x.shape[2:])) is not None:
+                raise PmbenchError(f"{self.name} {why}")
+            if not metric.differentiable and is_tracked(x, y):
+                raise PmbenchError(
+                    f"{self.name} has no gradient, so it can be no loss; to measure with it, give "
+                    "it x.detach(), or call it under torch.no_grad()"
+                )
+            size = metric.portion(x.shape[2], x.shape[3], max(len(x), len(y)))
+            try:
+                return torch.cat([function(*pair) for pair in _portions(x, y, size)])
+            except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
+                if is_out_of_memory(error) or not is_transformed(x, y):
+                    raise
+                raise PmbenchError(
+                    f"{self.name}: torch cannot follow it through this transform "
+                    f"({one_line_of(error)}); take gradients by backward() or "
+                    "torch.autograd.grad, and give many pairs as one batch"
+                ) from error
+
+    def _distances(self, x: Images, y: Images) -> Tensor:
         value = self._loaded.distance(x, y)
         if (wrong := output_error(value, len(x))) is not None:
             raise PmbenchError(f"{self.name}: {wrong}")
-        return value
+        return value.float()
 
-    def _check(self, role: str, images: Tensor) -> None:
-        """Raise PmbenchError for images that are not what the metric is defined on."""
+    def _pixels(self, role: str, images: object) -> Tensor:
+        """Return images as the metric sees them. Raises PmbenchError for what it does not take."""
         who = f"{self.name}: the {role} images"
         if not isinstance(images, Tensor):
             raise PmbenchError(
                 f"{who} are of type {type(images).__name__}; expected a torch.Tensor"
-            )
-        if images.ndim != 4 or images.shape[1] != 3 or not len(images):
-            hint = "; one image is x[None]" * (images.ndim == 3)
-            raise PmbenchError(
-                f"{who} are of shape {tuple(images.shape)}; expected (N, 3, height, width){hint}"
-            )
-        if not images.is_floating_point():
-            raise PmbenchError(
-                f"{who} are {images.dtype}; expected floating-point numbers in [0, 1]; "
-                "of 8-bit images that is x / 255"
             )
         if images.device != self.device:
             raise PmbenchError(
                 f"{who} are on {images.device}, the metric is on {self.device}; move one of them, "
                 f"as in pmbench.metric('{self.name}', device='{images.device}')"
             )
-        low, high = (float(value) for value in torch.aminmax(images.detach()))
-        if low >= -_SLACK and high <= 1 + _SLACK:
-            return
-        hint = "are they in [-1, 1]? Then give (x + 1) / 2"
-        if math.isnan(low):
-            hint = "mend what made them"
-        elif low >= -_SLACK:
-            hint = "are they in [0, 255]? Then give x / 255"
-        raise PmbenchError(f"{who} go from {low:.4g} to {high:.4g}; expected [0, 1]; {hint}")
+        return to_pixels(images, self._range, who)
+
+    def __copy__(self) -> Perceptual:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Perceptual:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., Perceptual], tuple[object, ...]]:
+        entry = self._loaded.metric
+        named = entry.package or registered().get(entry.name) == entry
+        asked = entry.address or (entry.name if named else entry)
+        try:
+            pickle.dumps(asked)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise PmbenchError(
+                f"{self.name} cannot be pickled ({one_line_of(error)}); register it in a module, "
+                "or name it by an address such as ./mine.py:name"
+            ) from error
+        # the device as a tensor: torch.load(…, map_location=…) moves it
+        return _unpickled, (asked, self._place, self._range.name, self.signature)
 
 
-def _in_range(images: Tensor) -> Tensor:
-    """Return images clamped to [0, 1]; their gradient is not cut off, as clamp does it at 0 and 1.
+def _portions(x: Tensor, y: Tensor, size: int) -> Iterator[tuple[Images, Images]]:
+    """Yield pairs, ``size`` of them at a time; a single image goes with each of the other's.
 
-    The differences are exact in floating point, and so are the sums.
+    What is derived of a single one is computed once.
     """
-    return images + (images.clamp(0, 1) - images).detach()
+    n = max(len(x), len(y))
+
+    def parts(images: Tensor) -> Iterator[Images]:
+        if len(images) == n:
+            yield from map(Images, torch.split(images, size))
+            return
+        single = Images(images)
+        for start in range(0, n, size):
+            yield single.pick(torch.zeros(min(size, n - start), dtype=torch.int64))
+
+    return zip(parts(x), parts(y), strict=True)
+
+
+def _unpickled(asked: str | Metric, place: Tensor, range: str, signature: str) -> Perceptual:
+    result = metric(asked, place.device, range=range)
+    if result.signature != signature:
+        raise PmbenchError(
+            f"the pickle is of {signature}, and here the metric is {result.signature}; use the "
+            "weights and versions of where it was made, or make it anew with "
+            f"pmbench.metric('{result.name}')"
+        )
+    return result

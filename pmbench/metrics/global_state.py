@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import reduce
 from typing import Any
 
@@ -131,6 +131,23 @@ _SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "the current folder": (_folder, _put_folder),
     "sys.argv": (lambda: list(sys.argv), _put_arguments),
 }  # fmt: skip
+
+
+@contextmanager
+def usual_defaults(device: torch.device) -> Iterator[None]:
+    """Let new tensors be float32 and on the CPU meanwhile, and autocast change nothing.
+
+    A program may have set torch to anything else, and a metric is what it is everywhere.
+    """
+    with ExitStack() as stack:
+        if (dtype := torch.get_default_dtype()) != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, dtype)
+        if torch.get_default_device().type != "cpu":  # a mode costs time at each call
+            stack.enter_context(torch.device("cpu"))
+        for kind in {"cpu", device.type}:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @contextmanager

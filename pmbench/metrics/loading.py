@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pmbench.metrics import EXTRAS, Distance, Metric, OnPixels
-from pmbench.metrics.global_state import preserve_global_state
+from pmbench.metrics.global_state import preserve_global_state, usual_defaults
 from pmbench.networks import weights
 from pmbench.networks.backbones import Backbone
 from pmbench.networks.feature_extractor import FeatureExtractor
@@ -71,6 +71,7 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
         with (
             redirect_stdout(sys.stderr),
             torch.inference_mode(False),
+            usual_defaults(device),
             preserve_global_state() as changed,
         ):
             distance = metric.load(device)
@@ -101,6 +102,15 @@ def output_error(value: object, n: int) -> str | None:
             f"got {value.dtype} of shape {tuple(value.shape)}"
         )
     return None
+
+
+def not_finite(metric: Metric, pair: str, value: float) -> PmbenchError:
+    """Return the error for a distance that is no finite number; ``pair`` says which it is."""
+    return PmbenchError(
+        f"{metric.name}: the distance of {pair} is {value}; expected a finite number; the metric "
+        "is not defined on such pictures: leave them out, or choose another metric (if it is "
+        "yours: mend it, or say in its `min_size` where it is not defined)"
+    )
 
 
 def to_float64(value: object, n: int) -> NDArray[np.float64]:

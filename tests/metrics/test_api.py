@@ -250,7 +250,7 @@ REFUSED: dict[str, tuple[object, object, str]] = {
     "8 bit": (
         ONES.byte(), ONES,
         "mmdpp: the reference images are torch.uint8; expected floating-point numbers in [0, 1]; "
-        "of 8-bit images that is x / 255",
+        "of 8-bit images that is x / 255, or pmbench.metric(…, range='[0,255]') takes them",
     ),
     "an array": (
         ONES, ONES.numpy(),
@@ -261,10 +261,6 @@ REFUSED: dict[str, tuple[object, object, str]] = {
         "mmdpp: the reference images are of shape (3, 64, 64); expected (N, 3, height, width); "
         "one image is x[None]",
     ),
-    "grey": (
-        ONES, ONES[:, :1],
-        "mmdpp: the distorted images are of shape (2, 1, 64, 64); expected (N, 3, height, width)",
-    ),
     "none": (
         ONES[:0], ONES[:0],
         "mmdpp: the reference images are of shape (0, 3, 64, 64); expected (N, 3, height, width)",
@@ -272,12 +268,12 @@ REFUSED: dict[str, tuple[object, object, str]] = {
     "signed": (
         ONES, 2 * ONES * torch.linspace(0, 1, 64) - 1,
         "mmdpp: the distorted images go from -1 to 1; expected [0, 1]; "
-        "are they in [-1, 1]? Then give (x + 1) / 2",
+        "are they in [-1, 1]? Then say so: pmbench.metric(…, range='[-1,1]')",
     ),
     "bytes as floats": (
         255 * ONES, ONES,
         "mmdpp: the reference images go from 255 to 255; expected [0, 1]; "
-        "are they in [0, 255]? Then give x / 255",
+        "are they in [0, 255]? Then say so: pmbench.metric(…, range='[0,255]')",
     ),
     "no numbers": (
         ONES, ONES * float("nan"),
@@ -286,12 +282,12 @@ REFUSED: dict[str, tuple[object, object, str]] = {
     "two sizes": (
         ONES, ONES[:, :, :40],
         "mmdpp: the reference images are of shape (2, 3, 64, 64), the distorted ones of shape "
-        "(2, 3, 40, 64); expected the same",
+        "(2, 3, 40, 64); expected the same height and width, and as many of each or one of either",
     ),
     "two counts": (
-        ONES, ONES[:1],
+        ONES, torch.cat([ONES, ONES[:1]]),
         "mmdpp: the reference images are of shape (2, 3, 64, 64), the distorted ones of shape "
-        "(1, 3, 64, 64); expected the same",
+        "(3, 3, 64, 64); expected the same height and width, and as many of each or one of either",
     ),
     "too small": (
         ONES[:, :, :16], ONES[:, :, :16],

@@ -20,6 +20,7 @@ is one patch either way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -120,11 +121,15 @@ class Piq(nn.Module):
         pixels = [precise(v.pixels) if self.exact else v.pixels for v in (y, x)]
         portions = [torch.split(values, size) for values in pixels]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.differentiable):
-            values = [
-                self.function(*self.prepare(*pair), reduction="none", **self.options)
-                for pair in zip(*portions, strict=True)
-            ]
+            values = [self._values(*pair) for pair in zip(*portions, strict=True)]
         return torch.cat(values).to(torch.float32)
+
+    def _values(self, distorted: Tensor, reference: Tensor) -> Tensor:
+        pair = self.prepare(distorted, reference)
+        try:
+            return self.function(*pair, reduction="none", **self.options)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # IW-SSIM: no inverse
+            return distorted.new_full((len(distorted),), math.nan)
 
 
 def _as_they_are(distorted: Tensor, reference: Tensor) -> Pair:
@@ -143,17 +148,21 @@ def _lit(distorted: Tensor, reference: Tensor) -> Pair:
 
 
 def _with_detail(distorted: Tensor, reference: Tensor) -> Pair:
-    """Return the pair, with faint noise on a reference that is flat.
+    """Return the pair, with faint noise on a reference that is flat; of equal ones, equal noise.
 
-    IW-SSIM inverts the covariance of the reference's patches. As a reference becomes flat, the
-    value tends to a limit that does not depend on how; noise of 1e-8 is within 1 % of it. There is
-    no such limit for a reference that is a mere ramp or step: IW-SSIM fails on it.
+    IW-SSIM inverts the covariance of the reference's patches, and is 1 for equal pictures whatever
+    that is. As a reference becomes flat, the value tends to a limit that does not depend on how;
+    noise of 1e-8 is within 1 % of it. There is no such limit for a reference that is a mere ramp or
+    step: IW-SSIM is not defined on it.
     """
-    if bool((reference != reference[:, :, :1, :1]).any()):
+    equal = torch.equal(distorted, reference)
+    if not equal and bool((reference != reference[:, :, :1, :1]).any()):
         return distorted, reference
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(reference.shape, generator=generator, dtype=reference.dtype)
-    return distorted, reference.lerp(noise.to(reference.device), 1e-8)
+    if equal:  # the largest value there is, so the gradient is 0
+        return noise.to(reference) + 0 * distorted, noise.to(reference) + 0 * reference
+    return distorted, reference.lerp(noise.to(reference), 1e-8)
 
 
 def _add(
