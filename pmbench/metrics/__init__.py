@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pmbench.metrics import builtin
+from pmbench.metrics.global_state import usual_defaults
 from pmbench.metrics.images import Images
 from pmbench.utils.errors import PmbenchError
 
@@ -195,7 +196,8 @@ def registered() -> dict[str, Metric]:
         if module.name in _registry:  # tried before, and broken
             continue
         try:
-            importlib.import_module(name)
+            with usual_defaults():  # a file may make its tensors when it is imported
+                importlib.import_module(name)
         except Exception as error:  # noqa: BLE001  a metric is foreign code and fails alone
             message = f"{type(error).__name__}: {error}"
             where = f"the metric file {module.name}.py in {builtin.__path__[0]}"

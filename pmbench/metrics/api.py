@@ -136,7 +136,7 @@ class Perceptual:
     ) -> Tensor:
         """Return ``function`` of all pairs, as many at a time as the metric takes."""
         metric = self._loaded.metric
-        with usual_defaults(self.device):
+        with usual_defaults(self.device.type):
             x, y = self._pixels("reference", reference), self._pixels("distorted", distorted)
             if x.shape[2:] != y.shape[2:] or (len(x) != len(y) and 1 not in (len(x), len(y))):
                 raise PmbenchError(

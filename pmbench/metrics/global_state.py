@@ -134,10 +134,11 @@ _SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
 
 
 @contextmanager
-def usual_defaults(device: torch.device) -> Iterator[None]:
+def usual_defaults(device: str = "cpu") -> Iterator[None]:
     """Let new tensors be float32 and on the CPU meanwhile, and autocast change nothing.
 
-    A program may have set torch to anything else, and a metric is what it is everywhere.
+    A program may have set torch to anything else, and a metric is what it is everywhere. ``device``
+    is the kind of the one that is computed on.
     """
     with ExitStack() as stack:
         if (dtype := torch.get_default_dtype()) != torch.float32:
@@ -145,7 +146,7 @@ def usual_defaults(device: torch.device) -> Iterator[None]:
             stack.callback(torch.set_default_dtype, dtype)
         if torch.get_default_device().type != "cpu":  # a mode costs time at each call
             stack.enter_context(torch.device("cpu"))
-        for kind in {"cpu", device.type}:
+        for kind in {"cpu", device}:
             stack.enter_context(torch.autocast(kind, enabled=False))
         yield
 

@@ -71,7 +71,7 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
         with (
             redirect_stdout(sys.stderr),
             torch.inference_mode(False),
-            usual_defaults(device),
+            usual_defaults(device.type),
             preserve_global_state() as changed,
         ):
             distance = metric.load(device)

@@ -147,7 +147,9 @@ def same_input_same_output_whatever_the_global_random_state(metric: Metric) -> N
     first = measure(metric, x, y)
     torch.manual_seed(2)
     np.random.seed(3)  # noqa: NPY002  the global state is what must not matter
+    state = torch.random.get_rng_state()
     assert torch.equal(first, measure(metric, x, y))
+    assert torch.equal(state, torch.random.get_rng_state())  # which is left as it was
 
 
 def the_input_is_left_as_it_was(metric: Metric) -> None:

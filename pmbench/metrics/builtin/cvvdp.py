@@ -41,8 +41,15 @@ class Cvvdp(nn.Module):
     def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
         """Return the quality in JOD of images in [0, 1]: (N,)."""
         wanted = torch.is_grad_enabled()
-        # the model keeps tables that it makes here, and they must serve with gradients too
-        with torch.inference_mode(False), torch.set_grad_enabled(wanted), _without_warnings():
+        gpu = [reference.device] if reference.device.type == "cuda" else []
+        # the model keeps tables that it makes here, and they must serve with gradients too; and it
+        # draws numbers, which it does not use
+        with (
+            torch.inference_mode(False),
+            torch.set_grad_enabled(wanted),
+            torch.random.fork_rng(devices=gpu),
+            _without_warnings(),
+        ):
             quality, _ = self.model.predict(distorted, reference, dim_order="BCHW")
         value: Tensor = quality.reshape(len(reference))  # the model's has no dimension for one pair
         return value

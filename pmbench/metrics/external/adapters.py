@@ -26,7 +26,7 @@ from pmbench.metrics import (
     collect_registrations,
     metric_of_function,
 )
-from pmbench.metrics.global_state import preserve_global_state
+from pmbench.metrics.global_state import preserve_global_state, usual_defaults
 from pmbench.metrics.images import Images
 from pmbench.networks.manifest import weight_files
 from pmbench.scoring.protocols import PROTOCOLS
@@ -55,6 +55,7 @@ def run_import(load: Callable[[], T]) -> T:
         with (
             collect_registrations() as collected,
             redirect_stdout(sys.stderr),
+            usual_defaults(),
             preserve_global_state(),
         ):
             return load()
