@@ -108,10 +108,7 @@ def results_on_disk(
 
 @pytest.fixture
 def forget_networks() -> None:
-    """Let no network, and no failure to get one, be remembered from another test."""
+    """Let no network be remembered from another test."""
     from pmbench.metrics.external import net  # torch, which many tests do without
-    from pmbench.networks import model_libraries, weights
 
     net.trunk.cache_clear()
-    model_libraries._silence.cache_clear()
-    weights._failed.clear()

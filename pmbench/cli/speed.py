@@ -116,7 +116,8 @@ def _measured(
     from pmbench.results.timings import Timing
 
     result: list[Timing] = []
-    with reporter.task("measuring", float(len(metrics) * len(blank.cells)), "cells") as task:
+    cells = float(len(metrics) * len(blank.cells))
+    with weights.ask_once(), reporter.task("measuring", cells, "cells") as task:
         for metric in metrics:
             task.describe(metric.name)
             measured: list[Timing] = []

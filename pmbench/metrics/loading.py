@@ -53,11 +53,12 @@ def load_metrics(
 ) -> tuple[list[LoadedMetric], dict[str, str]]:
     """Return the metrics that could be loaded, and for the others why not, by name."""
     loaded, failures = [], {}
-    for metric in metrics:
-        try:
-            loaded.append(load_metric(metric, device, reporter))
-        except PmbenchError as error:
-            failures[metric.name] = str(error)
+    with weights.ask_once():
+        for metric in metrics:
+            try:
+                loaded.append(load_metric(metric, device, reporter))
+            except PmbenchError as error:
+                failures[metric.name] = str(error)
     return loaded, failures
 
 

@@ -171,8 +171,13 @@ class Timm:
         cached = given.hf_hub_id and _in_hub_cache(given.hf_hub_id)
         if offline and not cached:
             raise PmbenchError(f"{absent} and PMBENCH_OFFLINE is set; {ways_out}")
-        if given.hf_hub_id and not cached and (silence := _silence_of_the_hub()):
-            raise PmbenchError(f"{absent} and cannot be fetched ({silence}); {ways_out}")
+        if given.hf_hub_id and not cached:
+            try:
+                _ask_the_hub()
+            except PmbenchError as error:
+                raise PmbenchError(
+                    f"{absent} and cannot be fetched ({error}); {ways_out}"
+                ) from error
         try:
             with _hub(asked=not cached):
                 network = self._build(name, learned=True)
@@ -212,20 +217,19 @@ def _in_hub_cache(repository: str) -> bool:
     return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
 
 
-def _silence_of_the_hub() -> str:
+def _ask_the_hub() -> None:
+    """Raise PmbenchError where nobody answers: the hub's own client would ask a dozen times."""
     from huggingface_hub import constants
 
-    return _silence(constants.ENDPOINT)
+    url = constants.ENDPOINT
 
+    def request() -> None:
+        try:
+            httpx.head(url, timeout=10)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise PmbenchError(f"{url}: {error or type(error).__name__}") from error
 
-@functools.cache
-def _silence(url: str) -> str:
-    """Return why nobody answers at a URL, or "": the hub's own client would ask a dozen times."""
-    try:
-        httpx.head(url, timeout=10)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return f"{url}: {error or type(error).__name__}"
-    return ""
+    weights.ask(url, request)
 
 
 @contextmanager

@@ -11,7 +11,9 @@ import hashlib
 import importlib.util
 import os
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -28,7 +30,8 @@ from pmbench.utils.verified_download import RemoteFile, fetch
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _POINTER = b"version https://git-lfs"
-_failed: dict[str, str] = {}  # url -> why it cannot be fetched; asked once in a process
+# url -> why nothing comes from there, inside of ``ask_once``
+_failures: ContextVar[dict[str, str] | None] = ContextVar("failures", default=None)
 
 
 def find(name: str) -> Path | None:
@@ -81,21 +84,42 @@ def ensure(names: Iterable[str], reporter: Reporter) -> None:
                 f"the weights '{name}' come with the package {entry.package}, which is not "
                 f"installed; run: pip install {entry.package}"
             )
+        size = 1e6 * entry.megabytes if entry.megabytes else None
+        wanted = RemoteFile(entry.url, entry.sha256, entry.sha256_prefix, options=False, size=size)
         try:
-            if entry.url in _failed:
-                raise PmbenchError(_failed[entry.url])
-            size = 1e6 * entry.megabytes if entry.megabytes else None
-            wanted = RemoteFile(
-                entry.url, entry.sha256, entry.sha256_prefix, options=False, size=size
-            )
-            fetch(wanted, paths.weights(), reporter)
+            ask(entry.url, lambda wanted=wanted: fetch(wanted, paths.weights(), reporter))  # type: ignore[misc]
         except PmbenchError as error:
-            _failed[entry.url] = str(error)
             raise PmbenchError(
                 f"the weights '{name}' are not on this machine and cannot be fetched ({error}); "
                 f"put {PurePosixPath(entry.url).name} or {name}.safetensors into a folder and "
                 "name it with --weights or PMBENCH_WEIGHTS"
             ) from error
+
+
+@contextmanager
+def ask_once() -> Iterator[None]:
+    """Ask nobody again meanwhile who did not answer: many metrics may need one file.
+
+    Afterwards it is asked again, since the user may have mended what was in the way.
+    """
+    token = _failures.set({})
+    try:
+        yield
+    finally:
+        _failures.reset(token)
+
+
+def ask(url: str, request: Callable[[], object]) -> None:
+    """Run ``request``, which asks ``url``. Raises what it raised before, inside of ``ask_once``."""
+    failures = _failures.get()
+    if failures is not None and url in failures:
+        raise PmbenchError(failures[url])
+    try:
+        request()
+    except PmbenchError as error:
+        if failures is not None:
+            failures[url] = str(error)
+        raise
 
 
 def load(name: str) -> dict[str, Tensor]:

@@ -35,8 +35,7 @@ def metric(request: pytest.FixtureRequest) -> Metric:
     return entry
 
 
-# torch compiles its own formulas of forward mode by what it warns of
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+@laws.torch_warns_of_itself
 @pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
 def test_it_obeys_the_law(law: Callable[[Metric], None], metric: Metric) -> None:
     law(metric)

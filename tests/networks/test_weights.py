@@ -32,7 +32,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     backbones.backbone.cache_clear()
-    weights._failed.clear()
 
 
 @pytest.fixture
