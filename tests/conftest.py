@@ -23,6 +23,7 @@ def _nothing_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             if not name.startswith("PMBENCH_REQUIRE_"):
                 patch.delenv(name)
         patch.setenv("PMBENCH_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
         yield
 
 

@@ -7,14 +7,16 @@ above all, neither runs nor keeps tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pmbench.networks.backbones import Form, Preprocessing, in_passes, unit
 from pmbench.utils.devices import in_network_dtype
-from pmbench.utils.tracking import is_tracked
+from pmbench.utils.tracking import is_tracked, is_transformed
 
 # where a module's output has its positions: N images, C channels, H×W or L positions
 Layout = Literal["NCHW", "NHWC", "NLC", "NCL"]
@@ -101,8 +103,10 @@ class FeatureExtractor(nn.Module):
             self.network.get_submodule(tap.module).register_forward_hook(keep(tap))
             for tap in self.taps
         ]
+        # the fused attention has neither a forward-mode derivative nor a rule for vmap
+        ordinary = sdpa_kernel(SDPBackend.MATH) if is_transformed(x) else nullcontext()
         try:
-            with in_network_dtype(x.device):
+            with in_network_dtype(x.device), ordinary:
                 getattr(self.network, self.run)(x)
         except _EnoughError:
             pass

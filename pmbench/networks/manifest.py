@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from pmbench.utils import paths
 from pmbench.utils.manifest_fields import Entry, FileName, Line, Prose, Sha256, Size, Url
@@ -18,6 +18,8 @@ class WeightFile(Entry):
     url: Url | None = None
     sha256: Sha256 | None = None
     sha256_prefix: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")] | None = None
+    # other official names of a file with the same tensors
+    aliases: Annotated[tuple[FileName, ...], Field(strict=False)] = ()
     package: FileName | None = None  # an installed package that ships the file
     path: Line | None = None  # inside that package
     licence: Prose = "not stated"

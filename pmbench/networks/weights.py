@@ -1,8 +1,9 @@
 """Named weight files: finding them, fetching them, and reading their tensors.
 
 A file is looked for in the local folder (PMBENCH_WEIGHTS, with its subfolders) as
-``<name>.safetensors``, ``<name>.pth`` or under its official file name, then in the package that
-ships it, then in the cache. Reading never runs code: safetensors, or torch's ``weights_only``.
+``<name>.safetensors``, ``<name>.pth`` or under an official file name, then in the package that
+ships it, in the cache, and where torch keeps what it has fetched (TORCH_HOME). Reading never runs
+code: safetensors, or torch's ``weights_only``.
 """
 
 from __future__ import annotations
@@ -37,15 +38,19 @@ _failures: ContextVar[dict[str, str] | None] = ContextVar("failures", default=No
 def find(name: str) -> Path | None:
     """Return where a weight file is on this machine, or None."""
     entry = weight_files()[name]
-    official = PurePosixPath(entry.url or entry.path or "").name
     # a package's file names ("alex.pth") say too little to be looked for anywhere
-    names = (f"{name}.safetensors", f"{name}.pth", *([official] if entry.url else []))
-    if (local := in_folder(names)) is not None:
+    official = [PurePosixPath(entry.url).name, *entry.aliases] if entry.url else []
+    if (local := in_folder((f"{name}.safetensors", f"{name}.pth", *official))) is not None:
         return local
     if entry.package is not None:
         return _in_package(entry)
-    cached = paths.weights() / official
-    return cached if cached.exists() else None
+    places = [folder / file for folder in (paths.weights(), _of_torch()) for file in official]
+    return next((place for place in places if place.exists()), None)
+
+
+def _of_torch() -> Path:
+    """Return the folder in which torchvision keeps its weights; a file there is whole."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def in_folder(names: Iterable[str]) -> Path | None:

@@ -17,10 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.http_server import Server, serving
+from support.paths import TESTS
 from support.refusals import message_of
 
 from pmbench.metrics import registered
-from pmbench.metrics.loading import load_metrics
+from pmbench.metrics.loading import load_metric, load_metrics
 from pmbench.networks import backbones, model_libraries, weights
 from pmbench.networks.manifest import WeightFile, weight_files
 from pmbench.utils.errors import PmbenchError
@@ -353,6 +354,34 @@ def test_a_file_of_much_more_than_is_said_of_it_is_refused(
     monkeypatch.setitem(weight_files(), "toy", WeightFile(url=url, megabytes=0.04))
     with pytest.raises(PmbenchError, match="sends 100,000 bytes or more, expected at most 80,000"):
         weights.ensure(["toy"], Silent())
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("alexnet", "alexnet-owt-7be5be79.pth"),
+        ("alexnet", "alexnet-owt-4df8aa71.pth"),
+        ("squeezenet1_1", "squeezenet1_1-b8a52dc0.pth"),
+        ("squeezenet1_1", "squeezenet1_1-f364aa15.pth"),
+    ],
+)
+@pytest.mark.parametrize("place", ["TORCH_HOME", "PMBENCH_WEIGHTS"])
+def test_what_torch_has_fetched_is_not_fetched_again(
+    place: str, name: str, file: str, shared: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, offline: None,
+) -> None:  # fmt: skip
+    metric = {"alexnet": "net-alex", "squeezenet1_1": "net-squeeze"}[name]
+    message = message_of(load_metric, registered()[metric], CPU, Silent())
+    assert message.startswith(f"the weights '{name}' are not on this machine and cannot be fetched")
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    trunk = load_file(shared / "weights" / f"{name}.safetensors")
+    # the older files are of the time before torch wrote zip archives
+    torch.save(trunk, folder / file, _use_new_zipfile_serialization="b8a" in file or "7be" in file)
+    monkeypatch.setenv(place, str(tmp_path))
+    assert weights.find(name) == folder / file
+    signatures = json.loads((TESTS / "golden" / "signatures.json").read_text())["signatures"]
+    assert load_metric(registered()[metric], CPU, Silent()).signature == signatures[metric]
 
 
 @pytest.mark.parametrize("name", ["alexnet.safetensors", "alexnet.pth"])
