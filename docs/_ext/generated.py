@@ -38,6 +38,7 @@ _COLUMNS: dict[str, Callable[[Card], str]] = {
     "smallest side": lambda card: _side(card),
     "symmetric": lambda card: "yes" if card["symmetric"] else "no",
     "gradient": lambda card: "yes" if card["differentiable"] else "no",
+    "map": lambda card: "yes" if card["has_map"] else "no",
     "weights; licence": lambda card: _weights_and_licence(card),
     "extra": lambda card: f"`{card['extra']}`" if card["extra"] else "",
     "paper": lambda card: str(card["short_paper"]),

@@ -64,6 +64,8 @@ class Metric:
     symmetric: bool = True
     #: whether it has a gradient in both images
     differentiable: bool = True
+    #: whether it says where two images differ: a method ``map(x, y)`` of what is loaded, (N, H, W)
+    has_map: bool = False
     #: smallest side in pixels on which it is defined
     min_size: int = 1
     #: sides must be multiples of this
@@ -142,13 +144,19 @@ def register(entry: Metric) -> Metric:
     return entry
 
 
-def metric(name: str, *, title: str, **card: object) -> Callable[[Distance], Distance]:
+def metric(
+    name: str, *, title: str, map: Distance | None = None, **card: object
+) -> Callable[[Distance], Distance]:
     """Register a function ``(reference, distorted) -> (N,)`` that needs nothing to be loaded.
 
+    ``map`` is a function ``(reference, distorted) -> (N, H, W)`` that says where they differ.
     ``card`` are fields of ``Metric``.
     """
 
     def add(function: Distance) -> Distance:
+        if map is not None:
+            setattr(function, "map", map)  # noqa: B010  a function has no such attribute yet
+            card["has_map"] = True
         entry = Metric(name=name, load=lambda device: function, title=title, **card)  # type: ignore[arg-type]
         _cards[id(function)] = register(entry)
         return function

@@ -123,13 +123,7 @@ class Perceptual:
         gradient is asked of a metric that has none or a transform that torch cannot follow, and
         where the metric has no finite number for a pair.
         """
-        values = self._computed(self._distances, reference, distorted)
-        plain = torch.func.debug_unwrap(values.detach())
-        if not plain.isfinite().all():
-            bad = plain.isfinite().logical_not()
-            which = f"pair {int(bad.nonzero()[0, -1])}"
-            raise not_finite(self._loaded.metric, which, float(plain[bad][0]))
-        return values
+        return self._computed(self._distances, reference, distorted)
 
     def _computed(
         self, function: Callable[[Images, Images], Tensor], reference: Tensor, distorted: Tensor
@@ -153,7 +147,7 @@ class Perceptual:
                 )
             size = metric.portion(x.shape[2], x.shape[3], max(len(x), len(y)))
             try:
-                return torch.cat([function(*pair) for pair in _portions(x, y, size)])
+                values = torch.cat([function(*pair) for pair in _portions(x, y, size)])
             except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
                 if is_out_of_memory(error) or not is_transformed(x, y):
                     raise
@@ -162,11 +156,29 @@ class Perceptual:
                     f"({one_line_of(error)}); take gradients by backward() or "
                     "torch.autograd.grad, and give many pairs as one batch"
                 ) from error
+        plain = torch.func.debug_unwrap(values.detach())
+        if not plain.isfinite().all():
+            bad = plain.isfinite().logical_not()
+            pair = int(bad.nonzero()[0, plain.ndim - values.ndim])  # after what vmap adds
+            raise not_finite(metric, f"pair {pair}", float(plain[bad][0]))
+        return values
 
     def _distances(self, x: Images, y: Images) -> Tensor:
         value = self._loaded.distance(x, y)
         if (wrong := output_error(value, len(x))) is not None:
             raise PmbenchError(f"{self.name}: {wrong}")
+        return value.float()
+
+    def _maps(self, x: Images, y: Images) -> Tensor:
+        compute = getattr(self._loaded.distance, "map", None)
+        value = None if compute is None else compute(x, y)
+        expected = (len(x), *x.pixels.shape[2:])
+        if not isinstance(value, Tensor) or value.shape != expected:
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else "none"
+            raise PmbenchError(
+                f"{self.name} says that it has a map: expected a method map(x, y) that returns a "
+                f"tensor of shape {expected}, got {got}; mend the metric"
+            )
         return value.float()
 
     def _pixels(self, role: str, images: object) -> Tensor:
@@ -182,6 +194,27 @@ class Perceptual:
                 f"as in pmbench.metric('{self.name}', device='{images.device}')"
             )
         return to_pixels(images, self._range, who)
+
+    @property
+    def has_map(self) -> bool:
+        """Whether it says where two images differ."""
+        return self._loaded.metric.has_map
+
+    @_as_it_is
+    def map(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        """Return where the images of every pair differ: (N, H, W) float32, of the images' size.
+
+        Values are in the metric's own direction; their mean over all places is the distance, or
+        near it where the metric adds maps of several sizes, or has windows that lie inside of the
+        images. Takes what a call takes, and raises what it raises; also PmbenchError where the
+        metric has no map.
+        """
+        if not self.has_map:
+            raise PmbenchError(
+                f"{self.name} does not say where images differ; `pmbench list metrics --json` "
+                "names those that do, under has_map"
+            )
+        return self._computed(self._maps, reference, distorted)
 
     def __copy__(self) -> Perceptual:
         return self

@@ -56,6 +56,7 @@ def card(metric: Metric) -> Card:
         "better": "higher" if metric.higher_is_better else "lower",
         "symmetric": metric.symmetric,
         "differentiable": metric.differentiable,
+        "has_map": metric.has_map,
         "min_size": metric.min_size,
         "multiple_of": metric.multiple_of,
         "tolerance": metric.tolerance,

@@ -127,6 +127,7 @@ def card_to_rich(card: Card) -> RenderableType:
         ("better", card["better"]),
         ("symmetric", yes[card["symmetric"]]),
         ("differentiable", yes[card["differentiable"]]),
+        ("map", yes[card["has_map"]]),
         ("smallest side", smallest),
         ("tolerance", f"{card['tolerance']:g}, relative, between machines"),
         ("version", card["version"]),

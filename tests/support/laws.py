@@ -319,6 +319,32 @@ def grey_is_red_green_and_blue_alike(metric: Metric) -> None:
     assert torch.equal(distance(*grey), distance(*(images.repeat(1, 3, 1, 1) for images in grey)))
 
 
+def a_map_says_where_they_differ(metric: Metric) -> None:
+    distance = perceptual(metric)
+    n = max(96, side(metric))
+    x = pictures(2, n, n + 16)
+    if not metric.has_map:
+        assert "does not say where images differ" in message_of(distance.map, x, x)
+        return
+    y = x.clone()
+    y[0, :, : n // 3, : n // 3] = pictures(1, n // 3, n // 3, seed=1)[0]
+    map_, same = distance.map(x, y), distance.map(x, x)
+    assert map_.shape == (2, n, n + 16)
+    best = float(same.mean())
+    torch.testing.assert_close(same, torch.full_like(same, best), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(map_[1], same[1], rtol=1e-5, atol=1e-6)
+    amount = (map_[0] - best).abs()
+    inside, far = amount[: n // 3, : n // 3].mean(), amount[n // 2 :, n // 2 :].mean()
+    assert inside > 2 * far
+    # bilinear enlarging and windows inside of the images shift a little of it
+    mean = map_.mean(dim=(1, 2))
+    torch.testing.assert_close(mean, distance(x, y), rtol=0.3, atol=1e-6)
+    if metric.differentiable:
+        distance.map(x, y.requires_grad_()).sum().backward()
+        assert y.grad is not None
+        assert float(y.grad.abs().sum()) > 0
+
+
 def sizes_it_is_not_defined_on_are_named_in_a_sentence(metric: Metric) -> None:
     if metric.min_size > 1:
         small = metric.min_size - 1
@@ -369,6 +395,7 @@ LAWS: tuple[Callable[[Metric], None], ...] = (
     pictures_of_few_colours_have_a_number_or_a_sentence,
     one_picture_is_compared_with_many,
     grey_is_red_green_and_blue_alike,
+    a_map_says_where_they_differ,
     sizes_it_is_not_defined_on_are_named_in_a_sentence,
     the_smallest_size_is_told_truly,
     a_card_says_what_it_is,

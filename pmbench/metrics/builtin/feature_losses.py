@@ -16,6 +16,7 @@ the one image, not by all images of a batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from pmbench.metrics import Metric, register
 from pmbench.metrics.builtin.swd import directions, transport
 from pmbench.metrics.chunking import MapDistance, blockwise
 from pmbench.metrics.images import Images
+from pmbench.metrics.maps import enlarge
 from pmbench.networks.backbones import (
     ARCHITECTURES,
     SIGNED,
@@ -83,11 +85,20 @@ class TapLoss(nn.Module):
 
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,)."""
+        return torch.stack([self.distance(a, b) for a, b in self._pairs(x, y)]).mean(dim=0)
+
+    def map(self, x: Images, y: Images) -> Tensor:
+        """Return the mean over taps of the difference at each place, enlarged: (N, H, W)."""
+        difference = _DIFFERENCES[self.distance]
+        maps = [difference(a, b, reduction="none").mean(dim=1) for a, b in self._pairs(x, y)]
+        return torch.stack([enlarge(values, x) for values in maps]).mean(dim=0)
+
+    def _pairs(self, x: Images, y: Images) -> list[tuple[Tensor, Tensor]]:
         features = list(zip(x.derive(self.net), y.derive(self.net), strict=True))
         pairs = [features[tap] for tap in self.taps]
         if self.pixels:
             pairs.append((signed(x.pixels), signed(y.pixels)))
-        return torch.stack([self.distance(a, b) for a, b in pairs]).mean(dim=0)
+        return pairs
 
 
 @blockwise
@@ -100,6 +111,10 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
 def l2(a: Tensor, b: Tensor) -> Tensor:
     """Return mean (a - b)² of maps (N, C, h, w): (N,)."""
     return F.mse_loss(a, b, reduction="none").mean(dim=(1, 2, 3))
+
+
+# of the distances that are means over places: what they are the mean of
+_DIFFERENCES: dict[MapDistance, Callable[..., Tensor]] = {l1: F.l1_loss, l2: F.mse_loss}
 
 
 @blockwise
@@ -154,6 +169,7 @@ def _register(
             weights=("vgg16",) if trained else (),
             licence="BSD-3-Clause" if trained else "",
             parameters={"trunk": "vgg16", "seed": -1 if trained else filters.seed},
+            has_map=distance in _DIFFERENCES,
             **card,
         )
     )
@@ -197,8 +213,16 @@ class FirstLayers(nn.Module):
 
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,)."""
+        return torch.stack([l2(a, b) for a, b in self._pairs(x, y)]).sum(dim=0)
+
+    def map(self, x: Images, y: Images) -> Tensor:
+        """Return the sum over taps of the difference at each place, enlarged: (N, H, W)."""
+        maps = [(a - b).square().mean(dim=1) for a, b in self._pairs(x, y)]
+        return torch.stack([enlarge(values, x) for values in maps]).sum(dim=0)
+
+    def _pairs(self, x: Images, y: Images) -> list[tuple[Tensor, Tensor]]:
         a, b = (images.derive(self.net)[: self.taps] for images in (x, y))
-        return torch.stack([l2(p, q) for p, q in zip(a, b, strict=True)]).sum(dim=0)
+        return list(zip(a, b, strict=True))
 
 
 def _register_alex(modules: int, filters: Initialization) -> None:
@@ -222,6 +246,7 @@ def _register_alex(modules: int, filters: Initialization) -> None:
             weights=("alexnet",) if trained else (),
             licence="BSD-3-Clause" if trained else "",
             parameters={"trunk": "alexnet", "seed": -1 if trained else filters.seed},
+            has_map=True,
         )
     )
 

@@ -8,6 +8,7 @@ after the other.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +31,19 @@ class Flip(nn.Module):
 
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,), in [0, 1]."""
-        pairs = zip(x.pixels, y.pixels, strict=True)
-        return torch.stack([self._mean(*pair) for pair in pairs]).to(x.pixels.device)
+        maps = self._maps(x, y)
+        means = torch.stack([error_map.double().mean().float() for error_map in maps])
+        return means.to(x.pixels.device)
 
-    def _mean(self, reference: Tensor, distorted: Tensor) -> Tensor:
+    def map(self, x: Images, y: Images) -> Tensor:
+        """Return the error maps: (N, H, W), in [0, 1]."""
+        return torch.stack(list(self._maps(x, y))).to(x.pixels.device)
+
+    def _maps(self, x: Images, y: Images) -> Iterator[Tensor]:
+        for pair in zip(x.pixels, y.pixels, strict=True):
+            yield self._error_map(*pair)
+
+    def _error_map(self, reference: Tensor, distorted: Tensor) -> Tensor:
         arrays = [v.detach().cpu().permute(1, 2, 0).contiguous() for v in (reference, distorted)]
         error_map, _, _ = self.evaluate(
             arrays[0].numpy(),
@@ -43,7 +53,7 @@ class Flip(nn.Module):
             computeMeanError=False,
             parameters={"ppd": _PIXELS_PER_DEGREE},
         )
-        return torch.from_numpy(error_map).double().mean().float()
+        return torch.from_numpy(error_map)[..., 0]
 
 
 register(
@@ -58,5 +68,6 @@ register(
         licence="BSD-3-Clause",
         parameters={"pixels_per_degree": _PIXELS_PER_DEGREE},
         extra="flip",
+        has_map=True,
     )
 )

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from pmbench.metrics import Distance, Metric, register
 from pmbench.metrics.chunking import by_blocks
 from pmbench.metrics.images import Images
+from pmbench.metrics.maps import enlarge
 from pmbench.networks import weights
 from pmbench.networks.backbones import (
     ARCHITECTURES,
@@ -57,6 +58,15 @@ class FeatureDistance(nn.Module):
         for i, (a, b) in enumerate(zip(x.derive(self.net), y.derive(self.net), strict=True)):
             by_channel = by_blocks(self._mean_squares, a, b)
             total = total + by_channel @ self.get_buffer(f"channel_weights_{i}")
+        return total
+
+    def map(self, x: Images, y: Images) -> Tensor:
+        """Return Σ over taps of Σ over channels w·(x̂ - ŷ)², each enlarged: (N, H, W)."""
+        total = torch.zeros((), device=x.pixels.device)
+        for i, (a, b) in enumerate(zip(x.derive(self.net), y.derive(self.net), strict=True)):
+            squared = (as_unit(a, self.net.form) - as_unit(b, self.net.form)).square()
+            weighted = torch.einsum("nchw,c->nhw", squared, self.get_buffer(f"channel_weights_{i}"))
+            total = total + enlarge(weighted, x)
         return total
 
     def _mean_squares(self, a: Tensor, b: Tensor) -> Tensor:
@@ -109,6 +119,7 @@ def _register(
             weights=((trunk_name,) if trained else ()) + ((linear,) if linear else ()),
             licence=_licence(linear),
             parameters={"trunk": trunk_name, "seed": -1 if trained else filters.seed},
+            has_map=True,
         )
     )
 

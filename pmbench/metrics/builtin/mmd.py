@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pmbench.metrics import Metric, register
-from pmbench.metrics.builtin.pixel import l2
+from pmbench.metrics.builtin.pixel import l2, l2_map
 from pmbench.metrics.images import Images
 from pmbench.metrics.threads import is_plain, spread
 from pmbench.utils.color import signed
@@ -32,21 +32,43 @@ def patch_rbf(x: Images, y: Images, patch: int, s: float) -> Tensor:
     D is the squared difference of the p×p×3 patches at a position, zero beyond the border, on
     values in [-1, 1].
     """
+    return patch_rbf_map(x, y, patch, s).mean(dim=(1, 2))
+
+
+def patch_rbf_map(x: Images, y: Images, patch: int, s: float) -> Tensor:
+    """Return 1 - exp(-D / (2 sigma²)) at each position: (N, H, W)."""
     squared = (signed(x.pixels) - signed(y.pixels)).square().sum(dim=1, keepdim=True)
     d = F.avg_pool2d(squared, patch, stride=1, padding=patch // 2) * patch**2
-    return (1 - torch.exp(-d / (2 * (s * patch**2) ** 2))).mean(dim=(1, 2, 3))
+    return (1 - torch.exp(-d / (2 * (s * patch**2) ** 2)))[:, 0]
+
+
+class PatchRbf(nn.Module):
+    """The Gaussian kernel of the patches at each position."""
+
+    def __init__(self, patch: int, s: float) -> None:
+        super().__init__()
+        self.patch, self.s = patch, s
+
+    def forward(self, x: Images, y: Images) -> Tensor:
+        """Return the distances: (N,), in [0, 1]."""
+        return patch_rbf(x, y, self.patch, self.s)
+
+    def map(self, x: Images, y: Images) -> Tensor:
+        """Return the kernel's distance at each position: (N, H, W), in [0, 1]."""
+        return patch_rbf_map(x, y, self.patch, self.s)
 
 
 def _register(patch: int, s: float) -> None:
     register(
         Metric(
             name=f"patch-rbf-{patch}",
-            load=lambda device: lambda x, y: patch_rbf(x, y, patch, s),
+            load=lambda device: PatchRbf(patch, s),
             title=f"Gaussian kernel of the {patch}×{patch} patches at each position",
             family="patches",
             paper="Amir, Weiss: Understanding and Simplifying Perceptual Distances, CVPR 2021",
             code="https://github.com/ariel415el/PerceptualLossExperiments",
             parameters={"patch": patch, "s": s},
+            has_map=True,
         )
     )
 
@@ -150,8 +172,23 @@ class Mmd(nn.Module):
 
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,), half of MMD² as r grows."""
+        return self._squares(x, y).mean(dim=(1, 2, 3))
+
+    def map(self, x: Images, y: Images) -> Tensor:
+        """Return the mean distance of the windows around each place: (N, H, W)."""
+        windows = self._squares(x, y).mean(dim=1, keepdim=True)
+        # each 16×16 block is in up to four windows; beyond the last one nothing is compared
+        blocks = F.avg_pool2d(windows, 2, stride=1, padding=1, count_include_pad=False)
+        side = [_STRIDE * count for count in blocks.shape[2:]]
+        smooth = F.interpolate(blocks, side, mode="bilinear", align_corners=False)[:, 0]
+        height, width = x.pixels.shape[2:]
+        beyond = (0, width - smooth.shape[2], 0, height - smooth.shape[1])
+        return F.pad(smooth, beyond, mode="replicate")
+
+    def _squares(self, x: Images, y: Images) -> Tensor:
+        """Return the squared differences of features: (N, r, windows, windows)."""
         difference: Tensor = x.derive(self.features) - y.derive(self.features)
-        return difference.square().mean(dim=(1, 2, 3))
+        return difference.square()
 
 
 class MmdPlusPlus(nn.Module):
@@ -168,6 +205,11 @@ class MmdPlusPlus(nn.Module):
         mmd: Tensor = self.mmd(x, y)
         return 0.001 * l2(x, y) + 0.05 * local + mmd
 
+    def map(self, x: Images, y: Images) -> Tensor:
+        """Return the same sum at each place: (N, H, W)."""
+        local = patch_rbf_map(x, y, self.rbf_patch, self.rbf_s)
+        return 0.001 * l2_map(x, y) + 0.05 * local + self.mmd.map(x, y)
+
 
 def _register_plus(name: str, title: str, s: float, rbf_patch: int, rbf_s: float) -> None:
     def load(device: torch.device) -> MmdPlusPlus:
@@ -183,6 +225,7 @@ def _register_plus(name: str, title: str, s: float, rbf_patch: int, rbf_s: float
             code=_CODE,
             min_size=_WINDOW,
             parameters={"patch": 3, "s": s, "r": 512, "rbf_patch": rbf_patch, "rbf_s": rbf_s},
+            has_map=True,
         )
     )
 
@@ -199,5 +242,6 @@ register(
         code=_CODE,
         min_size=_WINDOW,
         parameters={"patch": 3, "s": 0.06, "r": 1024},
+        has_map=True,
     )
 )

@@ -21,13 +21,27 @@ _LPIPS = "https://github.com/richzhang/PerceptualSimilarity"
 _MSE_FLOOR = 1e-12  # so that identical images have a PSNR: 120 dB
 
 
-@metric("l1", family="pixels", title="mean absolute difference, on [-1, 1]", code=_PLE)
+def _l1_map(x: Images, y: Images) -> Tensor:
+    return (signed(x.pixels) - signed(y.pixels)).abs().mean(dim=1)
+
+
+def l2_map(x: Images, y: Images) -> Tensor:
+    """Return the mean over channels of (x - y)², of values in [-1, 1]: (N, H, W)."""
+    return (signed(x.pixels) - signed(y.pixels)).square().mean(dim=1)
+
+
+def _l2_lab_map(x: Images, y: Images) -> Tensor:
+    difference = x.derive(lab_of_8_bit) - y.derive(lab_of_8_bit)
+    return 0.5 * (difference / 100).square().mean(dim=1).to(torch.float32)
+
+
+@metric("l1", family="pixels", title="mean absolute difference, on [-1, 1]", code=_PLE, map=_l1_map)
 def l1(x: Images, y: Images) -> Tensor:
     """Return mean |x - y| of values in [-1, 1]: (N,), in [0, 2]."""
     return (signed(x.pixels) - signed(y.pixels)).abs().mean(dim=(1, 2, 3))
 
 
-@metric("l2", family="pixels", title="mean squared difference, on [-1, 1]", code=_PLE)
+@metric("l2", family="pixels", title="mean squared difference, on [-1, 1]", code=_PLE, map=l2_map)
 def l2(x: Images, y: Images) -> Tensor:
     """Return mean (x - y)² of values in [-1, 1]: (N,), in [0, 4]."""
     return (signed(x.pixels) - signed(y.pixels)).square().mean(dim=(1, 2, 3))
@@ -47,6 +61,7 @@ def psnr(x: Images, y: Images) -> Tensor:
     paper='Zhang et al. 2018 (the "L2" row of Table 5)',
     code=_LPIPS,
     differentiable=False,
+    map=_l2_lab_map,
 )
 def l2_lab(x: Images, y: Images) -> Tensor:
     """Return ½ mean (ΔLab / 100)² of images truncated to 8 bits: (N,)."""

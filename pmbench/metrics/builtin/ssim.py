@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from pmbench.metrics import metric
 from pmbench.metrics.images import Images
+from pmbench.metrics.maps import pad
 from pmbench.utils.color import lab_of_8_bit, precise, truncated_to_8_bit
 
 _PAPER = "Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment, IEEE TIP 2004"
@@ -51,6 +52,14 @@ _UNIFORM = torch.full((7,), 1 / 7, dtype=torch.float64)
 _FAMILY = "SSIM"
 
 
+def _gaussian_ssim(x: Images, y: Images) -> Tensor:
+    return ssim_map(precise(x.pixels), precise(y.pixels), _GAUSSIAN, peak=1.0)
+
+
+def _ssim_map(x: Images, y: Images) -> Tensor:
+    return pad(_gaussian_ssim(x, y).mean(dim=1).to(torch.float32), x)
+
+
 @metric(
     "ssim",
     family=_FAMILY,
@@ -58,11 +67,19 @@ _FAMILY = "SSIM"
     paper=_PAPER,
     higher_is_better=True,
     min_size=11,
+    map=_ssim_map,
 )
 def ssim(x: Images, y: Images) -> Tensor:
     """Return the mean SSIM over places and channels: (N,), at most 1."""
-    values = ssim_map(precise(x.pixels), precise(y.pixels), _GAUSSIAN, peak=1.0)
-    return values.mean(dim=(1, 2, 3)).to(torch.float32)
+    return _gaussian_ssim(x, y).mean(dim=(1, 2, 3)).to(torch.float32)
+
+
+def _dssim_map(x: Images, y: Images) -> Tensor:
+    return pad(_half_of_rest(_of_8_bit(x, y).mean(dim=1)), x)
+
+
+def _dssim_lab_map(x: Images, y: Images) -> Tensor:
+    return pad(_half_of_rest(_of_lab(x, y).mean(dim=1)), x)
 
 
 @metric(
@@ -73,11 +90,11 @@ def ssim(x: Images, y: Images) -> Tensor:
     code="https://github.com/richzhang/PerceptualSimilarity",
     differentiable=False,
     min_size=7,
+    map=_dssim_map,
 )
 def dssim(x: Images, y: Images) -> Tensor:
     """Return (1 - SSIM) / 2 of images truncated to 8 bits: (N,), in [0, 1]."""
-    a, b = (precise(truncated_to_8_bit(images.pixels)) for images in (x, y))
-    return _uniform_dssim(a, b, peak=255.0)
+    return _half_of_rest(_of_8_bit(x, y).mean(dim=(1, 2, 3)))
 
 
 @metric(
@@ -88,6 +105,7 @@ def dssim(x: Images, y: Images) -> Tensor:
     code="https://github.com/richzhang/PerceptualSimilarity",
     differentiable=False,
     min_size=7,
+    map=_dssim_lab_map,
 )
 def dssim_lab(x: Images, y: Images) -> Tensor:
     """Return (1 - SSIM) / 2 of CIE Lab, as of a range of 100, of images truncated to 8 bits: (N,).
@@ -95,10 +113,18 @@ def dssim_lab(x: Images, y: Images) -> Tensor:
     Lab and all local moments are float32, as in the authors' code: their cancellation is a part of
     its numbers, and in float64 they would be 2e-4 off.
     """
+    return _half_of_rest(_of_lab(x, y).mean(dim=(1, 2, 3)))
+
+
+def _of_8_bit(x: Images, y: Images) -> Tensor:
+    a, b = (precise(truncated_to_8_bit(images.pixels)) for images in (x, y))
+    return ssim_map(a, b, _UNIFORM, 255.0, sample=49 / 48)
+
+
+def _of_lab(x: Images, y: Images) -> Tensor:
     a, b = (images.derive(lab_of_8_bit).to(torch.float32) for images in (x, y))
-    return _uniform_dssim(a, b, peak=100.0)
+    return precise(ssim_map(a, b, _UNIFORM, 100.0, sample=49 / 48))
 
 
-def _uniform_dssim(x: Tensor, y: Tensor, peak: float) -> Tensor:
-    values = precise(ssim_map(x, y, _UNIFORM, peak, sample=49 / 48))
-    return ((1 - values.mean(dim=(1, 2, 3))) / 2).to(torch.float32)
+def _half_of_rest(similarity: Tensor) -> Tensor:
+    return ((1 - similarity) / 2).to(torch.float32)

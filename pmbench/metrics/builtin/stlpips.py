@@ -86,6 +86,7 @@ def _register(short: str) -> None:
             weights=(file,),
             licence="BSD-2-Clause",
             extra="stlpips",
+            has_map=True,
         )
     )
 

@@ -172,7 +172,7 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     ),
     **dict.fromkeys(("min_size", "multiple_of", "version"), (_is_count, "a whole number from 1")),
     **dict.fromkeys(
-        ("higher_is_better", "symmetric", "differentiable"),
+        ("higher_is_better", "symmetric", "differentiable", "has_map"),
         (lambda value: isinstance(value, bool), "True or False"),
     ),
     **dict.fromkeys(("tolerance", "seconds"), (_is_amount, "a number from 0")),

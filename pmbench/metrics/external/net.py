@@ -90,7 +90,8 @@ def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
         return entry
     try:
         info = network.model_library.info(network.name)
-        modules = tuple(tap.module for tap in _taps(network, asked))
+        taps = _taps(network, asked)
+        modules = tuple(tap.module for tap in taps)
         smallest, multiple = _sizes(network.library, network.name, modules)
     except PmbenchError:
         raise
@@ -106,6 +107,7 @@ def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
         multiple_of=multiple,
         weights=() if drawn else info.weights,
         licence="" if drawn else info.licence,
+        has_map=all(tap.layout in ("NCHW", "NHWC") for tap in taps),  # tokens are in no order
         parameters={
             **parameters,
             "taps": "+".join(modules),
