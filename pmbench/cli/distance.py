@@ -22,6 +22,7 @@ from pmbench.cli.common import (
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
+    from pmbench.evaluation.difference_maps import MapScale
     from pmbench.evaluation.pair_distances import PairDistances
 
 
@@ -39,6 +40,10 @@ def distance(
         str | None,
         typer.Option(help="WIDTHxHEIGHT, or smaller: both get the size of the smaller one."),
     ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option("--map", help="Folder for maps of where they differ, .png and .npy."),
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="A line a pair.")] = False,
     as_json: AsJson = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -47,8 +52,9 @@ def distance(
     """Measure how far apart two pictures are, or the pairs of two folders or of a CSV.
 
     Pictures of two folders belong together if they have the same name, or the same but for its
-    ending. A CSV has the columns ref and dist. Numbers are in the metric's own direction: more is
-    better for a similarity.
+    ending. Otherwise two patterns say so: "gt/{id}_gt.png" "out/{id}_pred.png". A CSV has the
+    columns ref and dist. Numbers are in the metric's own direction: more is better for a
+    similarity.
 
     Examples:
 
@@ -56,10 +62,13 @@ def distance(
 
     `pmbench distance originals compressed -m mmdpp --resize smaller`
 
+    `pmbench distance "{id}_gt.png" "{id}_pred.png" -m lpips-vgg --map maps`
+
     `pmbench distance pairs.csv -m lpips-vgg --csv > distances.csv`
     """
     from pmbench.datasets import picture_pairs as pairing
     from pmbench.datasets.picture_pairs import parse_resizing
+    from pmbench.evaluation.difference_maps import write_maps
     from pmbench.evaluation.pair_distances import measure_pairs
     from pmbench.metrics.loading import load_metrics
     from pmbench.metrics.selection import select_metrics
@@ -79,15 +88,24 @@ def distance(
         for sentence in result.left_out:
             reporter.note(f"left out: {sentence}")
         loaded, not_run = load_metrics(choice.metrics, where, reporter)
+        scales = {}
+        if maps is not None and loaded:
+            scales = write_maps(result.pairs, resizing, loaded, where, maps, reporter)
         compared = measure_pairs(result.pairs, resizing, loaded, where, reporter)
     higher = [one.metric.name for one in loaded if one.metric.higher_is_better]
     signatures = {one.metric.name: one.signature for one in loaded}
     if as_json:
-        typer.echo(_json(compared, higher, signatures, not_run, result.left_out))
+        typer.echo(_json(compared, higher, signatures, not_run, result.left_out, scales))
     elif as_csv:
         typer.echo(_csv(compared), nl=False)
     elif loaded:
         _print_table(compared, higher, signatures)
+    for name, scale in scales.items():
+        line = f"{scale.pairs:,} map{'s' * (scale.pairs > 1)} in {maps}: {name}, black is "
+        typer.echo(f"{line}{scale.black:.4g} and white {scale.white:.4g}", err=as_csv or as_json)
+    without = [one.metric.name for one in loaded if maps and not one.metric.has_map]
+    if without:
+        typer.echo(f"no map: {', '.join(without)}", err=as_csv or as_json)
     absent = {**choice.left_out, **not_run}
     remarks = [f"not run: {name}: {why}" for name, why in absent.items()]
     for line in [*_reasons(compared), *remarks]:
@@ -128,8 +146,10 @@ def _json(
     signatures: Mapping[str, str],
     not_run: Mapping[str, str],
     left_out: Sequence[str],
+    scales: Mapping[str, MapScale],
 ) -> str:
     import json
+    from dataclasses import asdict
 
     pairs = []
     for i, pair in enumerate(compared.pairs):
@@ -145,6 +165,8 @@ def _json(
     better = {name: "higher" if name in higher else "lower" for name in compared.columns}
     whole: dict[str, object] = {"better": better, "signatures": dict(signatures), "pairs": pairs}
     whole |= {"not_run": dict(not_run), "left_out": list(left_out)}
+    if scales:
+        whole["maps"] = {name: asdict(scale) for name, scale in scales.items()}
     return json.dumps(whole, indent=1, ensure_ascii=False)
 
 

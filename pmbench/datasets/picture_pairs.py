@@ -7,7 +7,9 @@ headers, so that what does not fit together is known at once.
 from __future__ import annotations
 
 import csv
+import glob
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -44,11 +46,15 @@ def find_pairs(ref: Path, dist: Path | None) -> PairList:
     """Return the pairs of two pictures, of two folders, or of a CSV (``dist`` None).
 
     Files of two folders (with their subfolders) belong together if they have the same name, or
-    the same name but for its ending. A CSV has the columns ref and dist; its relative paths count
-    from its own folder. Raises PmbenchError where there is no pair.
+    the same name but for its ending. Of two patterns with ``{id}`` in them, files of the same id
+    do; where one names a single picture, it goes with each of the other's. A CSV has the columns
+    ref and dist; its relative paths count from its own folder. Raises PmbenchError where there is
+    no pair.
     """
     if dist is None:
         return PairList(_of_csv(ref))
+    if any(_is_pattern(path) for path in (ref, dist)):
+        return _of_patterns(ref, dist)
     for path in (ref, dist):
         if not path.exists():
             raise PmbenchError(f"{path} does not exist; expected a picture or a folder of pictures")
@@ -61,6 +67,62 @@ def find_pairs(ref: Path, dist: Path | None) -> PairList:
     if not ref.is_dir():
         return PairList([Pair(dist.name, ref, dist)])
     return _of_folders(ref, dist)
+
+
+_ID = "{id}"
+
+
+def _is_pattern(path: Path) -> bool:
+    return _ID in str(path) and not path.exists()
+
+
+def _of_patterns(ref: Path, dist: Path) -> PairList:
+    references, distorted = (_by_id(path) if _is_pattern(path) else None for path in (ref, dist))
+    if references is None:
+        assert distorted is not None
+        references = dict.fromkeys(distorted, _single(ref))
+    if distorted is None:
+        distorted = dict.fromkeys(references, _single(dist))
+    ids = sorted(references.keys() & distorted.keys())
+    if not ids:
+        raise PmbenchError(
+            f"no {_ID} is in both {ref} and {dist} ({_few(sorted(references))} in the first, "
+            f"{_few(sorted(distorted))} in the second); {_ID} stands for the same text in both"
+        )
+    left_out = [
+        f"{len(missing):,} of {pattern} without a partner in {other}: {_few(missing)}"
+        for one, two, pattern, other in (
+            (references, distorted, ref, dist), (distorted, references, dist, ref),
+        )
+        if (missing := sorted(one.keys() - two.keys()))
+    ]  # fmt: skip
+    return PairList([Pair(name, references[name], distorted[name]) for name in ids], left_out)
+
+
+def _by_id(pattern: Path) -> dict[str, Path]:
+    """Return the files that fit a pattern, by what stands in the place of ``{id}``.
+
+    It may stand there several times, and holds no slash.
+    """
+    fixed = list(itertools.takewhile(lambda part: _ID not in part, pattern.parts))
+    folder, rest = Path(*fixed), "/".join(pattern.parts[len(fixed) :])
+    first, *others = (re.escape(part) for part in rest.split(_ID))
+    expression = re.compile(first + "([^/]+)" + r"\1".join(others))
+    files = folder.glob("*".join(glob.escape(part) for part in rest.split(_ID)))
+    named = ((expression.fullmatch(path.relative_to(folder).as_posix()), path) for path in files)
+    results = {fits[1]: path for fits, path in named if fits and path.is_file()}
+    if not results:
+        raise PmbenchError(
+            f"{pattern}: no file has such a name; {_ID} stands for the part of the name in which "
+            "the pairs differ, as in gt/{id}_gt.png"
+        )
+    return results
+
+
+def _single(path: Path) -> Path:
+    if not path.is_file():
+        raise PmbenchError(f"{path}: expected a picture, or a pattern with {_ID} in its name")
+    return path
 
 
 def _of_folders(ref: Path, dist: Path) -> PairList:

@@ -114,17 +114,23 @@ def lpips(net: str, version: str, linear: bool, drawn: bool) -> Peer:
 
     ``linear``: with its learned weights; ``drawn``: on torchvision's initialisation with seed 0.
     """
+    module = lpips_module(net, version, linear, drawn)
+    return lambda x, y: module(x.float(), y.float(), normalize=True).flatten()
+
+
+def lpips_module(net: str, version: str, linear: bool, drawn: bool) -> torch.nn.Module:
+    """Return the module behind ``lpips``, which takes images in [0, 1] with ``normalize=True``."""
     import lpips as package
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # the network is the first that it draws
-        module = package.LPIPS(
+        module: torch.nn.Module = package.LPIPS(
             net=net, version=version, lpips=linear, pnet_rand=True, verbose=False
         )
     if not drawn:
         trunk = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}[net]
-        _fill(module.net, trunk)
-    return lambda x, y: module(x.float(), y.float(), normalize=True).flatten()
+        _fill(module.get_submodule("net"), trunk)
+    return module
 
 
 def stlpips(net: str) -> Peer:
