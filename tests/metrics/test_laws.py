@@ -35,7 +35,6 @@ def metric(request: pytest.FixtureRequest) -> Metric:
     return entry
 
 
-@laws.torch_warns_of_itself
 @pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
 def test_it_obeys_the_law(law: Callable[[Metric], None], metric: Metric) -> None:
     law(metric)

@@ -37,7 +37,6 @@ ALSO_TRIED = (
 )
 
 
-@laws.torch_warns_of_itself
 @pytest.mark.parametrize(
     "address", [*TRIED, *(pytest.param(one, marks=pytest.mark.slow) for one in ALSO_TRIED)]
 )

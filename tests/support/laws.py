@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -371,11 +370,6 @@ def a_card_says_what_it_is(metric: Metric) -> None:
     assert metric.min_size >= 1
     assert all(name in weights.weight_files() for name in metric.weights)
 
-
-# torch compiles its own formulas of forward mode by what it warns of
-torch_warns_of_itself = pytest.mark.filterwarnings(
-    "ignore:`torch.jit.script` is deprecated:FutureWarning"
-)
 
 LAWS: tuple[Callable[[Metric], None], ...] = (
     one_finite_number_a_pair_on_every_size,
