@@ -52,12 +52,9 @@ _UNIFORM = torch.full((7,), 1 / 7, dtype=torch.float64)
 _FAMILY = "SSIM"
 
 
-def _gaussian_ssim(x: Images, y: Images) -> Tensor:
-    return ssim_map(precise(x.pixels), precise(y.pixels), _GAUSSIAN, peak=1.0)
-
-
 def _ssim_map(x: Images, y: Images) -> Tensor:
-    return pad(_gaussian_ssim(x, y).mean(dim=1).to(torch.float32), x)
+    values = ssim_map(precise(x.pixels), precise(y.pixels), _GAUSSIAN, peak=1.0)
+    return pad(values.mean(dim=1).to(torch.float32), x)
 
 
 @metric(
@@ -71,7 +68,9 @@ def _ssim_map(x: Images, y: Images) -> Tensor:
 )
 def ssim(x: Images, y: Images) -> Tensor:
     """Return the mean SSIM over places and channels: (N,), at most 1."""
-    return _gaussian_ssim(x, y).mean(dim=(1, 2, 3)).to(torch.float32)
+    # named here, the window is a part of the signature
+    values = ssim_map(precise(x.pixels), precise(y.pixels), _GAUSSIAN, peak=1.0)
+    return values.mean(dim=(1, 2, 3)).to(torch.float32)
 
 
 def _dssim_map(x: Images, y: Images) -> Tensor:
