@@ -12,12 +12,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support import laws
 from support.laws import CPU, NOT_AT_HAND, loaded, measure, pair, side
 from support.paths import TESTS
-from torch import Tensor
+from torch import Tensor, nn
 
 from pmbench.metrics import Distance, Metric, registered
 from pmbench.metrics.images import Images
@@ -128,6 +129,41 @@ PLANTED: dict[str, tuple[Distance, Callable[[Metric], None]]] = {
         laws.gradients_are_finite_where_it_is_differentiable,
     ),
 }
+
+
+def _by_numpy(x: Images, y: Images) -> Tensor:
+    difference = x.pixels - y.pixels
+    if not difference.requires_grad:  # as if nothing else followed a tensor
+        return torch.from_numpy(np.square(difference.numpy()).mean(axis=(1, 2, 3)))
+    return difference.square().mean(dim=(1, 2, 3))
+
+
+def _map_of_elsewhere(x: Images, y: Images) -> Tensor:
+    return (x.pixels - y.pixels).square().mean(dim=1).flip(1, 2)
+
+
+class _Mapped(nn.Module):
+    def forward(self, x: Images, y: Images) -> Tensor:
+        return (x.pixels - y.pixels).square().mean(dim=(1, 2, 3))
+
+    map = staticmethod(_map_of_elsewhere)
+
+
+# of laws that a metric obeys as programs call it
+PLANTED_IN_PROGRAMS: dict[str, tuple[Distance, Callable[[Metric], None]]] = {
+    "a fast path": (_by_numpy, laws.every_derivative_is_the_gradient_or_a_sentence),
+    "a map of elsewhere": (_Mapped(), laws.a_map_says_where_they_differ),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED_IN_PROGRAMS)
+def test_a_fault_in_programs_is_caught(fault: str) -> None:
+    distance, law = PLANTED_IN_PROGRAMS[fault]
+    has_map = hasattr(distance, "map")
+    planted = Metric(fault, lambda device: distance, title=fault, has_map=has_map)
+    with pytest.raises(AssertionError):
+        law(planted)
+    law(registered()["l1"])
 
 
 @pytest.mark.parametrize("fault", PLANTED)
