@@ -22,7 +22,7 @@ from pmbench.cli.common import (
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
-    from pmbench.evaluation.difference_maps import MapScale
+    from pmbench.evaluation.difference_maps import Maps
     from pmbench.evaluation.pair_distances import PairDistances
 
 
@@ -88,29 +88,35 @@ def distance(
         for sentence in result.left_out:
             reporter.note(f"left out: {sentence}")
         loaded, not_run = load_metrics(choice.metrics, where, reporter)
-        scales = {}
-        if maps is not None and loaded:
-            scales = write_maps(result.pairs, resizing, loaded, where, maps, reporter)
+        mapped = [one for one in loaded if one.metric.has_map]
+        if maps is not None and loaded and not mapped:
+            names = ", ".join(one.metric.name for one in loaded)
+            raise PmbenchError(
+                f"--map: none of the metrics says where pictures differ ({names}); `pmbench list "
+                "metrics --json` names those that do, under has_map"
+            )
         compared = measure_pairs(result.pairs, resizing, loaded, where, reporter)
+        written = {}
+        if maps is not None and mapped:
+            written = write_maps(result.pairs, resizing, mapped, where, maps, reporter)
     higher = [one.metric.name for one in loaded if one.metric.higher_is_better]
     signatures = {one.metric.name: one.signature for one in loaded}
     if as_json:
-        typer.echo(_json(compared, higher, signatures, not_run, result.left_out, scales))
+        typer.echo(_json(compared, higher, signatures, not_run, result.left_out, written))
     elif as_csv:
         typer.echo(_csv(compared), nl=False)
     elif loaded:
         _print_table(compared, higher, signatures)
-    for name, scale in scales.items():
-        line = f"{scale.pairs:,} map{'s' * (scale.pairs > 1)} in {maps}: {name}, black is "
-        typer.echo(f"{line}{scale.black:.4g} and white {scale.white:.4g}", err=as_csv or as_json)
-    without = [one.metric.name for one in loaded if maps and not one.metric.has_map]
-    if without:
-        typer.echo(f"no map: {', '.join(without)}", err=as_csv or as_json)
+    for line in _about_maps(written, maps) if maps is not None else []:
+        typer.echo(line, err=as_csv or as_json)
+    without = [one.metric.name for one in loaded if maps is not None and one not in mapped]
     absent = {**choice.left_out, **not_run}
     remarks = [f"not run: {name}: {why}" for name, why in absent.items()]
-    for line in [*_reasons(compared), *remarks]:
+    remarks += [f"no map: {', '.join(without)}"] if without else []
+    failures = _failures_of_maps(written, compared)
+    for line in [*_reasons(compared), *failures, *remarks]:
         typer.secho(line, fg="yellow", err=as_csv or as_json)
-    if not_run or any(column.failed for column in compared.columns.values()):
+    if not_run or failures or any(column.failed for column in compared.columns.values()):
         raise typer.Exit(CHECK_FAILED)
 
 
@@ -146,10 +152,9 @@ def _json(
     signatures: Mapping[str, str],
     not_run: Mapping[str, str],
     left_out: Sequence[str],
-    scales: Mapping[str, MapScale],
+    written: Mapping[str, Maps],
 ) -> str:
     import json
-    from dataclasses import asdict
 
     pairs = []
     for i, pair in enumerate(compared.pairs):
@@ -165,9 +170,33 @@ def _json(
     better = {name: "higher" if name in higher else "lower" for name in compared.columns}
     whole: dict[str, object] = {"better": better, "signatures": dict(signatures), "pairs": pairs}
     whole |= {"not_run": dict(not_run), "left_out": list(left_out)}
-    if scales:
-        whole["maps"] = {name: asdict(scale) for name, scale in scales.items()}
+    for i, record in enumerate(pairs):
+        if files := {name: str(m.files[i]) for name, m in written.items() if i in m.files}:
+            record["maps"] = files
+    if written:
+        ends = {name: {"black": m.black, "white": m.white} for name, m in written.items()}
+        whole["maps"] = ends
     return json.dumps(whole, indent=1, ensure_ascii=False)
+
+
+def _about_maps(written: Mapping[str, Maps], folder: Path) -> list[str]:
+    """Return a line for each metric that has maps: how many, and what is black and white."""
+    return [
+        f"{len(maps.files):,} map{'s' * (len(maps.files) > 1)} in {folder}: {name}, "
+        f"black is {maps.black:.4g} and white {maps.white:.4g}"
+        for name, maps in written.items()
+        if maps.files
+    ]
+
+
+def _failures_of_maps(written: Mapping[str, Maps], compared: PairDistances) -> list[str]:
+    """Return a line for each map that is missing though the distance is there."""
+    return [
+        f"no map: {name}: {compared.pairs[i].name}: {why}"
+        for name, maps in written.items()
+        for i, why in maps.failed.items()
+        if not math.isnan(compared.columns[name].values[i])
+    ]
 
 
 def _reasons(compared: PairDistances) -> list[str]:

@@ -108,7 +108,8 @@ def _by_id(pattern: Path) -> dict[str, Path]:
     folder, rest = Path(*fixed), "/".join(pattern.parts[len(fixed) :])
     first, *others = (re.escape(part) for part in rest.split(_ID))
     expression = re.compile(first + "([^/]+)" + r"\1".join(others))
-    files = folder.glob("*".join(glob.escape(part) for part in rest.split(_ID)))
+    wildcard = re.sub(r"\*+", "*", "*".join(glob.escape(part) for part in rest.split(_ID)))
+    files = [path for path in folder.glob(wildcard) if not path.name.startswith(".")]
     named = ((expression.fullmatch(path.relative_to(folder).as_posix()), path) for path in files)
     results = {fits[1]: path for fits, path in named if fits and path.is_file()}
     if not results:

@@ -1,26 +1,27 @@
 """Where pictures differ: a map of each pair, as numbers and as a picture.
 
-The pictures of one metric share a scale, from black (no difference) to white (the largest of all
-pairs), so that they can be compared. The numbers are float32 arrays (height, width) in the metric's
-own direction.
+The pictures of one metric share a scale, from black (what equal pictures have) to white (the
+farthest of all pairs), so that they can be compared. The numbers are float32 arrays (height, width)
+in the metric's own direction.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from pmbench.datasets.picture_pairs import OpenPairs, Pair, Resizing, open_pairs
 from pmbench.metrics.api import Perceptual
 from pmbench.metrics.loading import LoadedMetric
-from pmbench.utils.errors import PmbenchError
+from pmbench.utils.errors import PmbenchError, describe
 from pmbench.utils.files import replacing
 from pmbench.utils.progress import Reporter
 
@@ -35,13 +36,18 @@ _COLOURS = np.array(
 _UNSAFE = re.compile(r"[^\w.+-]+")  # in a file's name
 
 
-@dataclass(frozen=True)
-class MapScale:
-    """The values that are black and white in a metric's pictures, and how many there are."""
+@dataclass
+class Maps:
+    """The maps of one metric: their files, and the values that are black and white in them.
 
-    black: float
-    white: float
-    pairs: int
+    ``files`` are the pictures, by pair; beside each lies ``.npy``. ``failed`` says of other pairs
+    why they have none.
+    """
+
+    files: dict[int, Path] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+    black: float = 0.0
+    white: float = 0.0
 
 
 def write_maps(
@@ -51,65 +57,61 @@ def write_maps(
     device: torch.device,
     folder: Path,
     reporter: Reporter,
-) -> dict[str, MapScale]:
-    """Write ``STEM.METRIC.npy`` and ``.png`` for each pair into ``folder``; return scales by name.
+) -> dict[str, Maps]:
+    """Write ``PAIR.METRIC.npy`` and ``.png`` of each pair into ``folder``; return maps by metric.
 
-    Where there are several pairs, their number stands in front. A pair that cannot be read, or on
-    which a metric is not defined, has no map; a metric without any is not in the result. Raises
-    PmbenchError where none of the metrics says where pictures differ.
+    Where there are several pairs, their number stands in front. What fails, fails alone; a pair
+    that cannot be read has no map. Raises PmbenchError where no pair can be read.
     """
-    mapped = [loaded for loaded in metrics if loaded.metric.has_map]
-    if not mapped:
-        names = ", ".join(loaded.metric.name for loaded in metrics)
-        raise PmbenchError(
-            f"--map: none of the metrics says where pictures differ ({names}); `pmbench list "
-            "metrics --json` names those that do, under has_map"
-        )
     opened = open_pairs(pairs, resizing)
-    scales = {}
-    with reporter.task("maps", len(mapped) * len(opened.places), "maps") as task:
-        for loaded in mapped:
-            name = loaded.metric.name
-            task.describe(name)
-            files = []
-            for item, place in enumerate(opened.places):
-                stem = pairs[place].dist.stem
-                if len(pairs) > 1:
-                    stem = f"{place + 1:0{len(str(len(pairs)))}}-{stem}"
-                path = folder / f"{_UNSAFE.sub('_', f'{stem}.{name}')}.npy"
-                if (values := _map(opened, item, Perceptual(loaded, device))) is not None:
-                    with replacing(path) as draft, draft.open("wb") as file:
-                        np.save(file, values)
-                    files.append(path)
-                task.advance()
-            if files:
-                scales[name] = _draw(files, loaded.metric.higher_is_better)
-    return scales
+    perceptual = {loaded.metric.name: Perceptual(loaded, device) for loaded in metrics}
+    results = {name: Maps() for name in perceptual}
+    with reporter.task("maps", len(opened.places), "pairs") as task:
+        for item, place in enumerate(opened.places):
+            stem = _UNSAFE.sub("_", pairs[place].name)
+            if len(pairs) > 1:
+                stem = f"{place + 1:0{len(str(len(pairs)))}}-{stem}"
+            for name, metric in perceptual.items():
+                file = folder / f"{stem}.{_UNSAFE.sub('_', name)}.npy"
+                try:
+                    with redirect_stdout(sys.stderr):
+                        _write_numbers(file, metric, opened, item, results[name])
+                except Exception as error:  # noqa: BLE001  a metric is foreign code and fails alone
+                    results[name].failed[place] = (
+                        str(error) if isinstance(error, PmbenchError) else describe(error)
+                    )
+                else:
+                    results[name].files[place] = file.with_suffix(".png")
+            task.advance()
+    for maps in results.values():
+        for file in maps.files.values():
+            _draw(file, maps)
+    return results
 
 
-def _map(opened: OpenPairs, item: int, metric: Perceptual) -> NDArray[np.float32] | None:
-    """Return the map of a pair, (height, width), or None where there is none."""
+def _write_numbers(
+    file: Path, metric: Perceptual, opened: OpenPairs, item: int, maps: Maps
+) -> None:
+    """Write the map of a pair, and let the scale reach to it."""
     pack = opened.pack
-    try:
-        pixels = pack.images(pack.size[item], pack.rows[item])
-        images = torch.from_numpy(pixels).to(metric.device).permute(0, 3, 1, 2).float() / 255
-        with torch.no_grad():
-            values = metric.map(images[:1], images[1:])
-    except PmbenchError:
-        return None  # the table says why
-    return values[0].cpu().numpy()
+    pixels = torch.from_numpy(pack.images(pack.size[item], pack.rows[item]))
+    images = pixels.to(metric.device).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        values = metric.map(images[:1], images[1:])[0].cpu().numpy()
+        if not maps.files:
+            maps.black = maps.white = float(metric.map(images[:1], images[:1]).mean())
+    with replacing(file) as draft, draft.open("wb") as handle:
+        np.save(handle, values)
+    farthest = float(values.min() if metric.higher_is_better else values.max())
+    maps.white = min(maps.white, farthest) if metric.higher_is_better else max(maps.white, farthest)
 
 
-def _draw(files: Sequence[Path], higher_is_better: bool) -> MapScale:
-    """Write a picture beside each file of numbers, all on one scale."""
-    ends = [(float(values.min()), float(values.max())) for values in map(np.load, files)]
-    low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    black, white = (high, low) if higher_is_better else (min(0.0, low), high)
-    for file in files:
-        amount = (np.load(file) - black) / ((white - black) or 1)
-        at = np.linspace(0, 1, len(_COLOURS))
-        channels = [np.interp(amount, at, channel) for channel in _COLOURS.T]
-        picture = Image.fromarray(np.rint(np.stack(channels, axis=-1)).astype(np.uint8))
-        with replacing(file.with_name(f"{file.name.removesuffix('.npy')}.png")) as draft:
-            picture.save(draft, format="png")
-    return MapScale(black, white, len(files))
+def _draw(file: Path, maps: Maps) -> None:
+    """Write the picture of a map."""
+    values = np.load(file.with_suffix(".npy"))
+    amount = (values - maps.black) / ((maps.white - maps.black) or 1)
+    at = np.linspace(0, 1, len(_COLOURS))
+    channels = [np.interp(amount, at, channel) for channel in _COLOURS.T]
+    with replacing(file) as draft:
+        pixels = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+        Image.fromarray(pixels).save(draft, format="png")

@@ -231,6 +231,6 @@ def _column(
             f"{name} failed on the batch of item {ids[0]}: {describe(error)}"
         ) from error
     if len(bad := np.flatnonzero(~np.isfinite(column))):
-        which = f"{pair[0]} and {pair[1]} of item {ids[bad[0]]}"
+        which = f"distance of {pair[0]} and {pair[1]} of item {ids[bad[0]]}"
         raise not_finite(loaded.metric, which, column[bad[0]])
     return -column if loaded.metric.higher_is_better else column

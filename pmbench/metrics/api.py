@@ -54,7 +54,7 @@ def metric(
     return Perceptual(load_metric(entries[0], where, Silent()), where, range)
 
 
-def _as_it_is(method: _Method) -> _Method:
+def _not_compiled(method: _Method) -> _Method:
     """Keep torch.compile out of a method."""
     disable: Any = torch.compiler.disable  # it has no types
     return cast(_Method, disable(method))
@@ -65,10 +65,11 @@ class Perceptual:
 
     Made by ``pmbench.metric``. It is no ``nn.Module``, so it never becomes part of the parameters
     or the state of a model that holds it; its own networks are frozen. A copy shares them. A pickle
-    holds the metric's name, device and signature, and no weights: it is loaded where it is read,
-    which raises PmbenchError where it then has another signature.
+    holds the metric's name or address, device and signature, and no weights: it is loaded where it
+    is read, which raises PmbenchError where it then has another signature.
 
-    It computes in float32 also under autocast, whatever torch's defaults are, and outside of what
+    It computes in float32 also under autocast, whatever torch's defaults are (where the default
+    dtype is another, it is float32 meanwhile, for other threads too), and outside of what
     torch.compile compiles: a compiled training step runs it as it is, between two compiled parts
     (``fullgraph=True`` does not allow that). On a GPU, TF32 is as the program has set it; the
     numbers are exactly those of `pmbench eval` after
@@ -102,6 +103,11 @@ class Perceptual:
         return self._loaded.metric.differentiable
 
     @property
+    def has_map(self) -> bool:
+        """Whether it says where two images differ."""
+        return self._loaded.metric.has_map
+
+    @property
     def signature(self) -> str:
         """Name and digest of everything that defines it, as in the signature of a run."""
         return self._loaded.signature
@@ -110,7 +116,7 @@ class Perceptual:
         values = "" if self._range == UNIT else f", range='{self._range.name}'"
         return f"pmbench.metric({self.name!r}, device='{self.device}'{values})"
 
-    @_as_it_is
+    @_not_compiled
     def __call__(self, reference: Tensor, distorted: Tensor) -> Tensor:
         """Return the distance of every pair: (N,) float32, in the metric's own direction.
 
@@ -123,10 +129,14 @@ class Perceptual:
         gradient is asked of a metric that has none or a transform that torch cannot follow, and
         where the metric has no finite number for a pair.
         """
-        return self._computed(self._distances, reference, distorted)
+        return self._compute("distance", self._distances, reference, distorted)
 
-    def _computed(
-        self, function: Callable[[Images, Images], Tensor], reference: Tensor, distorted: Tensor
+    def _compute(
+        self,
+        what: str,
+        function: Callable[[Images, Images], Tensor],
+        reference: Tensor,
+        distorted: Tensor,
     ) -> Tensor:
         """Return ``function`` of all pairs, as many at a time as the metric takes."""
         metric = self._loaded.metric
@@ -160,7 +170,7 @@ class Perceptual:
         if not plain.isfinite().all():
             bad = plain.isfinite().logical_not()
             pair = int(bad.nonzero()[0, plain.ndim - values.ndim])  # after what vmap adds
-            raise not_finite(metric, f"pair {pair}", float(plain[bad][0]))
+            raise not_finite(metric, f"{what} of pair {pair}", float(plain[bad][0]))
         return values
 
     def _distances(self, x: Images, y: Images) -> Tensor:
@@ -195,12 +205,7 @@ class Perceptual:
             )
         return to_pixels(images, self._range, who)
 
-    @property
-    def has_map(self) -> bool:
-        """Whether it says where two images differ."""
-        return self._loaded.metric.has_map
-
-    @_as_it_is
+    @_not_compiled
     def map(self, reference: Tensor, distorted: Tensor) -> Tensor:
         """Return where the images of every pair differ: (N, H, W) float32, of the images' size.
 
@@ -214,7 +219,7 @@ class Perceptual:
                 f"{self.name} does not say where images differ; `pmbench list metrics --json` "
                 "names those that do, under has_map"
             )
-        return self._computed(self._maps, reference, distorted)
+        return self._compute("map", self._maps, reference, distorted)
 
     def __copy__(self) -> Perceptual:
         return self
@@ -224,17 +229,17 @@ class Perceptual:
 
     def __reduce__(self) -> tuple[Callable[..., Perceptual], tuple[object, ...]]:
         entry = self._loaded.metric
-        named = entry.package or registered().get(entry.name) == entry
-        asked = entry.address or (entry.name if named else entry)
+        has_name = entry.package or registered().get(entry.name) == entry
+        source = entry.address or (entry.name if has_name else entry)
         try:
-            pickle.dumps(asked)
+            pickle.dumps(source)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise PmbenchError(
                 f"{self.name} cannot be pickled ({one_line_of(error)}); register it in a module, "
                 "or name it by an address such as ./mine.py:name"
             ) from error
         # the device as a tensor: torch.load(…, map_location=…) moves it
-        return _unpickled, (asked, self._place, self._range.name, self.signature)
+        return _unpickle, (source, self._place, self._range.name, self.signature)
 
 
 def _portions(x: Tensor, y: Tensor, size: int) -> Iterator[tuple[Images, Images]]:
@@ -255,8 +260,8 @@ def _portions(x: Tensor, y: Tensor, size: int) -> Iterator[tuple[Images, Images]
     return zip(parts(x), parts(y), strict=True)
 
 
-def _unpickled(asked: str | Metric, place: Tensor, range: str, signature: str) -> Perceptual:
-    result = metric(asked, place.device, range=range)
+def _unpickle(source: str | Metric, place: Tensor, range: str, signature: str) -> Perceptual:
+    result = metric(source, place.device, range=range)
     if result.signature != signature:
         raise PmbenchError(
             f"the pickle is of {signature}, and here the metric is {result.signature}; use the "

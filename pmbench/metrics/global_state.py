@@ -138,7 +138,7 @@ def usual_defaults(device: str = "cpu") -> Iterator[None]:
     """Let new tensors be float32 and on the CPU meanwhile, and autocast change nothing.
 
     A program may have set torch to anything else, and a metric is what it is everywhere. ``device``
-    is the kind of the one that is computed on.
+    is the kind of the one that is computed on. Torch has one default dtype for all threads.
     """
     with ExitStack() as stack:
         if (dtype := torch.get_default_dtype()) != torch.float32:

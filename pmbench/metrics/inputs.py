@@ -13,7 +13,8 @@ from pmbench.utils.errors import PmbenchError, unknown
 
 _SLACK = 1e-3  # of a range's width: what resampling and float16 add to it
 _OVERSHOOT = 0.25  # of a range's width: as far as networks and bicubic filters go beyond it
-_GREY, _RGB, _RGBA = (1,), (1, 3), (4,)  # channels
+_RGB, _RGBA = (1, 3), (4,)  # channels, grey among them
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,21 @@ def to_pixels(images: Tensor, value_range: ValueRange, who: str) -> Tensor:
     numbers, or integers where white is 255. Values up to 1e-3 of the range outside of it count as
     its end. Raises PmbenchError, about ``who``, for anything else.
     """
-    if images.ndim != 4 or images.shape[1] not in _RGB or not len(images):
+    if images.ndim != 4 or images.shape[1] not in _RGB or not images.numel():
         hint = _shape_hint(images.shape)
         raise PmbenchError(
-            f"{who} are of shape {tuple(images.shape)}; expected (N, 3, height, width)"
-            f"{'; ' * bool(hint)}{hint}"
+            f"{who} are of shape {tuple(images.shape)}; expected (N, 3, height, width), or 1 "
+            f"channel, none of them 0{'; ' * bool(hint)}{hint}"
         )
-    integers = not (images.is_floating_point() or images.is_complex())
-    if images.is_complex() or (integers and value_range.high != 255) or images.dtype == torch.bool:
+    integers = images.dtype in _INTEGERS
+    if not (images.is_floating_point() or (integers and value_range.high == 255)):
+        hint = "; pmbench.metric(…, range='[0,255]') takes 8-bit images" * integers
         raise PmbenchError(
-            f"{who} are {images.dtype}; expected floating-point numbers in {value_range}; "
-            "of 8-bit images that is x / 255, or pmbench.metric(…, range='[0,255]') takes them"
+            f"{who} are {images.dtype}; expected floating-point numbers in {value_range}{hint}"
         )
-    values = images.float()
-    # also of what torch.func wraps, whose values it does not let anybody ask for
+    # a subclass of Tensor would take part in everything that follows
+    values = images.as_subclass(Tensor).float()
+    # torch.func.vmap lets nobody ask for values; here they are looked at, and nothing more
     plain = torch.func.debug_unwrap(values.detach())
     low, high = (float(value) for value in torch.aminmax(plain))
     if not value_range.beyond(low, high) <= _SLACK:

@@ -105,10 +105,10 @@ def output_error(value: object, n: int) -> str | None:
     return None
 
 
-def not_finite(metric: Metric, pair: str, value: float) -> PmbenchError:
-    """Return the error for a distance that is no finite number; ``pair`` says which it is."""
+def not_finite(metric: Metric, what: str, value: float) -> PmbenchError:
+    """Return the error for a number that is not finite; ``what`` says which it is."""
     return PmbenchError(
-        f"{metric.name}: the distance of {pair} is {value}; expected a finite number; the metric "
+        f"{metric.name}: the {what} is {value}; expected a finite number; the metric "
         "is not defined on such pictures: leave them out, or choose another metric (if it is "
         "yours: mend it, or say in its `min_size` where it is not defined)"
     )

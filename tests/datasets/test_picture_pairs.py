@@ -66,6 +66,11 @@ def test_one_picture_goes_with_each_of_a_pattern() -> None:
     )
 
 
+def test_an_id_twice_in_a_row_is_no_other_wildcard_and_hidden_files_do_not_count() -> None:
+    make("11.png", "1.png", "12.png", "._1.png", "._11.png")
+    assert pairs("{id}{id}.png", "{id}.png") == [("1", "11.png", "1.png")]
+
+
 def test_what_has_no_partner_is_named() -> None:
     make("a_gt.png", "b_gt.png", "c_gt.png", "a_pred.png", "z_pred.png")
     assert find_pairs(Path("{id}_gt.png"), Path("{id}_pred.png")).left_out == [

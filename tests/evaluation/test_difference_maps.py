@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from support.laws import pair
 from support.refusals import message_of
 
 import pmbench as package
+from pmbench import metrics as registry
 from pmbench.evaluation.reference_implementations import lpips_module
-from pmbench.metrics import Metric
+from pmbench.metrics import Metric, metric, registered
 from pmbench.metrics.images import Images
 
 # --- numbers --------------------------------------------------------------------------------------
@@ -97,6 +99,9 @@ def test_a_metric_of_ones_own_may_have_a_map() -> None:
     assert f"{expected} shape (2, 3, 32, 40); mend" in message_of(package.metric(entry).map, x, y)
     setattr(far, "map", lambda x, y: (x.pixels - y.pixels).abs().amax(dim=1))  # noqa: B010
     assert torch.equal(package.metric(entry).map(x, y), (x - y).abs().amax(dim=1))
+    setattr(far, "map", lambda x, y: (x.pixels[:, 0] - x.pixels[:, 0]) / 0)  # noqa: B010
+    message = message_of(package.metric(entry).map, x, y)
+    assert message.startswith("far: the map of pair 0 is nan; expected a finite number; the met")
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -116,40 +121,43 @@ def test_maps_are_numbers_and_pictures_on_one_scale(pictures: None) -> None:
         "distance", "{id}_gt.png", "{id}_pred.png", "-m", "l1,ssim,psnr", "--map", "out/maps"
     )
     assert {path.name for path in Path("out/maps").iterdir()} == {
-        f"{i + 1}-{i}_pred.{metric}.{kind}"
+        f"{i + 1}-{i}.{metric}.{kind}"
         for i in (0, 1) for metric in ("l1", "ssim") for kind in ("npy", "png")
     }  # fmt: skip
-    maps = [np.load(f"out/maps/{i + 1}-{i}_pred.l1.npy") for i in (0, 1)]
+    maps = [np.load(f"out/maps/{i + 1}-{i}.l1.npy") for i in (0, 1)]
     assert maps[0].shape == (48, 64)
     assert maps[0].dtype == np.float32
     top = max(values.max() for values in maps)
     brightness = [
-        np.asarray(Image.open(f"out/maps/{i + 1}-{i}_pred.l1.png").convert("L")) for i in (0, 1)
+        np.asarray(Image.open(f"out/maps/{i + 1}-{i}.l1.png").convert("L")) for i in (0, 1)
     ]
     assert brightness[0].shape == (48, 64)
     assert max(shown.max() for shown in brightness) > 240  # the largest of both is nearly white
     for shown, values in zip(brightness, maps, strict=True):
         order = np.argsort(values, axis=None)
         assert (np.diff(shown.ravel()[order].astype(int)) >= -2).all()  # brighter is more
-    similar = [np.load(f"out/maps/{i + 1}-{i}_pred.ssim.npy") for i in (0, 1)]
-    black, white = max(v.max() for v in similar), min(v.min() for v in similar)
+    similar = [np.load(f"out/maps/{i + 1}-{i}.ssim.npy") for i in (0, 1)]
+    white = min(v.min() for v in similar)
     text = one_line(result.stdout)
     assert f"2 maps in out/maps: l1, black is 0 and white {top:.4g}" in text
-    assert f"2 maps in out/maps: ssim, black is {black:.4g} and white {white:.4g}" in text
+    assert f"2 maps in out/maps: ssim, black is 1 and white {white:.4g}" in text
     assert "no map: psnr" in text
 
 
 def test_one_pair_has_no_number_and_json_has_the_scale(pictures: None) -> None:
     result = pmbench("distance", "0_gt.png", "0_pred.png", "-m", "l1", "--map", "maps", "--json")
-    assert {path.name for path in Path("maps").iterdir()} == {"0_pred.l1.npy", "0_pred.l1.png"}
-    top = float(np.load("maps/0_pred.l1.npy").max())
-    scale = {"black": 0.0, "white": top, "pairs": 1}
-    assert json.loads(result.stdout)["maps"] == {"l1": scale}
+    assert {path.name for path in Path("maps").iterdir()} == {
+        "0_pred.png.l1.npy", "0_pred.png.l1.png",
+    }  # fmt: skip
+    top = float(np.load("maps/0_pred.png.l1.npy").max())
+    whole = json.loads(result.stdout)
+    assert whole["maps"] == {"l1": {"black": 0.0, "white": top}}
+    assert whole["pairs"][0]["maps"] == {"l1": "maps/0_pred.png.l1.png"}
 
 
 def test_equal_pictures_have_a_black_map(pictures: None) -> None:
     pmbench("distance", "0_gt.png", "0_gt.png", "-m", "l1", "--map", "maps")
-    assert np.asarray(Image.open("maps/0_gt.l1.png")).reshape(-1, 3).tolist()[0] == [0, 0, 4]
+    assert np.asarray(Image.open("maps/0_gt.png.l1.png")).reshape(-1, 3).tolist()[0] == [0, 0, 4]
 
 
 def test_where_no_metric_has_a_map_nothing_is_written(pictures: None) -> None:
@@ -164,4 +172,33 @@ def test_where_no_metric_has_a_map_nothing_is_written(pictures: None) -> None:
 def test_a_pair_without_a_distance_has_no_map(pictures: None) -> None:
     Path("1_pred.png").write_bytes(b"none")
     pmbench("distance", "{id}_gt.png", "{id}_pred.png", "-m", "l1", "--map", "maps", code=1)
-    assert {path.name for path in Path("maps").iterdir()} == {"1-0_pred.l1.npy", "1-0_pred.l1.png"}
+    assert {path.name for path in Path("maps").iterdir()} == {"1-0.l1.npy", "1-0.l1.png"}
+
+
+def test_black_is_what_equal_pictures_have(pictures: None) -> None:
+    """Also where no place of the pairs is alike: a picture and its negative."""
+    Image.eval(Image.open("0_gt.png"), lambda value: 255 - value).save("negative.png")
+    result = pmbench("distance", "0_gt.png", "negative.png", "-m", "ssim", "--map", "maps")
+    assert "ssim, black is 1 and white -0." in one_line(result.stdout)
+    assert np.asarray(Image.open("maps/negative.png.ssim.png").convert("L")).min() > 100
+
+
+def test_a_map_that_fails_costs_no_other_and_no_distance(
+    pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def where(x: Images, y: Images) -> torch.Tensor:
+        sys.stdout.write("from the metric\n")
+        raise ValueError("no map today")
+
+    registered()
+    metric("fails", title="", map=where)(lambda x, y: (x.pixels - y.pixels).mean(dim=(1, 2, 3)))
+    try:
+        result = pmbench(
+            "distance", "0_gt.png", "0_pred.png", "-m", "fails,l1", "--map", "maps", "--csv", code=1
+        )
+    finally:
+        del registry._registry["fails"]
+    assert result.stdout.splitlines()[0] == "ref,dist,fails,l1"
+    assert len(result.stdout.splitlines()) == 2
+    assert "no map: fails: 0_pred.png: ValueError: no map today" in one_line(result.stderr)
+    assert {path.suffix for path in Path("maps").iterdir()} == {".npy", ".png"}

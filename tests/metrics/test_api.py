@@ -250,7 +250,7 @@ REFUSED: dict[str, tuple[object, object, str]] = {
     "8 bit": (
         ONES.byte(), ONES,
         "mmdpp: the reference images are torch.uint8; expected floating-point numbers in [0, 1]; "
-        "of 8-bit images that is x / 255, or pmbench.metric(…, range='[0,255]') takes them",
+        "pmbench.metric(…, range='[0,255]') takes 8-bit images",
     ),
     "an array": (
         ONES, ONES.numpy(),
@@ -258,12 +258,13 @@ REFUSED: dict[str, tuple[object, object, str]] = {
     ),
     "one image": (
         ONES[0], ONES[0],
-        "mmdpp: the reference images are of shape (3, 64, 64); expected (N, 3, height, width); "
-        "one image is x[None]",
+        "mmdpp: the reference images are of shape (3, 64, 64); expected (N, 3, height, width), or "
+        "1 channel, none of them 0; one image is x[None]",
     ),
     "none": (
         ONES[:0], ONES[:0],
-        "mmdpp: the reference images are of shape (0, 3, 64, 64); expected (N, 3, height, width)",
+        "mmdpp: the reference images are of shape (0, 3, 64, 64); expected (N, 3, height, width), "
+        "or 1 channel, none of them 0",
     ),
     "signed": (
         ONES, 2 * ONES * torch.linspace(0, 1, 64) - 1,

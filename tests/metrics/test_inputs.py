@@ -128,24 +128,51 @@ def test_another_layout_gets_the_hint_that_makes_it_right(
     shape: tuple[int, ...], hint: str
 ) -> None:
     images = torch.rand(shape)
-    assert refused(images) == (f"they are of shape {shape}; expected (N, 3, height, width); {hint}")
+    assert refused(images) == (
+        f"they are of shape {shape}; expected (N, 3, height, width), or 1 channel, "
+        f"none of them 0; {hint}"
+    )
     mended = eval(hint[hint.index(" x") :].strip(), {"x": images})
     assert to_pixels(mended, parse_range("[0,1]"), "they").shape[1:] == (3, 40, 48)
 
 
-@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 7, 8, 8), (8,), (1, 1, 1, 1, 8, 8)])
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 8, 8), (1, 3, 0, 8), (2, 7, 8, 8), (8,), (1, 1, 1, 1, 8, 8)]
+)
 def test_what_nobody_can_tell_gets_no_hint(shape: tuple[int, ...]) -> None:
-    assert (
-        refused(torch.zeros(shape)) == f"they are of shape {shape}; expected (N, 3, height, width)"
-    )
+    expected = "expected (N, 3, height, width), or 1 channel, none of them 0"
+    assert refused(torch.zeros(shape)) == f"they are of shape {shape}; {expected}"
 
 
+@pytest.mark.parametrize("range", ["[0,1]", "[-1,1]", "[0,255]"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.complex64])
-def test_numbers_of_another_kind_are_refused(dtype: torch.dtype) -> None:
-    assert refused(torch.zeros(1, 3, 8, 8, dtype=dtype)) == (
-        f"they are {dtype}; expected floating-point numbers in [0, 1]; of 8-bit images that is "
-        "x / 255, or pmbench.metric(…, range='[0,255]') takes them"
+def test_numbers_of_another_kind_are_refused(dtype: torch.dtype, range: str) -> None:
+    images = torch.zeros(1, 3, 8, 8, dtype=dtype)
+    integers = dtype in (torch.uint8, torch.int64)
+    if integers and range == "[0,255]":
+        to_pixels(images, parse_range(range), "they")
+        return
+    hint = "; pmbench.metric(…, range='[0,255]') takes 8-bit images" * integers
+    assert refused(images, range) == (
+        f"they are {dtype}; expected floating-point numbers in {parse_range(range)}{hint}"
     )
+
+
+class Subclass(Tensor):
+    """As torchvision, MONAI and fastai have them."""
+
+
+@pytest.mark.parametrize("name", ["l1", "dssim", "mmdpp"])
+def test_a_subclass_of_tensor_is_a_tensor(name: str) -> None:
+    metric = pmbench.metric(name)
+    images = Y.clone().as_subclass(Subclass)
+    result = metric(X, images)
+    assert type(result) is Tensor
+    assert torch.equal(result, metric(X, Y))
+    if metric.differentiable:
+        images.requires_grad_()
+        metric(X, images).sum().backward()
+        assert images.grad is not None
 
 
 def test_grey_and_colour_are_compared() -> None:

@@ -28,6 +28,9 @@ from support.refusals import message_of
 SIZES = [(32, 32), (64, 48), (37, 29)]
 CPU = torch.device("cpu")
 NOT_AT_HAND = {"watson-vgg", "pieapp", "dreamsim"}
+# their code asks for values, or for memory, which a transform of torch.func has not
+LOOK_AT_NUMBERS = {"cvvdp", "haarpsi", "vifp", "iw-ssim", "ms-ssim"}
+NOT_ON_EVERY_PICTURE = {"iw-ssim"}
 
 
 def side(entry: Metric) -> int:
@@ -211,6 +214,7 @@ def every_derivative_is_the_gradient_or_a_sentence(metric: Metric) -> None:
         except PmbenchError as error:
             sentence = str(error)
             assert sentence.startswith(f"{metric.name}: torch cannot follow it through this")
+            assert metric.name in LOOK_AT_NUMBERS
         else:
             _assert_nearly(result, expected)
 
@@ -278,6 +282,7 @@ def pictures_of_few_colours_have_a_number_or_a_sentence(metric: Metric) -> None:
         except PmbenchError as error:
             sentence = str(error)
             assert "the metric is not defined on such pictures" in sentence
+            assert metric.name in NOT_ON_EVERY_PICTURE
 
 
 def few_colours(n: int) -> Tensor:
@@ -326,18 +331,18 @@ def a_map_says_where_they_differ(metric: Metric) -> None:
         assert "does not say where images differ" in message_of(distance.map, x, x)
         return
     y = x.clone()
-    y[0, :, : n // 3, : n // 3] = pictures(1, n // 3, n // 3, seed=1)[0]
+    changed = slice(n // 6, n // 2)
+    y[0, :, changed, changed] = pictures(2, n, n, seed=1)[0, :, changed, changed]
     map_, same = distance.map(x, y), distance.map(x, x)
     assert map_.shape == (2, n, n + 16)
     best = float(same.mean())
     torch.testing.assert_close(same, torch.full_like(same, best), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(map_[1], same[1], rtol=1e-5, atol=1e-6)
     amount = (map_[0] - best).abs()
-    inside, far = amount[: n // 3, : n // 3].mean(), amount[n // 2 :, n // 2 :].mean()
-    assert inside > 2 * far
-    # bilinear enlarging and windows inside of the images shift a little of it
+    assert amount[changed, changed].mean() > 3 * amount[3 * n // 4 :, 3 * n // 4 :].mean()
+    # windows of 7 pixels leave 3 of 96 out at each border, which are a ninth of all places
     mean = map_.mean(dim=(1, 2))
-    torch.testing.assert_close(mean, distance(x, y), rtol=0.3, atol=1e-6)
+    torch.testing.assert_close(mean, distance(x, y), rtol=0.15, atol=1e-6)
     if metric.differentiable:
         distance.map(x, y.requires_grad_()).sum().backward()
         assert y.grad is not None

@@ -75,23 +75,31 @@ _TAPS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
 
 
 class TapLoss(nn.Module):
-    """The mean over some taps, and perhaps the pixels, of a distance between maps."""
+    """The mean or sum over some taps, and perhaps the pixels, of a distance between maps."""
 
-    def __init__(self, net: Backbone, distance: MapDistance, taps: tuple[int, ...], pixels: bool):
+    def __init__(
+        self,
+        net: Backbone,
+        distance: MapDistance,
+        taps: tuple[int, ...],
+        pixels: bool,
+        reduce: Callable[..., Tensor] = torch.mean,
+    ) -> None:
         super().__init__()
         self.net = net
         self.distance = distance
         self.taps, self.pixels = taps, pixels
+        self.reduce = reduce
 
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,)."""
-        return torch.stack([self.distance(a, b) for a, b in self._pairs(x, y)]).mean(dim=0)
+        return self.reduce(torch.stack([self.distance(*p) for p in self._pairs(x, y)]), dim=0)
 
     def map(self, x: Images, y: Images) -> Tensor:
-        """Return the mean over taps of the difference at each place, enlarged: (N, H, W)."""
+        """Return the mean or sum over taps of the difference at each place: (N, H, W)."""
         difference = _DIFFERENCES[self.distance]
         maps = [difference(a, b, reduction="none").mean(dim=1) for a, b in self._pairs(x, y)]
-        return torch.stack([enlarge(values, x) for values in maps]).mean(dim=0)
+        return self.reduce(torch.stack([enlarge(values, x) for values in maps]), dim=0)
 
     def _pairs(self, x: Images, y: Images) -> list[tuple[Tensor, Tensor]]:
         features = list(zip(x.derive(self.net), y.derive(self.net), strict=True))
@@ -204,34 +212,14 @@ _register(
 )
 
 
-class FirstLayers(nn.Module):
-    """Σ over the first taps of mean (x - y)²."""
-
-    def __init__(self, net: Backbone, taps: int) -> None:
-        super().__init__()
-        self.net, self.taps = net, taps
-
-    def forward(self, x: Images, y: Images) -> Tensor:
-        """Return the distances: (N,)."""
-        return torch.stack([l2(a, b) for a, b in self._pairs(x, y)]).sum(dim=0)
-
-    def map(self, x: Images, y: Images) -> Tensor:
-        """Return the sum over taps of the difference at each place, enlarged: (N, H, W)."""
-        maps = [(a - b).square().mean(dim=1) for a, b in self._pairs(x, y)]
-        return torch.stack([enlarge(values, x) for values in maps]).sum(dim=0)
-
-    def _pairs(self, x: Images, y: Images) -> list[tuple[Tensor, Tensor]]:
-        a, b = (images.derive(self.net)[: self.taps] for images in (x, y))
-        return list(zip(a, b, strict=True))
-
-
 def _register_alex(modules: int, filters: Initialization) -> None:
     convolutions = [tap - 1 for tap in ARCHITECTURES["alexnet"].taps]  # each before its ReLU
     taps = sum(index < modules for index in convolutions)
     trained = filters.kind == "trained"
 
-    def load(device: torch.device) -> FirstLayers:
-        return FirstLayers(backbone("alexnet", SIGNED, filters, "conv", device), taps)
+    def load(device: torch.device) -> TapLoss:
+        net = backbone("alexnet", SIGNED, filters, "conv", device)
+        return TapLoss(net, l2, tuple(range(taps)), pixels=False, reduce=torch.sum)
 
     register(
         Metric(
