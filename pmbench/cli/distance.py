@@ -77,6 +77,8 @@ def distance(
     set_env_default("PMBENCH_WEIGHTS", weights)
     if as_csv and as_json:
         raise PmbenchError("--csv and --json exclude each other")
+    if maps is not None and maps.exists() and not maps.is_dir():
+        raise PmbenchError(f"--map: {maps} is a file; expected a folder, which need not exist")
     choice = select_metrics(split(metric))
     if not choice.metrics:
         raise PmbenchError("--metric names no metric; `pmbench list metrics` says what there is")

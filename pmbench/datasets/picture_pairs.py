@@ -52,6 +52,8 @@ def find_pairs(ref: Path, dist: Path | None) -> PairList:
     no pair.
     """
     if dist is None:
+        if _is_pattern(ref):
+            raise PmbenchError(f"{ref} is a pattern; give the other one too, of the same {_ID}")
         return PairList(_of_csv(ref))
     if any(_is_pattern(path) for path in (ref, dist)):
         return _of_patterns(ref, dist)

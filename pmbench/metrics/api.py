@@ -153,7 +153,7 @@ class Perceptual:
             if not metric.differentiable and is_tracked(x, y):
                 raise PmbenchError(
                     f"{self.name} has no gradient, so it can be no loss; to measure with it, give "
-                    "it x.detach(), or call it under torch.no_grad()"
+                    "it x.detach(), or call it under torch.no_grad(), outside of torch.func"
                 )
             size = metric.portion(x.shape[2], x.shape[3], max(len(x), len(y)))
             try:
@@ -163,7 +163,7 @@ class Perceptual:
                     raise
                 raise PmbenchError(
                     f"{self.name}: torch cannot follow it through this transform "
-                    f"({one_line_of(error)}); take gradients by backward() or "
+                    f"({one_line_of(error).partition('. ')[0]}); take gradients by backward() or "
                     "torch.autograd.grad, and give many pairs as one batch"
                 ) from error
         plain = torch.func.debug_unwrap(values.detach())
@@ -209,10 +209,10 @@ class Perceptual:
     def map(self, reference: Tensor, distorted: Tensor) -> Tensor:
         """Return where the images of every pair differ: (N, H, W) float32, of the images' size.
 
-        Values are in the metric's own direction; their mean over all places is the distance, or
-        near it where the metric adds maps of several sizes, or has windows that lie inside of the
-        images. Takes what a call takes, and raises what it raises; also PmbenchError where the
-        metric has no map.
+        Values are in the metric's own direction. Their mean over all places is the distance, or
+        near it where the metric adds maps of several sizes; where it has windows that lie inside of
+        the images, the border repeats what is next to it, and is no part of the distance. Takes
+        what a call takes, and raises what it raises; also PmbenchError where the metric has no map.
         """
         if not self.has_map:
             raise PmbenchError(

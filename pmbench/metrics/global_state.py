@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import reduce
@@ -133,6 +134,26 @@ _SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
 }  # fmt: skip
 
 
+_dtype_lock = threading.Lock()
+_dtypes: list[torch.dtype] = []  # the default before each of those who want float32 came
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """Let the default dtype be float32, until the last thread that wants it is done."""
+    with _dtype_lock:
+        _dtypes.append(torch.get_default_dtype() if not _dtypes else _dtypes[0])
+        if torch.get_default_dtype() != torch.float32:
+            torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        with _dtype_lock:
+            before = _dtypes.pop()
+            if not _dtypes and torch.get_default_dtype() != before:
+                torch.set_default_dtype(before)
+
+
 @contextmanager
 def usual_defaults(device: str = "cpu") -> Iterator[None]:
     """Let new tensors be float32 and on the CPU meanwhile, and autocast change nothing.
@@ -141,9 +162,7 @@ def usual_defaults(device: str = "cpu") -> Iterator[None]:
     is the kind of the one that is computed on. Torch has one default dtype for all threads.
     """
     with ExitStack() as stack:
-        if (dtype := torch.get_default_dtype()) != torch.float32:
-            torch.set_default_dtype(torch.float32)
-            stack.callback(torch.set_default_dtype, dtype)
+        stack.enter_context(_float32())
         if torch.get_default_device().type != "cpu":  # a mode costs time at each call
             stack.enter_context(torch.device("cpu"))
         for kind in {"cpu", device}:

@@ -13,6 +13,7 @@ from pmbench.utils.errors import PmbenchError, unknown
 
 _SLACK = 1e-3  # of a range's width: what resampling and float16 add to it
 _OVERSHOOT = 0.25  # of a range's width: as far as networks and bicubic filters go beyond it
+_DARKEST = 16  # of 255: the largest value of whole pictures is beyond it
 _RGB, _RGBA = (1, 3), (4,)  # channels, grey among them
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -97,13 +98,14 @@ def to_pixels(images: Tensor, value_range: ValueRange, who: str) -> Tensor:
 def _range_hint(low: float, high: float, expected: ValueRange) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return "mend what made them"
-    as_bytes = high > 2  # bytes as floats: of a whole picture, some are large
-    if expected.beyond(low, high) <= _OVERSHOOT and (as_bytes or expected.high < 255):
+    as_bytes = high > _DARKEST
+    reaches = high > (expected.low + expected.high) / 2
+    if expected.beyond(low, high) <= _OVERSHOOT and reaches and (as_bytes or expected.high < 255):
         return (
             "networks and resampling overshoot by as much; "
             f"give x.clamp({expected.low:g}, {expected.high:g})"
         )
-    if expected == UNIT and -2.2 <= low < -1.1 and 1.1 < high <= 2.7:
+    if expected == UNIT and -2.2 <= low < 0 and 1.1 < high <= 2.7:
         return "are they normalised by a mean and a deviation? Then give x * deviation + mean"
     for name, other in RANGES.items():
         if other.beyond(low, high) <= 0.05 and as_bytes == (other.high == 255) and low >= -1.1:
@@ -132,10 +134,12 @@ def _shape_hint(shape: Sequence[int]) -> str:
             return "images without their transparency are x[:, :3]"
         case (_, _, _, channels) if channels in _RGBA:
             return "images without their transparency are x[..., :3].permute(0, 3, 1, 2)"
+        case (_, _, _, _, channels) if channels in _RGB:
+            return "the frames of videos are x.flatten(0, 1).permute(0, 3, 1, 2)"
+        case (_, one, other, _, _) if one in _RGB and other in _RGB:
+            return "the frames of videos are images of their own, (N · frames, 3, height, width)"
         case (_, _, channels, _, _) if channels in _RGB:
             return "the frames of videos are x.flatten(0, 1)"
         case (_, channels, _, _, _) if channels in _RGB:
             return "the frames of videos are x.transpose(1, 2).flatten(0, 1)"
-        case (_, _, _, _, channels) if channels in _RGB:
-            return "the frames of videos are x.flatten(0, 1).permute(0, 3, 1, 2)"
     return ""

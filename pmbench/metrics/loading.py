@@ -6,6 +6,7 @@ import ast
 import hashlib
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ def load_metrics(
     return loaded, failures
 
 
+_LOADING = threading.RLock()  # what is put back belongs to the process, and not to a thread
+
+
 def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> LoadedMetric:
     """Fetch what a metric needs, and make it ready. Raises PmbenchError where that fails."""
     if (lacking := metric.not_installed()) is not None:
@@ -70,6 +74,7 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
     try:
         # foreign code may greet on stdout, where results go
         with (
+            _LOADING,
             redirect_stdout(sys.stderr),
             torch.inference_mode(False),
             usual_defaults(device.type),

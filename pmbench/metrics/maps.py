@@ -1,7 +1,8 @@
 """Maps of where two images differ: (N, h, w) of a metric's own size, brought to that of the images.
 
 A loaded metric that has a map has a method, or as a function an attribute, ``map(x, y)``; the mean
-over all places is its distance, or near it where maps of several sizes are enlarged.
+over all places is its distance, near it where maps of several sizes are enlarged, and another one
+where windows that lie inside the images leave out the border.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ above all, neither runs nor keeps tensors.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -83,11 +84,13 @@ class FeatureExtractor(nn.Module):
     def _one_pass(self, pixels: Tensor) -> list[Tensor]:
         x = self.preprocessing(pixels)
         results: dict[Tap, Tensor] = {}
-        left = self.calls
+        left, thread = self.calls, threading.get_ident()
 
         def keep(tap: Tap) -> Callable[..., None]:
             def hook(module: nn.Module, inputs: object, output: Any) -> None:
                 nonlocal left
+                if threading.get_ident() != thread:  # another's pass through the same network
+                    return
                 output = first_of(output)
                 # what follows may work in place: without a gradient unit() has copied by then,
                 # where something follows it not, since a backward pass reads its input again

@@ -21,9 +21,10 @@ def is_transformed(*tensors: Tensor) -> bool:
     """Return whether something else than a gradient in backward mode follows one of the tensors.
 
     That is a derivative in forward mode, a transform of ``torch.func`` (``grad``, ``jvp``, ``vmap``
-    …), or a subclass of Tensor.
+    …), a trace, or a subclass of Tensor.
     """
-    return any(
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return bool(tracing) or any(
         type(tensor) not in (Tensor, nn.Parameter)
         or torch.func.debug_unwrap(tensor, recurse=False) is not tensor
         or forward_ad.unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]

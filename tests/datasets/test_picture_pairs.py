@@ -71,6 +71,12 @@ def test_an_id_twice_in_a_row_is_no_other_wildcard_and_hidden_files_do_not_count
     assert pairs("{id}{id}.png", "{id}.png") == [("1", "11.png", "1.png")]
 
 
+def test_one_pattern_alone_is_refused() -> None:
+    assert message_of(find_pairs, Path("gt/{id}.png"), None) == (
+        "gt/{id}.png is a pattern; give the other one too, of the same {id}"
+    )
+
+
 def test_what_has_no_partner_is_named() -> None:
     make("a_gt.png", "b_gt.png", "c_gt.png", "a_pred.png", "z_pred.png")
     assert find_pairs(Path("{id}_gt.png"), Path("{id}_pred.png")).left_out == [

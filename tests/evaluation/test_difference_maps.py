@@ -72,6 +72,8 @@ def test_the_windows_of_mmd_are_where_they_are() -> None:
     assert blocks[:, 0].max() < blocks.max() / 20
     odd = package.metric("mmd-approx").map(x[..., :90, :75], y[..., :90, :75])
     assert odd.shape == (1, 90, 75)
+    assert not odd[0, 80:].any()  # where no window reaches nothing is compared
+    assert not odd[0, :, 64:].any()
 
 
 def test_a_map_takes_what_a_call_takes_and_refuses_what_it_refuses() -> None:
@@ -167,6 +169,13 @@ def test_where_no_metric_has_a_map_nothing_is_written(pictures: None) -> None:
         "--json` names those that do, under has_map"
     )
     assert not Path("maps").exists()
+
+
+def test_a_file_is_no_folder_for_maps(pictures: None) -> None:
+    result = pmbench("distance", "0_gt.png", "0_pred.png", "-m", "l1", "--map", "1_gt.png", code=2)
+    assert one_line(result.stderr) == (
+        "--map: 1_gt.png is a file; expected a folder, which need not exist"
+    )
 
 
 def test_a_pair_without_a_distance_has_no_map(pictures: None) -> None:

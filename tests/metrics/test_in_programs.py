@@ -9,6 +9,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,35 @@ def test_torchs_defaults_change_nothing_of_what_a_metric_is() -> None:
 @pytest.mark.slow
 def test_nor_of_any_other(reference_weights: Path) -> None:
     here_and_under_other_defaults([name for name in registered() if name not in NOT_AT_HAND])
+
+
+def test_threads_may_load_and_measure_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also a network that others see through hooks, and where the default dtype is another."""
+    names = ["net:torchvision/resnet18?random=0", "mmdpp", "haarpsi", "lap1"]
+    expected = {name: pmbench.metric(name)(X, Y) for name in names}
+    out = sys.stdout
+    torch.set_default_dtype(torch.float64)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            metrics = dict(zip(names, pool.map(pmbench.metric, names), strict=True))
+            jobs = [name for _ in range(6) for name in names]
+            results = list(pool.map(lambda name: metrics[name](X, Y), jobs))
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert sys.stdout is out
+    for name, result in zip(jobs, results, strict=True):
+        torch.testing.assert_close(result, expected[name], rtol=1e-5, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")
+@pytest.mark.parametrize("name", ["mmdpp", "patch-swd-3"])
+def test_a_trace_holds_no_numbers_of_the_pair_that_it_was_made_with(name: str) -> None:
+    metric = pmbench.metric(name)
+    traced = torch.jit.trace(lambda x, y: metric(x, y), (X, Y), check_trace=False)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(traced(Y.flip(3), X), metric(Y.flip(3), X), rtol=1e-4, atol=0)
 
 
 # --- copies and pickles ---------------------------------------------------------------------------

@@ -63,6 +63,7 @@ def test_an_unknown_range_is_refused() -> None:
 
 
 CLAMP = "networks and resampling overshoot by as much; give x.clamp(0, 1)"
+NORMALISED = "are they normalised by a mean and a deviation? Then give x * deviation + mean"
 HINTS = [
     # low, high, the range that was said, the hint
     (-0.02, 1.02, "[0,1]", CLAMP),
@@ -75,11 +76,11 @@ HINTS = [
     (-0.4, 0.7, "[0,1]", "are they in [-1, 1]? Then say so: pmbench.metric(…, range='[-1,1]')"),
     (-1.0, 1.0, "[0,255]", "are they in [-1, 1]? Then say so: pmbench.metric(…, range='[-1,1]')"),
     (0.0, 255.0, "[0,1]", "are they in [0, 255]? Then say so: pmbench.metric(…, range='[0,255]')"),
-    (3.0, 17.0, "[-1,1]", "are they in [0, 255]? Then say so: pmbench.metric(…, range='[0,255]')"),
-    (
-        -2.1, 2.6, "[0,1]",
-        "are they normalised by a mean and a deviation? Then give x * deviation + mean",
-    ),
+    (3.0, 170.0, "[-1,1]", "are they in [0, 255]? Then say so: pmbench.metric(…, range='[0,255]')"),
+    (-0.2, 0.2, "[0,1]", "are they in [-1, 1]? Then say so: pmbench.metric(…, range='[-1,1]')"),
+    (-2.1, 2.6, "[0,1]", NORMALISED),
+    (-1.03, 2.64, "[0,1]", NORMALISED),
+    (0.0, 4.0, "[0,1]", "bring them into [0, 1]"),
     (-40.0, 60.0, "[0,1]", "bring them into [0, 1]"),
     (0.0, 65535.0, "[0,255]", "bring them into [0, 255]"),
     (0.0, float("inf"), "[0,1]", "mend what made them"),
@@ -119,6 +120,7 @@ SHAPES = [
     ((2, 40, 48, 4), "images without their transparency are x[..., :3].permute(0, 3, 1, 2)"),
     ((2, 5, 3, 40, 48), "the frames of videos are x.flatten(0, 1)"),
     ((2, 3, 5, 40, 48), "the frames of videos are x.transpose(1, 2).flatten(0, 1)"),
+    ((2, 1, 40, 48, 3), "the frames of videos are x.flatten(0, 1).permute(0, 3, 1, 2)"),
     ((2, 5, 40, 48, 3), "the frames of videos are x.flatten(0, 1).permute(0, 3, 1, 2)"),
 ]
 
@@ -134,6 +136,12 @@ def test_another_layout_gets_the_hint_that_makes_it_right(
     )
     mended = eval(hint[hint.index(" x") :].strip(), {"x": images})
     assert to_pixels(mended, parse_range("[0,1]"), "they").shape[1:] == (3, 40, 48)
+
+
+def test_a_video_of_as_many_frames_as_channels_is_nobodys_guess() -> None:
+    assert refused(torch.rand(2, 3, 3, 40, 48)).endswith(
+        "; the frames of videos are images of their own, (N · frames, 3, height, width)"
+    )
 
 
 @pytest.mark.parametrize(

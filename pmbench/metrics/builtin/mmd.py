@@ -175,15 +175,18 @@ class Mmd(nn.Module):
         return self._squares(x, y).mean(dim=(1, 2, 3))
 
     def map(self, x: Images, y: Images) -> Tensor:
-        """Return the mean distance of the windows around each place: (N, H, W)."""
+        """Return the mean distance of the windows around each place: (N, H, W).
+
+        0 beyond the last window, where nothing is compared.
+        """
         windows = self._squares(x, y).mean(dim=1, keepdim=True)
-        # each 16×16 block is in up to four windows; beyond the last one nothing is compared
+        # each 16×16 block is in up to four windows
         blocks = F.avg_pool2d(windows, 2, stride=1, padding=1, count_include_pad=False)
         side = [_STRIDE * count for count in blocks.shape[2:]]
         smooth = F.interpolate(blocks, side, mode="bilinear", align_corners=False)[:, 0]
         height, width = x.pixels.shape[2:]
         beyond = (0, width - smooth.shape[2], 0, height - smooth.shape[1])
-        return F.pad(smooth, beyond, mode="replicate")
+        return F.pad(smooth, beyond)
 
     def _squares(self, x: Images, y: Images) -> Tensor:
         """Return the squared differences of features: (N, r, windows, windows)."""

@@ -140,9 +140,10 @@ def _lit(distorted: Tensor, reference: Tensor) -> Pair:
     """Return two grey pictures for two black ones.
 
     HaarPSI weighs similarities by responses that are 0 everywhere in black pictures, and only in
-    those. The similarities are 1, so any weights give what two equal grey pictures give.
+    those. The similarities are 1, so any weights give what two equal grey pictures give. Black is
+    what is below 1e-6: weights by so little would be those of the rounding.
     """
-    dark = (distorted == 0) & (reference == 0)
+    dark = (distorted < 1e-6) & (reference < 1e-6)
     black = dark.flatten(1).all(dim=1).view(-1, 1, 1, 1)
     return torch.where(black, 0.5, distorted), torch.where(black, 0.5, reference)
 

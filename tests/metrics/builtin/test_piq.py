@@ -88,6 +88,12 @@ def test_black_pictures_are_alike_to_haarpsi() -> None:
     # the logistic function and its inverse leave some 1e-6 in float32
     torch.testing.assert_close(result[[0, 2]], torch.ones(2), rtol=1e-5, atol=0)
     torch.testing.assert_close(result[1:2], piq.haarpsi(y[1:2], x[1:2], reduction="none"))
+    # as a network gives them that ends in a sigmoid
+    nearly = torch.sigmoid(torch.linspace(-90, -20, 3 * 32 * 32).view(1, 3, 32, 32))
+    black = torch.zeros(1, 3, 32, 32)
+    torch.testing.assert_close(
+        measure(loaded("haarpsi"), black, nearly), torch.ones(1), rtol=1e-5, atol=0
+    )
 
 
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
