@@ -131,6 +131,22 @@ class Perceptual:
         """
         return self._compute("distance", self._distances, reference, distorted)
 
+    @_not_compiled
+    def map(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        """Return where the images of every pair differ: (N, H, W) float32, of the images' size.
+
+        Values are in the metric's own direction. Their mean over all places is the distance, or
+        near it where the metric adds maps of several sizes; where it has windows that lie inside of
+        the images, the border repeats what is next to it, and is no part of the distance. Takes
+        what a call takes, and raises what it raises; also PmbenchError where the metric has no map.
+        """
+        if not self.has_map:
+            raise PmbenchError(
+                f"{self.name} does not say where images differ; `pmbench list metrics --json` "
+                "names those that do, under has_map"
+            )
+        return self._compute("map", self._maps, reference, distorted)
+
     def _compute(
         self,
         what: str,
@@ -204,22 +220,6 @@ class Perceptual:
                 f"as in pmbench.metric('{self.name}', device='{images.device}')"
             )
         return to_pixels(images, self._range, who)
-
-    @_not_compiled
-    def map(self, reference: Tensor, distorted: Tensor) -> Tensor:
-        """Return where the images of every pair differ: (N, H, W) float32, of the images' size.
-
-        Values are in the metric's own direction. Their mean over all places is the distance, or
-        near it where the metric adds maps of several sizes; where it has windows that lie inside of
-        the images, the border repeats what is next to it, and is no part of the distance. Takes
-        what a call takes, and raises what it raises; also PmbenchError where the metric has no map.
-        """
-        if not self.has_map:
-            raise PmbenchError(
-                f"{self.name} does not say where images differ; `pmbench list metrics --json` "
-                "names those that do, under has_map"
-            )
-        return self._compute("map", self._maps, reference, distorted)
 
     def __copy__(self) -> Perceptual:
         return self
