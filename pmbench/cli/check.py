@@ -248,7 +248,7 @@ def _against_baseline(
 
 
 def _against_papers(metric: list[str] | None, dataset: list[str] | None, results: Path) -> Findings:
-    from pmbench.analysis.published import check_published
+    from pmbench.analysis.reproduction import check_published
     from pmbench.datasets import manifest
 
     entries, runs = list(manifest.datasets().values()), _runs(results)

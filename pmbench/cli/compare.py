@@ -82,11 +82,12 @@ def compare(
 
     `pmbench compare lpips-vgg --precision bf16`
     """
-    from pmbench.analysis.comparison import compare_datasets, select_runs, with_statistic
+    from pmbench.analysis.comparison import compare_datasets
     from pmbench.analysis.correlation import correlate_runs
     from pmbench.analysis.drift import compared_with, in_folder, in_usual_precision, measured_in
     from pmbench.analysis.leaderboard import runs_in_view
     from pmbench.analysis.leaderboard_rows import View
+    from pmbench.analysis.run_selection import select_runs, with_statistic
     from pmbench.results.store import no_runs
 
     set_env_default("PMBENCH_MANIFESTS", manifests)

@@ -67,7 +67,7 @@ def distance(
     `pmbench distance pairs.csv -m lpips-vgg --csv > distances.csv`
     """
     from pmbench.datasets import picture_pairs as pairing
-    from pmbench.datasets.picture_pairs import parse_resizing
+    from pmbench.datasets.picture_pack import parse_resizing
     from pmbench.evaluation.difference_maps import write_maps
     from pmbench.evaluation.pair_distances import measure_pairs
     from pmbench.metrics.loading import load_metrics
@@ -90,17 +90,10 @@ def distance(
         for sentence in result.left_out:
             reporter.note(f"left out: {sentence}")
         loaded, not_run = load_metrics(choice.metrics, where, reporter)
-        mapped = [one for one in loaded if one.metric.has_map]
-        if maps is not None and loaded and not mapped:
-            names = ", ".join(one.metric.name for one in loaded)
-            raise PmbenchError(
-                f"--map: none of the metrics says where pictures differ ({names}); `pmbench list "
-                "metrics --json` names those that do, under has_map"
-            )
-        compared = measure_pairs(result.pairs, resizing, loaded, where, reporter)
         written = {}
-        if maps is not None and mapped:
-            written = write_maps(result.pairs, resizing, mapped, where, maps, reporter)
+        if maps is not None and loaded:
+            written = write_maps(result.pairs, resizing, loaded, where, maps, reporter)
+        compared = measure_pairs(result.pairs, resizing, loaded, where, reporter)
     higher = [one.metric.name for one in loaded if one.metric.higher_is_better]
     signatures = {one.metric.name: one.signature for one in loaded}
     if as_json:
@@ -109,12 +102,12 @@ def distance(
         typer.echo(_csv(compared), nl=False)
     elif loaded:
         _print_table(compared, higher, signatures)
-    for line in _about_maps(written, maps) if maps is not None else []:
+    for line in _about_maps(written):
         typer.echo(line, err=as_csv or as_json)
-    without = [one.metric.name for one in loaded if maps is not None and one not in mapped]
     absent = {**choice.left_out, **not_run}
     remarks = [f"not run: {name}: {why}" for name, why in absent.items()]
-    remarks += [f"no map: {', '.join(without)}"] if without else []
+    if without := [name for name in compared.columns if written and name not in written]:
+        remarks.append(f"no map: {', '.join(without)}")
     failures = _failures_of_maps(written, compared)
     for line in [*_reasons(compared), *failures, *remarks]:
         typer.secho(line, fg="yellow", err=as_csv or as_json)
@@ -181,10 +174,11 @@ def _json(
     return json.dumps(whole, indent=1, ensure_ascii=False)
 
 
-def _about_maps(written: Mapping[str, Maps], folder: Path) -> list[str]:
+def _about_maps(written: Mapping[str, Maps]) -> list[str]:
     """Return a line for each metric that has maps: how many, and what is black and white."""
     return [
-        f"{len(maps.files):,} map{'s' * (len(maps.files) > 1)} in {folder}: {name}, "
+        f"{len(maps.files):,} map{'s' * (len(maps.files) > 1)} in "
+        f"{next(iter(maps.files.values())).parent}: {name}, "
         f"black is {maps.black:.4g} and white {maps.white:.4g}"
         for name, maps in written.items()
         if maps.files

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pmbench.datasets.picture_pairs import OpenPairs, Pair, Resizing, open_pairs
+from pmbench.datasets.picture_pack import OpenPairs, Resizing, open_pairs
+from pmbench.datasets.picture_pairs import Pair
 from pmbench.metrics.api import Perceptual
 from pmbench.metrics.loading import LoadedMetric
 from pmbench.utils.errors import PmbenchError, describe
@@ -60,11 +61,22 @@ def write_maps(
 ) -> dict[str, Maps]:
     """Write ``PAIR.METRIC.npy`` and ``.png`` of each pair into ``folder``; return maps by metric.
 
-    Where there are several pairs, their number stands in front. What fails, fails alone; a pair
-    that cannot be read has no map. Raises PmbenchError where no pair can be read.
+    Where there are several pairs, their number stands in front. A metric without a map is not in
+    the result. What fails, fails alone; a pair that cannot be read has no map. Raises PmbenchError
+    where none of the metrics has a map, and where no pair can be read.
     """
+    if not any(loaded.metric.has_map for loaded in metrics):
+        names = ", ".join(loaded.metric.name for loaded in metrics)
+        raise PmbenchError(
+            f"--map: none of the metrics says where pictures differ ({names}); `pmbench list "
+            "metrics --json` names those that do, under has_map"
+        )
     opened = open_pairs(pairs, resizing)
-    perceptual = {loaded.metric.name: Perceptual(loaded, device) for loaded in metrics}
+    perceptual = {
+        loaded.metric.name: Perceptual(loaded, device)
+        for loaded in metrics
+        if loaded.metric.has_map
+    }
     results = {name: Maps() for name in perceptual}
     with reporter.task("maps", len(opened.places), "pairs") as task:
         for item, place in enumerate(opened.places):

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from pmbench.datasets.pack import Pack
-from pmbench.datasets.picture_pairs import ROLES, Pair, Resizing, Size, open_pairs
+from pmbench.datasets.picture_pack import ROLES, Resizing, Size, open_pairs
+from pmbench.datasets.picture_pairs import Pair
 from pmbench.evaluation.batching import Batch, BatchLimits, plan
 from pmbench.evaluation.loop import BatchResults, Result, measure
 from pmbench.metrics.loading import LoadedMetric

@@ -26,7 +26,7 @@ from pmbench.datasets.archive import files
 from pmbench.datasets.download import pack_for
 from pmbench.datasets.layouts import layout_for
 from pmbench.datasets.pack import Pack
-from pmbench.datasets.picture_pairs import Size, pack_of
+from pmbench.datasets.picture_pack import Size, pack_of
 from pmbench.datasets.resize import Pixels, decode, resize_for
 from pmbench.evaluation import reference_implementations
 from pmbench.evaluation.pair_distances import Distances, measure_items

@@ -18,7 +18,7 @@ from torch import Tensor
 from pmbench.metrics import Metric, registered
 from pmbench.metrics.global_state import usual_defaults
 from pmbench.metrics.images import Images
-from pmbench.metrics.inputs import UNIT, parse_range, to_pixels
+from pmbench.metrics.inputs import UNIT, ValueRange, parse_range, to_pixels
 from pmbench.metrics.loading import LoadedMetric, load_metric, not_finite, output_error
 from pmbench.metrics.selection import select_metrics
 from pmbench.utils.devices import choose_device
@@ -44,14 +44,14 @@ def metric(
     Weights that are not on this machine are fetched. Raises PmbenchError for an unknown name or
     range, for a device that is not there, and where something cannot be loaded.
     """
-    parse_range(range)
+    value_range = parse_range(range)
     entries = [name] if isinstance(name, Metric) else select_metrics([name]).metrics
     if len(entries) != 1:
         names = ", ".join(entry.name for entry in entries[:5])
         more = ", …" * (len(entries) > 5)
         raise PmbenchError(f"'{name}' stands for {len(entries)} metrics ({names}{more}); name one")
     where = choose_device(str(device))
-    return Perceptual(load_metric(entries[0], where, Silent()), where, range)
+    return Perceptual(load_metric(entries[0], where, Silent()), where, value_range)
 
 
 def _not_compiled(method: _Method) -> _Method:
@@ -76,9 +76,11 @@ class Perceptual:
     ``pmbench.utils.devices.use_exact_arithmetic()``.
     """
 
-    def __init__(self, loaded: LoadedMetric, device: torch.device, range: str = "[0,1]") -> None:
+    def __init__(
+        self, loaded: LoadedMetric, device: torch.device, value_range: ValueRange = UNIT
+    ) -> None:
         self._loaded = loaded
-        self._range = parse_range(range)
+        self._range = value_range
         # "cuda" alone means the current one
         self._place = torch.zeros(0, device=device)
 
@@ -174,7 +176,7 @@ class Perceptual:
             size = metric.portion(x.shape[2], x.shape[3], max(len(x), len(y)))
             try:
                 values = torch.cat([function(*pair) for pair in _portions(x, y, size)])
-            except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
+            except (RuntimeError, ValueError, TypeError) as error:
                 if is_out_of_memory(error) or not is_transformed(x, y):
                     raise
                 raise PmbenchError(

@@ -135,14 +135,14 @@ _SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
 
 
 _dtype_lock = threading.Lock()
-_dtypes: list[torch.dtype] = []  # the default before each of those who want float32 came
+_dtypes: list[torch.dtype] = []  # the default when each thread asked for float32, the first's first
 
 
 @contextmanager
 def _float32() -> Iterator[None]:
     """Let the default dtype be float32, until the last thread that wants it is done."""
     with _dtype_lock:
-        _dtypes.append(torch.get_default_dtype() if not _dtypes else _dtypes[0])
+        _dtypes.append(torch.get_default_dtype())
         if torch.get_default_dtype() != torch.float32:
             torch.set_default_dtype(torch.float32)
     try:

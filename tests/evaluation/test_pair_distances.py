@@ -22,8 +22,8 @@ from torch import Tensor
 
 import pmbench as package
 from pmbench import metrics as registry
-from pmbench.datasets import picture_pairs as pairing
-from pmbench.datasets.picture_pairs import Pair, Picture, open_pairs, parse_resizing
+from pmbench.datasets.picture_pack import Picture, open_pairs, parse_resizing
+from pmbench.datasets.picture_pairs import Pair, find_pairs
 from pmbench.datasets.resize import Pixels
 from pmbench.evaluation import pair_distances as distances
 from pmbench.evaluation.batching import BatchLimits
@@ -185,13 +185,13 @@ def test_a_name_in_both_folders_comes_before_another_ending() -> None:
     for name in ("x.png", "x.bmp"):
         save(f"a/{name}", picture(1))
         save(f"b/{name}", picture(1))
-    result = pairing.find_pairs(Path("a"), Path("b"))
+    result = find_pairs(Path("a"), Path("b"))
     assert {(p.ref.name, p.dist.name) for p in result.pairs} == {
         ("x.png", "x.png"),
         ("x.bmp", "x.bmp"),
     }
     Path("b/x.png").rename("b/x.gif")  # which of a's two is it?
-    result = pairing.find_pairs(Path("a"), Path("b"))
+    result = find_pairs(Path("a"), Path("b"))
     assert [p.name for p in result.pairs] == ["x.bmp"]
     assert result.left_out == [
         "1 of a without a partner in b: x.png",

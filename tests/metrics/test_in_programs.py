@@ -24,8 +24,6 @@ from torch.utils.data import DataLoader, Dataset
 import pmbench
 from pmbench.metrics import Metric, registered
 from pmbench.metrics.api import Perceptual
-from pmbench.networks import weights
-from pmbench.utils.errors import PmbenchError
 
 X, Y = pair(2, 64, 64)
 DEEP = "net-squeeze-random"
@@ -245,21 +243,3 @@ def test_iw_ssim_of_a_drawn_picture_is_1_with_itself_and_else_said_to_have_none(
     for direction in (step, step.transpose(2, 3)):
         message = message_of(distance, direction, step / 2)
         assert message.startswith("iw-ssim: the distance of pair 0 is nan; expected a finite numb")
-
-
-# --- a download that failed -----------------------------------------------------------------------
-
-
-def test_a_mended_network_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PMBENCH_HOME", str(tmp_path))
-    monkeypatch.delenv("PMBENCH_WEIGHTS", raising=False)
-    asked: list[str] = []
-
-    def fetch(file: weights.RemoteFile, *rest: object) -> None:
-        asked.append(file.url)
-        raise PmbenchError("no way there")
-
-    monkeypatch.setattr(weights, "fetch", fetch)
-    for _ in range(2):
-        assert "no way there" in message_of(pmbench.metric, "lpips-squeeze")
-    assert len(asked) == 2

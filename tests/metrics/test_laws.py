@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import laws
+from support import laws, laws_in_programs
 from support.laws import CPU, NOT_AT_HAND, loaded, measure, pair, side
 from support.paths import TESTS
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ def metric(request: pytest.FixtureRequest) -> Metric:
     return entry
 
 
-@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("law", [*laws.LAWS, *laws_in_programs.LAWS], ids=lambda law: law.__name__)
 def test_it_obeys_the_law(law: Callable[[Metric], None], metric: Metric) -> None:
     law(metric)
 
@@ -151,8 +151,8 @@ class _Mapped(nn.Module):
 
 # of laws that a metric obeys as programs call it
 PLANTED_IN_PROGRAMS: dict[str, tuple[Distance, Callable[[Metric], None]]] = {
-    "a fast path": (_by_numpy, laws.every_derivative_is_the_gradient_or_a_sentence),
-    "a map of elsewhere": (_Mapped(), laws.a_map_says_where_they_differ),
+    "a fast path": (_by_numpy, laws_in_programs.every_derivative_is_the_gradient_or_a_sentence),
+    "a map of elsewhere": (_Mapped(), laws_in_programs.a_map_says_where_they_differ),
 }
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 import torch
-from support import laws
+from support import laws, laws_in_programs
 from support.networks import CPU, X, distances, extractor, metric
 
 from pmbench.metrics.images import Images
@@ -44,7 +44,7 @@ def test_every_law_holds(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = metric(address)
     distance = entry.load(CPU)
     monkeypatch.setattr(laws, "loaded", lambda name: distance)
-    for law in laws.LAWS:
+    for law in (*laws.LAWS, *laws_in_programs.LAWS):
         law(entry)
 
 

@@ -20,7 +20,7 @@ from support.http_server import Server, serving
 from support.paths import TESTS
 from support.refusals import message_of
 
-from pmbench.metrics import registered
+from pmbench.metrics import Metric, registered
 from pmbench.metrics.loading import load_metric, load_metrics
 from pmbench.networks import backbones, model_libraries, weights
 from pmbench.networks.manifest import WeightFile, weight_files
@@ -345,6 +345,26 @@ def test_a_file_of_another_checksum_is_refused_with_the_ways_out(
         "PMBENCH_WEIGHTS"
     ) == message
     assert weights.find("toy") is None
+
+
+def test_one_call_asks_once_and_the_next_one_again(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two metrics need one file; a notebook goes on after its network has been mended."""
+    url = f"{served.url}/toy.pth"
+    monkeypatch.setitem(weight_files(), "toy", WeightFile(url=url))
+    entries = [
+        Metric(name, lambda device: torch.nn.Identity(), title="", weights=("toy",))
+        for name in ("one", "other")
+    ]
+    loaded, failures = load_metrics(entries, CPU, Silent())
+    assert not loaded
+    assert failures["one"] == failures["other"]
+    assert len(served.requests) == 1
+    assert message_of(load_metric, entries[0], CPU, Silent()) == failures["one"]
+    assert len(served.requests) == 2
+    served.add("/toy.pth", b"now it is there")
+    assert load_metric(entries[0], CPU, Silent()).metric.name == "one"
 
 
 def test_a_file_of_much_more_than_is_said_of_it_is_refused(

@@ -1,0 +1,174 @@
+"""Picture files as a pack: nothing is copied, and each is read when a batch needs it.
+
+Sizes come from the files' headers, so that what does not fit together is known at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pmbench.datasets.pack import Items, Pack
+from pmbench.datasets.picture_pairs import Pair
+from pmbench.datasets.resize import Pixels, Resize, decode
+from pmbench.utils.errors import PmbenchError
+
+Size = tuple[int, int]  # width, height
+ROLES = ("ref", "dist")
+
+
+class Source(Protocol):
+    """One image, to be read later. Equal ones are read once for a batch."""
+
+    @property
+    def size(self) -> Size:
+        """Width and height of what ``read`` returns."""
+
+    def read(self) -> Pixels:
+        """Return uint8 RGB (height, width, 3). Raises PmbenchError where that cannot be had."""
+
+    def __hash__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file, decoded as for packs and brought to a size, bilinear and antialiased."""
+
+    path: Path
+    size: Size
+
+    def read(self) -> Pixels:
+        """Return its pixels."""
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise PmbenchError(f"{self.path}: cannot be read: {error.strerror}") from error
+        pixels = decode(data, Resize("none"), str(self.path))
+        if pixels.shape[1::-1] == self.size:
+            return pixels
+        return np.asarray(Image.fromarray(pixels).resize(self.size, Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
+class Pictures(Pack):
+    """A pack whose images are read when they are asked for; ``sources`` by size, then by row."""
+
+    sources: tuple[tuple[Source, ...], ...] = ()
+
+    def images(self, size: int, rows: NDArray[np.int64]) -> Pixels:
+        """Return the images at ``rows`` of one size: (len(rows), H, W, 3) uint8."""
+        return np.stack([self.sources[size][row].read() for row in rows])
+
+
+def pack_of(
+    ids: Sequence[str], images: Sequence[Sequence[Source]], roles: tuple[str, ...]
+) -> Pictures:
+    """Return items as a pack: ``images`` are those of each item, of one size, in order of roles."""
+    by_size: dict[Size, dict[Source, int]] = {}
+    rows = np.empty((len(ids), len(roles)), np.int64)
+    size_of = np.empty(len(ids), np.int64)
+    for i, item in enumerate(images):
+        known = by_size.setdefault(item[0].size, {})
+        rows[i] = [known.setdefault(source, len(known)) for source in item]
+        size_of[i] = list(by_size).index(item[0].size)
+    n = len(ids)
+    items = Items(
+        id=np.array(ids, object), sub=np.zeros(n, np.int64), sub_names=("whole",),
+        p=np.zeros(n), votes=np.zeros(n, np.int32), cluster=np.arange(n),
+    )  # fmt: skip
+    sizes = tuple((height, width) for width, height in by_size)
+    sources = tuple(tuple(known) for known in by_size.values())
+    return Pictures(Path(), items, rows, size_of, sizes, {"roles": list(roles)}, sources=sources)
+
+
+# --- files of one size ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """What to do about sizes: from those of the two pictures of a pair to the one of both."""
+
+    label: str
+    target: Callable[[Size, Size], Size]
+
+
+def parse_resizing(text: str) -> Resizing:
+    """Return what "WIDTHxHEIGHT" or "smaller" asks for.
+
+    "smaller": both pictures get the size of the one with fewer pixels. Raises PmbenchError for
+    other words.
+    """
+    if text == "smaller":
+        return Resizing(text, lambda a, b: min(a, b, key=lambda size: size[0] * size[1]))
+    if sides := re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", text, re.ASCII):
+        fixed = (int(sides[1]), int(sides[2]))
+        return Resizing(text, lambda a, b: fixed)
+    raise PmbenchError(f"--resize {text}: expected WIDTHxHEIGHT, such as 256x256, or smaller")
+
+
+@dataclass(frozen=True)
+class OpenPairs:
+    """Pairs of files as a pack of the roles ``ref`` and ``dist``.
+
+    ``places`` says which pair each item of the pack is; ``unreadable`` why others are not in it.
+    """
+
+    pack: Pictures
+    places: list[int]
+    unreadable: dict[int, str]
+
+
+def open_pairs(pairs: Sequence[Pair], resizing: Resizing | None) -> OpenPairs:
+    """Return pairs of picture files as a pack, brought to one size as ``resizing`` says.
+
+    Raises PmbenchError where pictures of a pair differ in size and ``resizing`` is None, and where
+    no pair can be read.
+    """
+    images: dict[int, tuple[Picture, Picture]] = {}
+    unreadable: dict[int, str] = {}
+    unequal: list[str] = []
+    for i, pair in enumerate(pairs):
+        try:
+            ref, dist = size_of(pair.ref), size_of(pair.dist)
+        except PmbenchError as error:
+            unreadable[i] = str(error)
+            continue
+        if resizing is None and ref != dist:
+            unequal.append(f"{pair.ref} is {_shown(ref)}, {pair.dist} is {_shown(dist)}")
+        size = ref if resizing is None else resizing.target(ref, dist)
+        images[i] = (Picture(pair.ref, size), Picture(pair.dist, size))
+    if unequal:
+        others = f" (as do {len(unequal) - 1:,} more)" if len(unequal) > 1 else ""
+        raise PmbenchError(
+            f"{unequal[0]}: they differ in size{others}; "
+            "give --resize WIDTHxHEIGHT, or --resize smaller"
+        )
+    if not images:
+        raise PmbenchError(next(iter(unreadable.values())))
+    pack = pack_of([pairs[i].name for i in images], list(images.values()), ROLES)
+    return OpenPairs(pack, list(images), unreadable)
+
+
+def size_of(path: Path) -> Size:
+    """Return a picture file's width and height. Raises PmbenchError where it is none."""
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except FileNotFoundError as error:
+        raise PmbenchError(f"{path} does not exist; expected a picture file") from error
+    # the list is what PIL's readers raise on damaged files
+    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
+        raise PmbenchError(
+            f"{path}: expected a picture file, got one that PIL cannot read ({error})"
+        ) from error
+
+
+def _shown(size: Size) -> str:
+    return f"{size[0]}×{size[1]}"
