@@ -38,7 +38,8 @@ from pmbench.scoring.scores import defined, score_at
 from pmbench.scoring.statistics import Array
 from pmbench.utils.errors import PmbenchError, unknown
 from pmbench.utils.files import write_text
-from pmbench.utils.validation import one_line, preview, validate
+from pmbench.utils.text import check_all_printable, one_line, preview
+from pmbench.utils.validation import validate
 
 FORMAT = 1
 _MOST = 10**8  # rows, so that their size can be counted
@@ -252,6 +253,7 @@ def read(path: Path) -> Baseline:
     again = "write one with `pmbench baseline -o FILE`"
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        check_all_printable(content)
     except FileNotFoundError as error:
         raise PmbenchError(f"{path}: there is no such baseline; {again}") from error
     except OSError as error:

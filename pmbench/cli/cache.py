@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pmbench.cli.common import CHECK_FAILED, AsJson, Manifests, app, console, set_env_default
+from pmbench.cli.common import (
+    CHECK_FAILED,
+    AsJson,
+    Manifests,
+    app,
+    console,
+    print_warning,
+    set_env_default,
+)
 
 if TYPE_CHECKING:
     from pmbench.datasets.cache import CacheEntry
@@ -93,7 +101,7 @@ def clean(
     chosen = entries_to_remove(things, CleanOptions(downloads, everything))
 
     def warn(sentence: str) -> None:
-        typer.secho(sentence, fg="yellow", err=True)
+        print_warning(sentence)
 
     gone = chosen if dry_run else remove(chosen, warn)
     left = [thing for thing in things if thing.state in ("in use", "unknown")]

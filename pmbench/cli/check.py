@@ -18,6 +18,7 @@ from pmbench.cli.common import (
     ResultsOption,
     app,
     console,
+    print_warning,
     set_env_default,
     split,
 )  # fmt: skip
@@ -115,7 +116,7 @@ def baseline(
     write(output, kept)
     if gone := sorted(before - {(run.dataset, run.metric) for run in kept}):
         names = ", ".join(f"{name} on {where}" for where, name in gone)
-        typer.secho(f"no longer in {output}: {names}", fg="yellow", err=True)
+        print_warning(f"no longer in {output}: {names}")
     size = output.stat().st_size / 1000
     typer.echo(f"{output}: {len(kept):,} run{'s' * (len(kept) != 1)}, {size:,.0f} kB")
 

@@ -19,6 +19,7 @@ from pmbench.cli.signals import (
     received_signal,
 )
 from pmbench.utils.errors import PmbenchError, describe
+from pmbench.utils.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,18 +38,16 @@ class _Commands(TyperGroup):
             with handle_signals():
                 return super().invoke(ctx)
         except PmbenchError as error:
-            typer.secho(str(error), fg="red", err=True)
+            print_error(str(error))
             raise typer.Exit(USERS_MISTAKE) from error
         except OSError as error:  # a full disk, a folder that is a file, a missing permission
             if (sentence := _refused(error)) is None:
                 raise
-            typer.secho(sentence, fg="red", err=True)
+            print_error(sentence)
             raise typer.Exit(USERS_MISTAKE) from error
         except KeyboardInterrupt as error:
             with suppress(OSError):  # the terminal may be gone
-                typer.secho(
-                    closing_message() if received_signal() else _unasked(error), fg="red", err=True
-                )
+                print_error(closing_message() if received_signal() else _unasked(error))
             raise typer.Exit(
                 SIGNAL + received_signal() if received_signal() else CHECK_FAILED
             ) from error
@@ -156,6 +155,16 @@ def set_env_default(variable: str, value: object) -> None:
     """Let an option speak for the environment variable of the same meaning."""
     if value is not None:
         os.environ[variable] = str(value)
+
+
+def print_error(text: str) -> None:
+    """Write what went wrong to stderr, in red; what could steer a terminal is escaped."""
+    typer.secho(printable(text), fg="red", err=True)
+
+
+def print_warning(text: str) -> None:
+    """Write what is to be known to stderr, in yellow; what could steer a terminal is escaped."""
+    typer.secho(printable(text), fg="yellow", err=True)
 
 
 def console(stderr: bool = False) -> Console:

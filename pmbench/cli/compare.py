@@ -18,6 +18,7 @@ from pmbench.cli.common import (
     app,
     check_resampling,
     console,
+    print_warning,
     set_env_default,
 )
 from pmbench.cli.leaderboard import Dataset, tell_damaged
@@ -114,7 +115,7 @@ def compare(
     else:
         result, left_out = compare_datasets(meant.by_dataset, statistic, resampling)
     for sentence in [*meant.messages, *left_out]:
-        typer.secho(sentence, fg="yellow", err=True)
+        print_warning(sentence)
     every = not names and not paired and statistic is None
     _show(result, correlate_runs(runs) if every else {}, Form.json if as_json else form)
 

@@ -20,6 +20,7 @@ from pmbench.cli.common import (
     split,
 )  # fmt: skip
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.text import printable
 
 if TYPE_CHECKING:
     from pmbench.evaluation.difference_maps import Maps
@@ -110,7 +111,7 @@ def distance(
         remarks.append(f"no map: {', '.join(without)}")
     failures = _failures_of_maps(written, compared)
     for line in [*_reasons(compared), *failures, *remarks]:
-        typer.secho(line, fg="yellow", err=as_csv or as_json)
+        typer.secho(printable(line), fg="yellow", err=as_csv or as_json)
     if not_run or failures or any(column.failed for column in compared.columns.values()):
         raise typer.Exit(CHECK_FAILED)
 

@@ -26,6 +26,7 @@ from pmbench.cli.common import (
 from pmbench.cli.leaderboard import print_boards
 from pmbench.cli.signals import promise_resume
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.text import printable
 
 if TYPE_CHECKING:
     import torch
@@ -225,7 +226,7 @@ def _say_failures(failures: dict[str, str]) -> None:
         for name, why in failures.items()
     }
     for why, names in _by_reason(plain):
-        typer.secho(f"not run: {names}: {why}", fg="red")
+        typer.secho(printable(f"not run: {names}: {why}"), fg="red")
 
 
 def _is_about(why: str, name: str) -> bool:

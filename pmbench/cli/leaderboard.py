@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pmbench.cli.common import Manifests, app, console, set_env_default
+from pmbench.cli.common import Manifests, app, console, print_warning, set_env_default
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _tell(results: Path | Sequence[Path], view: View) -> None:
     for folder in folders(results):
         tell_damaged(folder)
     for sentence in merge_runs(results, view.dataset, view.variants).messages:
-        typer.secho(sentence, fg="yellow", err=True)
+        print_warning(sentence)
 
 
 def tell_damaged(results: Path) -> None:
@@ -157,4 +157,4 @@ def tell_damaged(results: Path) -> None:
     from pmbench.results.store import damaged_runs, flawed_runs
 
     for sentence in [*(f"left out: {why}" for why in damaged_runs(results)), *flawed_runs(results)]:
-        typer.secho(sentence, fg="yellow", err=True)
+        print_warning(sentence)

@@ -18,6 +18,7 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 from pmbench.utils.progress import Task
+from pmbench.utils.text import printable
 
 
 class RichReporter:
@@ -56,7 +57,7 @@ class RichReporter:
 
     def note(self, text: str) -> None:
         """Write one line, unwrapped."""
-        self._console.print(text, style="yellow", soft_wrap=True, markup=False)
+        self._console.print(printable(text), style="yellow", soft_wrap=True, markup=False)
 
 
 class _Drawn:

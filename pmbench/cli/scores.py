@@ -22,6 +22,7 @@ from pmbench.cli.common import (
 from pmbench.cli.evaluate import show_results
 from pmbench.cli.leaderboard import Dataset
 from pmbench.utils.errors import PmbenchError, unknown
+from pmbench.utils.text import one_line
 
 HigherIsBetter = Annotated[
     bool, typer.Option("--higher-is-better", help="The numbers are similarities.")
@@ -130,7 +131,8 @@ def score(
         raise unknown("protocol", protocol, PROTOCOLS)
     resampling = check_resampling(resamples, seed)
     items, distances = csv_io.read_csv(file, protocol, higher_is_better)
-    table = csv_io.score_table(file.name.partition(".")[0], protocol, items, distances, resampling)
+    name = one_line(file.name.partition(".")[0])
+    table = csv_io.score_table(name, protocol, items, distances, resampling)
     if as_json:
         typer.echo(to_json(table))
     else:

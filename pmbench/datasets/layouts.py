@@ -17,7 +17,6 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from tokenize import TokenError
 from typing import Protocol as Interface
-from unicodedata import category
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from pmbench.datasets.archive import files
 from pmbench.datasets.manifest import Folders, Manifest, Table
 from pmbench.scoring.protocols import Protocol
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.validation import one_line
+from pmbench.utils.text import check_printable, one_line
 
 
 @dataclass(frozen=True)
@@ -58,22 +57,14 @@ def layout_for(manifest: Manifest, source: Path, protocol: Protocol) -> Layout:
     return _FoldersLayout(manifest, manifest.folders, protocol)
 
 
-def check_printable(name: str, where: str) -> str:
-    """Return a name that can be stored, shown and typed.
-
-    Raises PmbenchError for one with control characters, with marks that turn the direction of
-    writing (so that it reads as another), or that is no Unicode.
-    """
-    if not name.isprintable() and any(
-        category(sign) in ("Cc", "Cs", "Zl", "Zp") or sign in _TURNING for sign in name
-    ):
-        raise PmbenchError(
-            f"{where}: the name {name!a} has characters that cannot be shown as they are; rename it"
-        )
-    return name
+def _checked(name: str, where: str) -> str:
+    """Return a name. Raises PmbenchError where it cannot be stored, shown and typed."""
+    try:
+        return check_printable(name)
+    except ValueError as error:
+        raise PmbenchError(f"{where}: the name {error}") from error
 
 
-_TURNING = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _LARGEST_VOTE = 1 << 16  # bytes of a .npy file that may matter; its header has at most 10,000
 WHOLE = "whole"  # the sub-dataset of items that are in none
 RESERVED = {"macro", "pooled"}  # rows of every table of scores
@@ -111,7 +102,7 @@ class _FoldersLayout:
         # a user may point at the root's own folder, or at any folder above it
         if above and tuple(above[-len(self._root) :] if self._root else ()) != self._root:
             return None
-        check_printable(str(path), self._manifest.name)
+        _checked(str(path), self._manifest.name)
         key = (sub_dataset, path.stem)
         if is_vote:
             if key in self._votes:
@@ -284,15 +275,15 @@ class _TableLayout:
             p, votes = judgement.parse(number_in(table.vote), people, where)
         sub_dataset = name_in(table.sub_dataset) if table.sub_dataset else WHOLE
         return Item(
-            item=check_printable(fill(table.item), where),
-            sub_dataset=check_sub_dataset(check_printable(sub_dataset, where), where),
+            item=_checked(fill(table.item), where),
+            sub_dataset=check_sub_dataset(_checked(sub_dataset, where), where),
             images=tuple(
-                str(PurePosixPath(check_printable(fill(table.roles[role]), where)))
+                str(PurePosixPath(_checked(fill(table.roles[role]), where)))
                 for role in self._protocol.roles
             ),
             p=p,
             votes=votes,
-            cluster=check_printable(name_in(table.cluster), where) if table.cluster else None,
+            cluster=_checked(name_in(table.cluster), where) if table.cluster else None,
         )
 
     def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:

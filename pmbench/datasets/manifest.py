@@ -28,7 +28,8 @@ from pmbench.utils.manifest_fields import (
     Size,
     Url,
 )
-from pmbench.utils.validation import preview, read_toml, validate
+from pmbench.utils.text import preview
+from pmbench.utils.validation import read_toml, validate
 
 ROUNDING = 0.05  # percentage points: papers print one decimal
 _EPSILON = 1e-9  # what adding up floats may cost

@@ -38,6 +38,7 @@ from pmbench.scoring.items import Items as Items  # which a pack is asked for
 from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.hdf5 import column, dataset, reading_hdf5, writing_hdf5
+from pmbench.utils.text import check_all_printable
 
 FORMAT = 1
 _ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
@@ -261,6 +262,7 @@ def _check_attributes(attributes: dict[str, Any]) -> None:
     for name, kind in _ATTRIBUTES.items():
         if not isinstance(attributes[name], kind):
             raise ValueError(f"its {name} is {attributes[name]!r}")  # noqa: TRY004  of the file
+    check_all_printable([attributes[name] for name in _ATTRIBUTES])
     if attributes["protocol"] not in PROTOCOLS:
         raise ValueError(f"unknown protocol '{attributes['protocol']}'")
     roles = tuple(map(str, np.atleast_1d(attributes["roles"])))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import Judgement
 from pmbench.utils.hdf5 import column
+from pmbench.utils.text import check_all_printable
 
 
 def read_items(group: h5py.Group, sub_names: Sequence[str], judgement: Judgement) -> Items:
@@ -29,6 +30,7 @@ def read_items(group: h5py.Group, sub_names: Sequence[str], judgement: Judgement
         cluster=column(group, "cluster", "iu", (n,)),
         further=column(group, "further", "iu", (n, None)) if "further" in group else None,
     )
+    check_all_printable([*sub_names, *names])
     if n == 0:
         raise ValueError("there are no items")
     if len(set(zip(items.sub.tolist(), names, strict=True))) < n:

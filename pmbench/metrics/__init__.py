@@ -22,6 +22,7 @@ from pmbench.metrics import builtin
 from pmbench.metrics.global_state import usual_defaults
 from pmbench.metrics.images import Images
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.text import one_line
 
 Distance = Callable[[Images, Images], Tensor]  # reference, distorted -> (N,)
 
@@ -191,7 +192,7 @@ def failing_metric(name: str, why: str) -> Metric:
     def load(device: torch.device) -> Distance:
         raise PmbenchError(why)
 
-    return Metric(name, load, title=why, family="broken")
+    return Metric(one_line(name), load, title=one_line(why), family="broken")
 
 
 def registered() -> dict[str, Metric]:

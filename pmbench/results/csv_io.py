@@ -26,7 +26,7 @@ from pmbench.scoring.scores import human_rows, score
 from pmbench.scoring.statistics import Array, Index
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import replacing
-from pmbench.utils.validation import one_line, preview
+from pmbench.utils.text import check_printable, one_line, preview
 
 _LARGEST = 1e100  # whose square, and that of many, is still a number
 _ALIASES = {"split": "sub_dataset", "id": "item", "judge": "p"}
@@ -90,11 +90,16 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
 def _names(path: Path, table: pd.DataFrame, column: str) -> list[str]:
     """Return a column of names. Raises PmbenchError where one is empty."""
     names = [single_blanks(name) for name in table[column]]
-    if "" in names:
-        raise PmbenchError(
-            f"{path}: line {names.index('') + 2}: column '{column}' is empty; expected a name in "
-            "every row; fill it in, or remove the column"
-        )
+    for line, name in enumerate(names, start=2):
+        try:
+            check_printable(name)
+        except ValueError as error:
+            raise PmbenchError(f"{path}: line {line}: column '{column}': {error}") from error
+        if not name:
+            raise PmbenchError(
+                f"{path}: line {line}: column '{column}' is empty; expected a name in every row; "
+                "fill it in, or remove the column"
+            )
     return names
 
 

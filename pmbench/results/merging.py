@@ -19,6 +19,7 @@ from pmbench.results.run import Run
 from pmbench.results.signature import Signature, setup_of
 from pmbench.results.store import find_runs
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.text import one_line
 
 ResultFolders = Path | Sequence[Path]  # one folder, or several that are read as one
 
@@ -136,7 +137,7 @@ def _renamed(different: list[list[Run]]) -> list[Run]:
 
 
 def _called(run: Run, name: str) -> Run:
-    return replace(run, info=run.info.with_metric_name(name))
+    return replace(run, info=run.info.with_metric_name(one_line(name)))
 
 
 def _note_different(different: list[list[Run]]) -> list[str]:

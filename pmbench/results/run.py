@@ -37,6 +37,7 @@ from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import Protocol
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import sha256_of, write_text
+from pmbench.utils.text import check_printable
 
 if TYPE_CHECKING:
     from pmbench.datasets.pack import Pack
@@ -151,6 +152,7 @@ class Run:
         try:
             text = path.read_text(encoding="utf-8")
             table = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=["nan"])
+            check_printable(text, lines=True)
             if not text.endswith("\n"):
                 raise ValueError("its last line is cut off")
             check_scores(table, self.info.dataset)
@@ -253,6 +255,15 @@ def _is_of(folder: Path, signature: str) -> bool:
 
 
 def open_run(folder: Path) -> Run | None:
-    """Return the run in ``folder``, or None where there is no complete one."""
+    """Return the run in ``folder``, or None where there is no complete one.
+
+    Raises PmbenchError where it is damaged, or where its folder has a name that cannot be shown.
+    """
     path = folder / RUN_FILE
-    return Run(folder, read_run_info(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        check_printable(f"{folder.parent.name}/{folder.name}")
+    except ValueError as error:
+        raise PmbenchError(f"{folder}: {error}") from error
+    return Run(folder, read_run_info(path))

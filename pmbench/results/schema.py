@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pmbench.scoring.protocols import PROTOCOLS, Protocol
 from pmbench.scoring.scores import COLUMNS
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.text import check_all_printable
 from pmbench.utils.validation import first_error
 
 FORMAT: Literal[1] = 1
@@ -203,8 +204,10 @@ class RunInfo(_Record):
 def read_run_info(path: Path) -> RunInfo:
     """Read ``run.json``. Raises PmbenchError, naming the file and the key, for what is wrong."""
     try:
-        return RunInfo.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+        info = RunInfo.model_validate_json(path.read_bytes())
+        check_all_printable(info.to_dict())
+        return info
+    except (OSError, ValueError) as error:  # ValidationError is a ValueError
         why = first_error(error) if isinstance(error, ValidationError) else str(error)
         raise PmbenchError(
             f"{path}: expected a run written by pmbench ({why}); {MEASURE_AGAIN}"

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import write_text
-from pmbench.utils.validation import UNSHOWABLE
+from pmbench.utils.text import check_printable
 
 FILE = "speed.csv"
 FORWARD, BACKWARD = "forward", "forward+backward"
@@ -171,7 +171,5 @@ def _typed(kind: type[_T], line: Mapping[str, str]) -> _T:
         if text is None:
             raise ValueError("a line is cut off")
         convert = {"int": int, "float": float}.get(str(field.type), str)
-        if UNSHOWABLE.search(text):
-            raise ValueError(f"{field.name} has a control character")
-        made[field.name] = convert(text)
+        made[field.name] = convert(check_printable(text))
     return kind(**made)

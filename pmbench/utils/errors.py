@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from pmbench.utils.text import one_line
+
 _FEW = 12  # names that are listed whole
 _LONGEST = 300  # characters of somebody's message in a sentence
 # what a name may be of -> the commands that list all there are
@@ -80,8 +82,7 @@ def one_line_of(error: BaseException) -> str:
         message = str(error)
     except Exception:  # noqa: BLE001  whatever it raises, its kind is known
         message = "it has no message that could be shown"
-    line = " ".join(f"{type(error).__name__}: {message}".split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+    return one_line(" ".join(f"{type(error).__name__}: {message}".split()), _LONGEST)
 
 
 def _is_user_code(file: Path) -> bool:

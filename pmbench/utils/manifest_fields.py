@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from string import Formatter
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from pmbench.utils.validation import UNSHOWABLE
-
-
-def _in_one_line(text: str) -> str:
-    if UNSHOWABLE.search(text):
-        raise ValueError("expected one line of text without control characters")
-    return text
-
-
-def _in_lines(text: str) -> str:
-    if UNSHOWABLE.search(re.sub("[\n\t]", " ", text)):
-        raise ValueError("expected lines of text without control characters")
-    return text
+from pmbench.utils.text import check_printable
 
 
 def _a_pattern(text: str) -> str:
@@ -34,8 +23,8 @@ def _a_pattern(text: str) -> str:
     return text
 
 
-Line = Annotated[str, AfterValidator(_in_one_line)]
-Prose = Annotated[str, AfterValidator(_in_lines)]
+Line = Annotated[str, AfterValidator(check_printable)]
+Prose = Annotated[str, AfterValidator(partial(check_printable, lines=True))]
 Pattern = Annotated[Line, AfterValidator(_a_pattern)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Size = Annotated[float, Field(gt=0, le=1e9)]

@@ -15,15 +15,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.text import one_line, preview
 
 _LONGEST = 1_000_000  # bytes of a TOML file; the largest that comes with pmbench has 22,000
 _PARTS = 100  # of a dotted key; reading one takes time that grows with their square
 _PART = r"""(?:(?<![\w-])[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
 _TOO_MANY_PARTS = re.compile(rf"(?:{_PART}){{{_PARTS}}}", re.ASCII)
-
-# what may make a terminal do or show something else: control characters, further ends of lines,
-# changes of direction, halves of pairs
-UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -87,17 +84,3 @@ def first_error(error: ValidationError, prefix: str = "", fields: Sequence[str] 
         message += ", got " + preview(first["input"], "'")
     where = f"key '{one_line(key, 200)}'" if key else "the whole file"
     return f"{where}: {one_line(message)}"
-
-
-def one_line(text: str, longest: int = 1000) -> str:
-    """Return a text as a terminal may show it: its control characters escaped, and not too long."""
-    short = text if len(text) <= longest else f"{text[:longest]}…"
-    return UNSHOWABLE.sub(lambda c: c[0].encode("unicode_escape").decode("ascii"), short)
-
-
-def preview(value: object, quote: str = "") -> str:
-    """Return the beginning of any value, as a sentence may name it."""
-    try:
-        return f"{quote}{one_line(str(value), 80)}{quote}"
-    except (ValueError, RecursionError):  # an integer of 5,000 digits, or a value in a value in …
-        return f"a {type(value).__name__} too long to print"

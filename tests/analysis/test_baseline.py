@@ -74,7 +74,7 @@ def changed(empty_folder: Path, *path: str | int, to: Any) -> Path:
         (["runs", 0, "statistic"], "2afd",
          "key 'runs.0.statistic': unknown statistic '2afd'; did "),
         (["runs", 0, "statistic"], "\ud800",
-         "key 'runs.0.statistic': unknown statistic '\\ud800'; "),
+         "expected the JSON text of a baseline, and it is not valid ('\\ud800' has characters"),
         (["runs", 0, "colour"], 1, "key 'runs.0.colour': no such key here"),
         (["runs"], {}, "key 'runs': Input should be a valid tuple"),
         (["runs", 0, "distances", "dtype"], "int8", "key 'runs.0.distances.dtype': Input should"),

@@ -203,7 +203,10 @@ def test_times_are_kept_by_machine_and_replaced_where_measured_again(tmp_path: P
         ("", "its columns are none"),
         (None, "a line is cut off"),
         ("x", "could not convert string to float: 'x'"),
-        ("\x1b]0;x\x07", "ms has a control character"),
+        (
+            "\x1b]0;x\x07",
+            r"'\x1b]0;x\x07' has characters that cannot be shown as they are; rename it",
+        ),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, text: str | None, why: str) -> None:

@@ -32,6 +32,7 @@ from pmbench.networks.manifest import weight_files
 from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.utils.errors import PmbenchError, one_line_of
 from pmbench.utils.files import sha256_of
+from pmbench.utils.text import printable
 
 T = TypeVar("T")
 
@@ -150,6 +151,10 @@ class _OnCopies(OnPixels):
         return self.function(x.pixels.clone(), y.pixels.clone())
 
 
+def _is_printable(value: object) -> bool:
+    return isinstance(value, str) and value == printable(value)
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
@@ -168,7 +173,7 @@ def _are_parameters(value: object) -> bool:
 _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(
         ("title", "family", "paper", "code", "licence", "extra"),
-        (lambda value: isinstance(value, str), "text"),
+        (_is_printable, "text that can be shown"),
     ),
     **dict.fromkeys(("min_size", "multiple_of", "version"), (_is_count, "a whole number from 1")),
     **dict.fromkeys(
@@ -185,10 +190,10 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
 def _check(entry: Metric) -> None:
     """Raise PmbenchError for a card that pmbench cannot work with."""
     name: object = entry.name  # whatever its author put there
-    if not isinstance(name, str) or not _TYPEABLE.fullmatch(name) or name in RESERVED:
+    if not _is_printable(name) or not _TYPEABLE.fullmatch(entry.name) or name in RESERVED:
         raise PmbenchError(
-            f"brings a metric called {name!r}; expected a name without blanks, commas, '=' and "
-            f"'?', other than {', '.join(sorted(RESERVED))}; rename it"
+            f"brings a metric called {name!r}; expected a name that can be shown, without blanks, "
+            f"commas, '=' and '?', other than {', '.join(sorted(RESERVED))}; rename it"
         )
     for field, (fits, expected) in _FIELDS.items():
         if not fits(value := getattr(entry, field)):

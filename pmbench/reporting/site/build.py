@@ -205,10 +205,23 @@ class _Site:
 
     def _wall(self, section: Section) -> pages.GallerySection:
         maker = self._makers[section.name]
-        if isinstance(maker, str):
-            return pages.GallerySection(
-                section.name, section.board.title, None, [], [], maker, section.judged
-            )
+        if not isinstance(maker, str):
+            try:
+                return self._gallery(section, maker)
+            except PmbenchError as error:
+                maker = self._without_pictures(section, error)
+        return pages.GallerySection(
+            section.name, section.board.title, None, [], [], maker, section.judged
+        )
+
+    def _without_pictures(self, section: Section, error: PmbenchError) -> str:
+        """Leave out the pictures of one section, which cannot be had, and return why."""
+        sentence = f"No pictures: {error}."
+        self._reporter.note(f"{section.name}: {sentence}")
+        self._makers[section.name] = sentence
+        return sentence
+
+    def _gallery(self, section: Section, maker: Maker) -> pages.GallerySection:
         rivals = [row.name for row in varied(section, _RIVALS)]
         names = [row.name for row in section.metrics]
         return pages.GallerySection(
@@ -244,7 +257,10 @@ class _Site:
                 [],
                 "No pictures: it has no score, or was measured in another way than the latest one.",
             )
-        return maker.of_metric(name), ""
+        try:
+            return maker.of_metric(name), ""
+        except PmbenchError as error:
+            return [], self._without_pictures(section, error)
 
 
 def _names(sections: list[Section]) -> list[str]:

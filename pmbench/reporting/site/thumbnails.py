@@ -35,9 +35,16 @@ class Thumbnails:
         self._known: dict[str, dict[str, Picture]] = {}
 
     def of(self, item: str) -> dict[str, Picture]:
-        """Return the pictures of an item by role, writing those that are not there yet."""
+        """Return the pictures of an item by role, writing those that are not there yet.
+
+        Raises PmbenchError where the pack has no such item, or cannot be read.
+        """
         if item not in self._known:
-            row = self._rows[item]
+            if (row := self._rows.get(item)) is None:
+                raise PmbenchError(
+                    f"{self._pack.path} has no item '{item}', which was measured; measure the "
+                    "dataset again with `pmbench eval --fresh`"
+                )
             pixels = self._pack.images(int(self._pack.size[row]), self._pack.rows[row])
             roles = [str(role) for role in self._pack.attributes["roles"]]
             self._known[item] = {

@@ -185,7 +185,7 @@ def test_the_tensors_of_a_module_and_the_source_of_a_callable_are_in_the_digest(
 
 
 FROM = " (from the package zoo 1.2)"
-NAMES = "expected a name without blanks, commas, '=' and '?', other than"
+NAMES = "expected a name that can be shown, without blanks, commas, '=' and '?', other than"
 BROKEN = {
     "lacking": (
         "zoo.lacking:f",
@@ -235,7 +235,10 @@ BROKEN = {
         "brings the metric 'x', which names the weights 'nowhere'; pmbench knows no such file; "
         "leave `weights` out, and read them in `load`",
     ),
-    "title": ("zoo.good:TITLE", "brings the metric 'x', whose title is None; expected text"),
+    "title": (
+        "zoo.good:TITLE",
+        "brings the metric 'x', whose title is None; expected text that can be shown",
+    ),
     "size": (
         "zoo.good:SIZE",
         "brings the metric 'x', whose min_size is 0; expected a whole number from 1",
