@@ -24,12 +24,14 @@ from pmbench.cli import (  # noqa: F401
 )
 from pmbench.cli.common import app
 from pmbench.cli.signals import exit_process
+from pmbench.cli.streams import show_every_sign
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
     """Run the command line, and exit."""
+    show_every_sign()
     try:
         app()
     except SystemExit as error:

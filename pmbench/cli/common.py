@@ -35,6 +35,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
+            _check_folder()
             with handle_signals():
                 return super().invoke(ctx)
         except PmbenchError as error:
@@ -51,6 +52,16 @@ class _Commands(TyperGroup):
             raise typer.Exit(
                 SIGNAL + received_signal() if received_signal() else CHECK_FAILED
             ) from error
+
+
+def _check_folder() -> None:
+    """Raise PmbenchError where the current folder is gone: nothing can be found or loaded then."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise PmbenchError(
+            "the folder that you are in was removed or is out of reach; go to another one with cd"
+        ) from error
 
 
 def _refused(error: OSError) -> str | None:

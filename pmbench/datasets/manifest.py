@@ -231,7 +231,7 @@ def datasets() -> dict[str, Manifest]:
     """
     folders = [paths.manifests() / "datasets"]
     for entry in filter(None, os.environ.get("PMBENCH_MANIFESTS", "").split(os.pathsep)):
-        folder = Path(entry).expanduser().resolve()
+        folder = paths.expand(entry).resolve()
         if not folder.is_dir():
             raise PmbenchError(
                 f"the manifests folder {folder} does not exist; "

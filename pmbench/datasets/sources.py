@@ -33,7 +33,7 @@ def files_of(manifest: Manifest, options: DownloadOptions, reporter: Reporter) -
     if named is None and manifest.source.path is not None:
         named = str(manifest.local_source)
     if named is not None and "://" not in named:
-        path = Path(named).expanduser()
+        path = paths.expand(named)
         must_exist(path, "--from" if options.source else f"{manifest.file}: key 'source.path'")
         return path, "" if path.is_dir() else _checked(manifest, path, options, reporter)
     wanted = RemoteFile(

@@ -61,7 +61,7 @@ def in_folder(names: Iterable[str]) -> Path | None:
     chosen = os.environ.get("PMBENCH_WEIGHTS")
     if not chosen:
         return None
-    folder = Path(chosen).expanduser()
+    folder = paths.expand(chosen)
     if not folder.is_dir():
         raise PmbenchError(
             f"the weights folder {folder} does not exist; "

@@ -7,14 +7,42 @@ from pathlib import Path
 
 import platformdirs
 
+from pmbench.utils.errors import PmbenchError
+
 PACKAGE = Path(__file__).resolve().parent.parent
 DATA = PACKAGE / "data"
 
 
+def expand(path: str) -> Path:
+    """Return a path that a user wrote, with ~ replaced by the home folder.
+
+    Raises PmbenchError where there is none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise PmbenchError(
+            f"{path}: this user has no home folder for ~ to stand for; write the whole path"
+        ) from error
+
+
 def home() -> Path:
-    """Return PMBENCH_HOME, or the platform's cache directory for pmbench."""
-    chosen = os.environ.get("PMBENCH_HOME")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("pmbench"))
+    """Return PMBENCH_HOME, or the platform's cache directory for pmbench.
+
+    Raises PmbenchError where the user has no home folder, and has set neither.
+    """
+    if chosen := os.environ.get("PMBENCH_HOME"):
+        return expand(chosen)
+    try:
+        folder = Path(platformdirs.user_cache_dir("pmbench"))
+    except RuntimeError:  # of recent versions; earlier ones keep the ~
+        folder = Path("~")
+    if not folder.is_absolute():
+        raise PmbenchError(
+            "this user has no home folder, so there is no place for what pmbench downloads; set "
+            "PMBENCH_HOME to a folder"
+        )
+    return folder
 
 
 def downloads() -> Path:
