@@ -36,8 +36,7 @@ def datasets() -> pd.DataFrame:
 
 def _state(path: Path, mode: str | None) -> str:
     pack = Pack.open(path)
-    size = f"{len(pack):,} of {pack.expected:,}" if pack.partial else f"{len(pack):,} items"
-    return f"{mode}: {size}" if mode else size
+    return f"{mode}: {pack.described_size}" if mode else pack.described_size
 
 
 def runs(results: Path) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -77,8 +78,14 @@ def download(
         _download_weights([name for name in wanted if name not in known], known, reporter)
         for entry in datasets:
             pack = fetch_and_pack(entry, resize_for(entry, resize), choices, reporter)
-            left_out = f" of {pack.expected:,}, partial" if pack.partial else ""
-            typer.echo(f"{entry.name}: {len(pack):,} items{left_out}, {pack.path}")
+            typer.echo(f"{entry.name}: {pack.described_size}, {pack.path}")
+            if pack.expected is None and entry.published_size:
+                counts = Counter(pack.items.sub_names[sub] for sub in pack.items.sub)
+                parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+                reporter.note(
+                    f"{entry.name}: nobody publishes how many items there are; here are {parts}, "
+                    f"and papers say {entry.published_size}"
+                )
 
 
 def _download_weights(names: list[str], others: set[str], reporter: Reporter) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from pmbench.utils import paths
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.locks import exclusive
 from pmbench.utils.progress import Reporter
+from pmbench.utils.text import one_line
 
 
 def pack_path(manifest: Manifest, resize: Resize) -> Path:
@@ -165,8 +165,7 @@ def _pack(
             human_votes=manifest.human_votes,
             expected=manifest.expected,
             partial=options.partial and not (whole and official),
-            # names of files may be bytes that are no text
-            source=os.fsencode(source).decode("utf-8", "backslashreplace"),
+            source=one_line(str(source)),
             sha256=digest,
             fingerprint=fingerprint,
         )

@@ -134,6 +134,7 @@ class Manifest(Entry):
     human_votes: bool = True
     votes_per_item: Count | None = None
     sub_datasets: dict[Line, Count] = Field(default={})  # expected counts, in display order
+    published_size: Line = ""  # what papers say where nobody publishes counts
     short_names: dict[Line, Line] = Field(default={})  # for narrow tables
     built_in: FileName | None = None  # a pack inside this package
     source: Source | None = None

@@ -217,6 +217,12 @@ class Pack:
         return missing or bool(self.attributes["partial"])
 
     @property
+    def described_size(self) -> str:
+        """How many items there are, of how many, in words: "12 of 36,344 items, partial"."""
+        whole = f" of {self.expected:,}" if self.partial and self.expected is not None else ""
+        return f"{len(self):,}{whole} items" + ", partial" * self.partial
+
+    @property
     def digest(self) -> str:
         """The digest over items, pixels and votes."""
         return str(self.attributes["digest"])

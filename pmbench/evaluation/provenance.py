@@ -34,6 +34,7 @@ from pmbench.results.schema import (
 from pmbench.scoring.clusters import assumption
 from pmbench.utils.files import sha256_of
 from pmbench.utils.system import cores
+from pmbench.utils.text import printable
 
 
 class Measurement(TypedDict):
@@ -67,7 +68,7 @@ def run_info(
         dataset=dataset_info(config),
         metric=metric,
         environment=environment,
-        command=shlex.join(["pmbench", *sys.argv[1:]]),
+        command=printable(shlex.join(["pmbench", *sys.argv[1:]])),
         **measurement,
     )
 
@@ -96,7 +97,7 @@ def dataset_info(config: EvalConfig) -> DatasetInfo:
         pack_digest=pack.digest,
         sub_datasets=pack.items.sub_names,
         short_names=dict(manifest.short_names),
-        manifest="" if manifest.comes_with_pmbench else str(manifest.file),
+        manifest="" if manifest.comes_with_pmbench else printable(str(manifest.file)),
         citation=manifest.citation,
         clusters=assumption(
             pack.items.take(config.chosen), config.protocol.unit, pack.has_clusters
@@ -124,7 +125,7 @@ def metric_info(loaded: LoadedMetric, pack: Pack) -> MetricInfo:
         parameters_count=None if held is None else held.numbers,
         weights_mb=None if held is None else round(held.bytes / 1e6, 3),
         tolerance=metric.tolerance,
-        address=metric.address,
+        address=printable(metric.address),
         package=metric.package or package_version(metric),
         undefined_on=refused_sizes(metric, pack),
     )
@@ -134,7 +135,7 @@ def imported_metric_info(name: str, file: Path, higher_is_better: bool, digest: 
     """Return what is known of a metric whose distances came in a file."""
     return MetricInfo(
         name=name,
-        title=f"imported from {file.name}",
+        title=f"imported from {printable(file.name)}",
         family="imported",
         paper="",
         code="",
@@ -185,7 +186,7 @@ def environment(device: torch.device) -> Environment:
 
 def imported_environment(file: Path) -> Environment:
     """Return where distances are from that were computed elsewhere."""
-    return Environment(device="imported", imported=file.name, sha256=sha256_of(file))
+    return Environment(device="imported", imported=printable(file.name), sha256=sha256_of(file))
 
 
 def processor() -> str:

@@ -261,7 +261,7 @@ def test_export_and_score_give_back_the_scores_of_eval() -> None:
 def sample(shared: Path) -> Path:
     archive = shared / "twoafc_val_sample.tar.gz"
     result = pmbench("download", "bapps-2afc-val", "--from", archive, "--partial")
-    assert "bapps-2afc-val: 94 items of 36,344, partial" in one_line(result.stdout)
+    assert "bapps-2afc-val: 94 of 36,344 items, partial" in one_line(result.stdout)
     assert "the checksum differs" in one_line(result.stderr)
     return archive
 
