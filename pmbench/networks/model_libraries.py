@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ from pmbench.networks.backbones import Preprocessing
 from pmbench.networks.feature_extractor import keep_only
 from pmbench.networks.manifest import WeightFile
 from pmbench.utils.errors import PmbenchError, unknown
+from pmbench.utils.http_client import check_reachable
 
 
 @dataclass(frozen=True)
@@ -222,14 +222,7 @@ def _ask_the_hub() -> None:
     from huggingface_hub import constants
 
     url = constants.ENDPOINT
-
-    def request() -> None:
-        try:
-            httpx.head(url, timeout=10)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise PmbenchError(f"{url}: {error or type(error).__name__}") from error
-
-    weights.ask(url, request)
+    weights.ask(url, lambda: check_reachable(url, silence=10))
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import ssl
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -17,9 +16,9 @@ from pathlib import Path
 
 import httpx
 
-from pmbench import __version__
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import write_text, writing
+from pmbench.utils.http_client import open_client, untrusted_certificate
 from pmbench.utils.progress import Reporter, Task
 
 _COMPRESSED = (".gz", ".tgz", ".z")
@@ -82,7 +81,10 @@ def transfer(
     """
     goal = _Goal(url, part, largest)
     furthest, tries, wait = _kept(part, url), 0, policy.wait
-    with _client(policy) as client, reporter.task(f"fetching {goal.name}", None, "B") as task:
+    with (
+        open_client(policy.silence) as client,
+        reporter.task(f"fetching {goal.name}", None, "B") as task,
+    ):
         while True:
             try:
                 _try(client, goal, task, policy)
@@ -114,18 +116,6 @@ def is_page(path: Path) -> bool:
     return start.startswith((b"<!doctype html", b"<html"))
 
 
-def _client(policy: RetryPolicy) -> httpx.Client:
-    """Return a client with the proxies and certificates that the environment names."""
-    headers = {"User-Agent": f"pmbench/{__version__}", "Accept-Encoding": "identity"}
-    try:
-        return httpx.Client(timeout=policy.silence, headers=headers, follow_redirects=True)
-    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
-        raise PmbenchError(
-            f"the environment's settings for proxies or certificates cannot be used ({error}); "
-            "check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
-        ) from error
-
-
 def _try(client: httpx.Client, goal: _Goal, task: Task, policy: RetryPolicy) -> None:
     """Ask once for what is missing of the part, and append it; a fault of the network may pass."""
     have, kept = _kept(goal.part, goal.url), _version_of(goal.part, goal.url)
@@ -145,25 +135,11 @@ def _try(client: httpx.Client, goal: _Goal, task: Task, policy: RetryPolicy) -> 
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
         raise PmbenchError(f"{goal.url} cannot be fetched: {error}; check the URL") from error
     except httpx.TransportError as error:
-        if (reason := _untrusted(error)) is not None:
-            raise PmbenchError(
-                f"{goal.url} cannot be fetched: its certificate is not trusted ({reason}); check "
-                "the URL, and where it is your network's own certificate, name the file that holds "
-                "it: SSL_CERT_FILE=FILE.pem"
-            ) from error
+        if (why := untrusted_certificate(error)) is not None:
+            raise PmbenchError(f"{goal.url} cannot be fetched: {why}") from error
         raise _TryAgainError(str(error) or type(error).__name__) from error
     if total is not None and _length(goal.part) != total:
         raise _TryAgainError(f"got {_length(goal.part):,} of {total:,} bytes")
-
-
-def _untrusted(error: BaseException) -> str | None:
-    """Return what is wrong with the server's certificate, or None where it is something else."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause.verify_message
-        cause = cause.__cause__ or cause.__context__
-    return None
 
 
 # --- the answer -----------------------------------------------------------------------------------

@@ -130,6 +130,30 @@ def test_without_a_network_timms_weights_are_asked_for_once(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("HTTPS_PROXY", "foo://bar", "Unknown scheme for proxy URL URL('foo://bar')"),
+        ("ALL_PROXY", "socks5://127.0.0.1:1", "Using SOCKS proxy, but the 'socksio' package is"),
+        ("SSL_CERT_FILE", "/nowhere.pem", "[Errno 2] No such file or directory"),
+        ("SSL_CERT_FILE", __file__, "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate"),
+    ],
+)
+def test_settings_for_the_network_that_make_no_sense_are_named(
+    hub: type[_Hub], monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    sentence = failure("net:timm/test_resnet")
+    assert sentence.startswith(
+        "the weights of timm/test_resnet.r160_in1k are not on this machine and cannot be fetched "
+        f"(the environment's settings for proxies or certificates cannot be used ({why}"
+    )
+    assert sentence.endswith(
+        "check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR); "
+        f"{WAYS_OUT}"
+    )
+
+
 def test_offline_nobody_is_asked(hub: type[_Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PMBENCH_OFFLINE", "1")
     assert failure("net:timm/test_resnet") == (
