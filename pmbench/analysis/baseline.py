@@ -38,6 +38,7 @@ from pmbench.scoring.scores import defined, score_at
 from pmbench.scoring.statistics import Array
 from pmbench.utils.errors import PmbenchError, unknown
 from pmbench.utils.files import write_text
+from pmbench.utils.source_code import edited_files
 from pmbench.utils.text import check_all_printable, one_line, preview
 from pmbench.utils.validation import validate
 
@@ -58,6 +59,7 @@ class RunScores:
     protocol: Protocol
     items: Items
     distances: Array  # (n, pairs); NaN where the metric is not defined
+    edited: tuple[str, ...] = ()  # files of the metric's code that are other than the run's
 
     @property
     def ids(self) -> str:
@@ -93,6 +95,7 @@ def run_scores(run: Run) -> RunScores:
         protocol=run.protocol,
         items=items.take(order),
         distances=distances[order],
+        edited=tuple(edited_files(metric.source_files)),
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+# "stale": the code of the metric was edited after the run was made
 Verdict = Literal[
-    "worse", "better", "changed", "same", "new", "missing", "not comparable",
+    "worse", "better", "changed", "same", "new", "missing", "not comparable", "stale",
     "reproduced", "differs", "not run", "not checked",
 ]  # fmt: skip
 

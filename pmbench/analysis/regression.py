@@ -31,10 +31,14 @@ _USUAL = 1e-5  # relative move of a distance that another machine may cause, whe
 
 @dataclass(frozen=True)
 class Rules:
-    """What is let pass: a change of scores up to ``tolerance`` points, and perhaps of distances."""
+    """What is let pass: a change of scores up to ``tolerance`` points.
+
+    Also, where allowed, distances that changed, and runs that are not of the code that is here.
+    """
 
     tolerance: float = TOLERANCE
     allow_changed: bool = False
+    allow_stale: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < math.inf:
@@ -44,7 +48,7 @@ class Rules:
 
     def fails(self, verdict: Verdict) -> bool:
         """Say whether a verdict makes the check fail."""
-        always = verdict in ("worse", "missing", "not comparable")
+        always = verdict in ("worse", "missing", "not comparable", "stale")
         return always or (verdict == "changed" and not self.allow_changed)
 
 
@@ -136,6 +140,9 @@ def compare(entry: Entry, now: RunScores, rules: Rules) -> Change:
         left = "" if now.defined else ", so that it has no score any more"
         words.insert(0, f"the metric is undefined on {items} on which it was defined{left}")
     words += _remarks(entry, now, changed=verdict != "same")
+    if now.edited and not rules.allow_stale:
+        verdict = "worse" if verdict == "worse" else "stale"
+        words.insert(0, stale_message(now.edited))
     return replace(
         plain,
         verdict=verdict,
@@ -147,6 +154,15 @@ def compare(entry: Entry, now: RunScores, rules: Rules) -> Change:
         high=_or_none(score.high),
         moved=moved,
         allowed=allowed,
+    )
+
+
+def stale_message(edited: Sequence[str]) -> str:
+    """Return the sentence about a run whose metric has other code now, in these files."""
+    some = ", ".join(edited[:3]) + f" and {len(edited) - 3} more" * (len(edited) > 3)
+    return (
+        f"its code is not what was measured (edited since: {some}); measure it again with "
+        "`pmbench eval`, or let it pass with --allow-stale"
     )
 
 

@@ -15,21 +15,28 @@ from pmbench.analysis.published import (
     source_numbers,
     why_not_comparable,
 )
+from pmbench.analysis.regression import stale_message
 from pmbench.datasets.manifest import ROUNDING, Manifest, Published
 from pmbench.results.run import Run
 from pmbench.results.store import by_dataset, no_runs
 from pmbench.scoring.scores import score_at
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.source_code import edited_files
 
 _NAMED = 6  # metrics that were not run, by name; of more, how many there are
 
 
 def check_published(
-    entries: Sequence[Manifest], runs: Sequence[Run], metrics: Collection[str], results: Path
+    entries: Sequence[Manifest],
+    runs: Sequence[Run],
+    metrics: Collection[str],
+    results: Path,
+    allow_stale: bool = False,
 ) -> Findings:
     """Compare the runs of datasets with what papers report on these.
 
-    ``metrics`` are those to check; all, if empty. Raises PmbenchError where there is nothing to
+    ``metrics`` are those to check; all, if empty. A run whose metric has other code now fails,
+    unless ``allow_stale``. Raises PmbenchError where there is nothing to
     compare: no published scores, no runs, or only runs of a part or in another form.
     """
     with_scores = [entry for entry in entries if entry.published]
@@ -48,7 +55,7 @@ def check_published(
     ]
     numbers = source_numbers(row for _, row in rows)
     findings = [
-        _reproduction(dataset, row, numbers[row.source], comparable[dataset])
+        _reproduction(dataset, row, numbers[row.source], comparable[dataset], allow_stale)
         for dataset, row in rows
         if not metrics or (counterpart(row) or row.label) in metrics
     ]
@@ -80,7 +87,9 @@ def _comparable(
     return by_dataset(kept), refused
 
 
-def _reproduction(dataset: str, entry: Published, number: int, runs: Sequence[Run]) -> Reproduction:
+def _reproduction(
+    dataset: str, entry: Published, number: int, runs: Sequence[Run], allow_stale: bool
+) -> Reproduction:
     """Return how a row of a paper compares with the run that computes the same, if there is one."""
     name = counterpart(entry)
     plain = Reproduction(
@@ -93,6 +102,9 @@ def _reproduction(dataset: str, entry: Published, number: int, runs: Sequence[Ru
     run = next((run for run in runs if entry.human or run.metric == name), None)
     if run is None:
         return replace(plain, verdict="not run", message="there is no run of it")
+    edited = [] if entry.human or allow_stale else edited_files(run.info.metric.source_files)
+    if edited:
+        return replace(plain, verdict="stale", fails=True, message=stale_message(edited))
     scores = _scores_of_people(run, name) if entry.human else _scores_of_all(run, entry.scores)
     by_place = deviations(entry, scores)
     if missing := [place for place, one in by_place.items() if math.isnan(one.measured)]:
@@ -140,9 +152,13 @@ def _in_words(entry: Published, beyond: Mapping[str, Deviation]) -> str:
 
 def _summary(findings: Sequence[Reproduction]) -> list[str]:
     """Return what it all comes to, and what to do."""
-    reproduced, differing = (_with_verdict(findings, v) for v in ("reproduced", "differs"))
+    reproduced, differing, stale = (
+        _with_verdict(findings, v) for v in ("reproduced", "differs", "stale")
+    )
     checked = len(reproduced) + len(differing)
-    if not checked:
+    if stale:
+        lines = [f"failed: {len(stale):,} published rows whose metric has other code now"]
+    elif not checked:
         lines = ["failed: nothing could be compared"]
     elif differing:
         lines = [

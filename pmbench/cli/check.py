@@ -103,6 +103,8 @@ def baseline(
     `pmbench baseline -o tests/ladder.json -d ladder -m mmdpp,ssim`
     """
     from pmbench.analysis.baseline import write
+    from pmbench.analysis.regression import stale_message
+    from pmbench.utils.source_code import edited_files
 
     runs = _runs(results)
     chosen = _chosen(metric, dataset, {run.metric for run in runs}, {run.dataset for run in runs})
@@ -112,6 +114,9 @@ def baseline(
             f"no run in {results} is of these metrics on these datasets; there are "
             + ", ".join(f"{run.dataset}/{run.metric}" for run in runs)
         )
+    for run in kept:
+        if edited := edited_files(run.info.metric.source_files):
+            print_warning(f"{run.dataset}/{run.metric}: {stale_message(edited)}")
     before = _stands_in(output)
     write(output, kept)
     if gone := sorted(before - {(run.dataset, run.metric) for run in kept}):
@@ -147,6 +152,10 @@ def check(
     allow_changed: Annotated[
         bool, typer.Option("--allow-changed", help="Distances may change, if scores are no worse.")
     ] = False,
+    allow_stale: Annotated[
+        bool,
+        typer.Option("--allow-stale", help="The metric's code may be other than the run's."),
+    ] = False,
     metric: Metrics = None,
     dataset: Datasets = None,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML.")] = None,
@@ -160,13 +169,14 @@ def check(
 ) -> None:
     """Compare the runs there are with a baseline, or with published scores.
 
-    Each metric gets a verdict. The exit code is 1 if one of these four is among them:
+    Each metric gets a verdict. The exit code is 1 if one of these five is among them:
 
     - *worse*: the score fell by more than the tolerance, and the paired 95 % interval of the change
       excludes zero. Or the metric is undefined on items on which it was defined.
     - *changed*: a distance moved by more than another machine may cause.
     - *missing*: there is no run of the metric.
     - *not comparable*: it was measured on other items or in another way.
+    - *stale*: the code of the metric was edited after it was measured.
 
     A metric that is *better*, *new* or the *same* passes.
 
@@ -196,9 +206,9 @@ def check(
             "of their own, in the dataset's manifest"
         )
     if against is None:
-        result = _against_papers(metric, dataset, results)
+        result = _against_papers(metric, dataset, results, allow_stale)
     else:
-        rules = Rules(TOLERANCE if tolerance is None else tolerance, allow_changed)
+        rules = Rules(TOLERANCE if tolerance is None else tolerance, allow_changed, allow_stale)
         result = _against_baseline(against, metric, dataset, results, rules)
     if as_json:  # before the files, which may fail: the result must not be lost with them
         typer.echo(to_json(result))
@@ -248,7 +258,9 @@ def _against_baseline(
     return compare(str(path), entries, [run_scores(run) for run in current], rules, accept)
 
 
-def _against_papers(metric: list[str] | None, dataset: list[str] | None, results: Path) -> Findings:
+def _against_papers(
+    metric: list[str] | None, dataset: list[str] | None, results: Path, allow_stale: bool
+) -> Findings:
     from pmbench.analysis.reproduction import check_published
     from pmbench.datasets import manifest
 
@@ -261,4 +273,4 @@ def _against_papers(metric: list[str] | None, dataset: list[str] | None, results
         [entry.name for entry in entries],
     )
     asked = [entry for entry in entries if entry.name in (chosen.datasets or [entry.name])]
-    return check_published(asked, runs, chosen.metrics, results)
+    return check_published(asked, runs, chosen.metrics, results, allow_stale)

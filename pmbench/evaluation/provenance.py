@@ -121,6 +121,7 @@ def metric_info(loaded: LoadedMetric, pack: Pack) -> MetricInfo:
         parameters=dict(metric.parameters),
         digest=loaded.digest,
         source=loaded.source,
+        source_files=dict(loaded.source_files),
         weights={name: _file_digest(name) for name in metric.weights},
         parameters_count=None if held is None else held.numbers,
         weights_mb=None if held is None else round(held.bytes / 1e6, 3),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
@@ -25,8 +24,8 @@ from pmbench.networks import weights
 from pmbench.networks.backbones import Backbone
 from pmbench.networks.feature_extractor import FeatureExtractor
 from pmbench.utils.errors import PmbenchError, describe, one_line_of
-from pmbench.utils.paths import PACKAGE
 from pmbench.utils.progress import Reporter
+from pmbench.utils.source_code import code_digests
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,15 @@ class LoadedMetric:
     metric: Metric
     distance: Distance
     digest: str
-    source: str = ""  # digest of the file that holds the formula
+    source_files: Mapping[str, str] = field(default_factory=dict)  # name -> digest of its code
+
+    @property
+    def source(self) -> str:
+        """One digest of all its source files, "" where there are none."""
+        if not self.source_files:
+            return ""
+        digests = "".join(sorted(self.source_files.values()))
+        return SOURCE_KIND + hashlib.sha256(digests.encode()).hexdigest()
 
     @property
     def signature(self) -> str:
@@ -95,7 +102,7 @@ def load_metric(metric: Metric, device: torch.device, reporter: Reporter) -> Loa
         raise PmbenchError(f"cannot be loaded: {describe(error)}") from error
     if changed:
         reporter.note(f"{metric.name} changed what is not its own: {', '.join(changed)}; put back")
-    return LoadedMetric(metric, distance, digest, source_digest(metric, distance))
+    return LoadedMetric(metric, distance, digest, source_files(metric, distance))
 
 
 def output_error(value: object, n: int) -> str | None:
@@ -227,95 +234,22 @@ def _closure_tensors(formula: Callable[..., object]) -> dict[str, Tensor]:
     return results
 
 
-# Where the modules lie that a number depends on. How weights are searched for is none of that: the
-# tensors themselves are in the digest.
-_FORMULAS = ("pmbench.metrics.", "pmbench.networks.", "pmbench.utils.color")
-_WEIGHTS = ("pmbench.networks.weights", "pmbench.networks.manifest")
 SOURCE_KIND = "ast:"  # what earlier versions wrote is a digest of whole files, and has no such mark
 
 
-def source_digest(metric: Metric, distance: Distance) -> str:
-    """Return a digest of what a metric's source files say, "" where there are none.
+def source_files(metric: Metric, distance: Distance) -> dict[str, str]:
+    """Return a digest of the code of each file that a metric's numbers come from, by name.
 
-    They are the file of its loader, that of its distance, and those of pmbench that they import;
-    of each the syntax tree counts, without docstrings, comments and imports of pmbench. It is no
-    part of the signature, since most edits do not change a number; but a run made by another source
-    is not taken for a run of this one.
+    They are the file of its loader, that of its distance, and those that they import. They are no
+    part of the signature, since most edits do not change a number; but a run made by other code is
+    not taken for a run of this one.
     """
-    files: set[Path] = set()
+    files = []
     for part in (metric.load, _formula(distance)):
         try:
             file = inspect.getsourcefile(part if inspect.isroutine(part) else type(part))
         except (TypeError, OSError):
             continue
         if file is not None and Path(file).is_file():
-            _collect(Path(file).resolve(), files)
-    digests = sorted(_digest_of_code(file, file.stat().st_mtime_ns) for file in files)
-    if not digests:
-        return ""
-    return SOURCE_KIND + hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def _collect(file: Path, files: set[Path]) -> None:
-    """Add a file, and those of pmbench's formulas that it imports, each of them once."""
-    if file in files:
-        return
-    files.add(file)
-    for module in _imports(file, file.stat().st_mtime_ns):
-        if module.startswith(_FORMULAS) and not module.startswith(_WEIGHTS):
-            path = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
-            if path.is_file():
-                _collect(path, files)
-
-
-@lru_cache(maxsize=1024)  # many metrics share a file; parsing one takes milliseconds
-def _imports(file: Path, modified: int) -> tuple[str, ...]:
-    """Return the names of modules that a file may import by ``from … import``."""
-    froms = [node for node in ast.walk(_parse(file)) if isinstance(node, ast.ImportFrom)]
-    modules = [(node.module, node.names) for node in froms if node.module and not node.level]
-    return tuple(n for m, names in modules for n in (m, *(f"{m}.{a.name}" for a in names)))
-
-
-@lru_cache(maxsize=1024)
-def _digest_of_code(file: Path, modified: int) -> str:
-    """Return a digest of what a file computes: its code without docstrings and comments."""
-    return hashlib.sha256("\n".join(_code(_parse(file))).encode()).hexdigest()
-
-
-def _parse(file: Path) -> ast.Module:
-    return ast.parse(file.read_bytes())  # bytes: the file may name an encoding of its own
-
-
-def _code(tree: ast.Module) -> Iterator[str]:
-    """Yield the kinds of nodes, the names of their fields, and the values, each before the next.
-
-    Empty fields are left out, since a version of Python may add some; what ``ast.unparse`` and
-    ``ast.dump`` give is another text in another version, and both fail on a sum of 400 terms.
-    """
-    stack: list[object] = [tree]
-    while stack:
-        match stack.pop():
-            case list(nodes):
-                kept = [node for node in nodes if not _computes_nothing(node)]
-                yield str(len(kept))
-                stack.extend(reversed(kept))
-            case ast.AST() as node:
-                fields = [pair for pair in ast.iter_fields(node) if pair[1] not in (None, [])]
-                yield " ".join([type(node).__name__, *(name for name, _ in fields)])
-                stack.extend(value for _, value in reversed(fields))
-            case value:
-                yield ascii(value)
-
-
-def _computes_nothing(node: object) -> bool:
-    """Say whether a node is a text that stands alone, or an import of pmbench's own modules."""
-    match node:
-        case ast.Expr(value=ast.Constant(value=str())):
-            return True
-        case ast.ImportFrom(module=str(module), level=0):
-            modules = [module]
-        case ast.Import(names=names):
-            modules = [alias.name for alias in names]
-        case _:
-            return False
-    return all(module.partition(".")[0] == PACKAGE.name for module in modules)
+            files.append(Path(file))
+    return code_digests(files)

@@ -19,8 +19,8 @@ from pmbench.results.store import by_dataset
 
 _STYLES = {
     "worse": "bold red", "changed": "yellow", "missing": "bold red", "not comparable": "bold red",
-    "differs": "bold red", "better": "bold green", "new": "cyan", "same": "green",
-    "reproduced": "green", "not run": "dim", "not checked": "dim",
+    "stale": "bold red", "differs": "bold red", "better": "bold green", "new": "cyan",
+    "same": "green", "reproduced": "green", "not run": "dim", "not checked": "dim",
 }  # fmt: skip
 _UNEVENTFUL = ("same", "reproduced")
 _NOT_COMPARED = ("not run", "not checked")

@@ -84,6 +84,7 @@ class MetricInfo(_Record):
     parameters: dict[str, Any]
     digest: str
     source: str = ""  # a digest of its code
+    source_files: dict[str, str] = Field(default_factory=dict)  # name -> digest of its code
     weights: dict[str, str]  # name -> file and digest
     parameters_count: int | None = None  # numbers in its networks and filters; None: not known
     weights_mb: float | None = None  # 10⁶ bytes in memory

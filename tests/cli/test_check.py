@@ -18,7 +18,10 @@ from support.cli import one_line, pmbench
 
 from pmbench.analysis.baseline import read
 from pmbench.analysis.regression import Findings
+from pmbench.analysis.reproduction import check_published
+from pmbench.datasets.manifest import Published, datasets
 from pmbench.reporting.checks import to_junit, to_markdown
+from pmbench.results.run import open_run
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -273,3 +276,81 @@ def test_a_file_that_is_no_baseline_is_not_replaced(empty_folder: Path) -> None:
         "delete it"
     )
     assert (empty_folder / "mine.py").read_text() == "the only copy"
+
+
+# --- code that was edited -------------------------------------------------------------------------
+
+FORMULA = """
+from helpers import mean
+
+def f(x, y):
+    return mean((x - y).abs())
+"""
+HELPERS = "def mean(x):\n    return x.mean(dim=(1, 2, 3))\n"
+
+
+@pytest.fixture
+def measured(empty_folder: Path) -> None:
+    """Measure a metric of two files, and make it the baseline."""
+    Path("mine.py").write_text(FORMULA)
+    Path("helpers.py").write_text(HELPERS)
+    pmbench("eval", "-m", "mine=./mine.py:f", "-d", "ladder-jnd")
+    pmbench("baseline", "-o", "b.json")
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("file", ["mine.py", "helpers.py"])
+def test_code_that_was_edited_after_it_was_measured_fails(empty_folder: Path, file: str) -> None:
+    assert "passed: 1 same" in pmbench("check", "--baseline", "b.json").stdout
+    text = Path(file).read_text()
+    Path(file).write_text(f'"""Only words."""\n{text}  # and more of them\n')
+    assert "passed: 1 same" in pmbench("check", "--baseline", "b.json").stdout
+    Path(file).write_text(f"{text}\nmore = 1\n")
+    output = one_line(pmbench("check", "--baseline", "b.json", code=1).stdout)
+    sentence = (
+        f"its code is not what was measured (edited since: {empty_folder / file}); measure it "
+        "again with `pmbench eval`, or let it pass with --allow-stale"
+    )
+    assert f"stale: mine: {sentence}" in output
+    assert "failed: 1 stale, of 1 compared with b.json" in output
+    told = pmbench("check", "--baseline", "b.json", "--allow-stale").stdout
+    assert "passed: 1 same" in told
+    assert one_line(pmbench("baseline", "-o", "b.json").stderr) == f"ladder-jnd/mine: {sentence}"
+    pmbench("eval", "-m", "mine=./mine.py:f", "-d", "ladder-jnd")
+    assert "passed: 1 same" in pmbench("check", "--baseline", "b.json").stdout
+
+
+@pytest.mark.usefixtures("measured")
+def test_code_that_is_on_another_machine_is_no_matter_and_a_broken_file_is(
+    empty_folder: Path,
+) -> None:
+    Path("mine.py").write_text("def f(x, y:\n")
+    assert "edited since: " in one_line(pmbench("check", "--baseline", "b.json", code=1).stdout)
+    Path("mine.py").unlink()
+    assert "passed: 1 same" in pmbench("check", "--baseline", "b.json").stdout
+
+
+def test_published_scores_are_not_reproduced_by_other_code(empty_folder: Path) -> None:
+    pmbench("eval", "-m", "l2", "-d", "ladder-jnd")
+    path = Path("results/ladder-jnd/l2/run.json")
+    content = json.loads(path.read_text())
+    files = content["metric"]["source_files"]
+    assert set(files) >= {"pmbench/metrics/builtin/pixel.py", "pmbench/metrics/images.py"}
+    published = [{"label": "L2", "source": "Paper", "metric": "l2", "scores": {"pooled": 50.0}}]
+    entry = datasets()["ladder-jnd"]
+    rows = [Published.model_validate(row) for row in published]
+    run = open_run(path.parent)
+    assert run is not None
+    known = [entry.model_copy(update={"published": tuple(rows)})]
+    assert check_published(known, [run], [], Path("results")).findings[0].verdict == "differs"
+    content["metric"]["source_files"] = files | {"pmbench/metrics/builtin/gone.py": "0"}
+    path.write_text(json.dumps(content))
+    run = open_run(path.parent)
+    assert run is not None
+    result = check_published(known, [run], [], Path("results"))
+    (finding,) = result.findings
+    assert (finding.verdict, finding.fails, result.failed) == ("stale", True, True)
+    assert "(edited since: pmbench/metrics/builtin/gone.py)" in finding.message
+    assert result.messages[0] == "failed: 1 published rows whose metric has other code now"
+    lenient = check_published(known, [run], [], Path("results"), allow_stale=True)
+    assert lenient.findings[0].verdict == "differs"

@@ -16,7 +16,7 @@ import pmbench
 from pmbench.datasets.manifest import datasets
 from pmbench.evaluation.batching import BatchLimits, plan
 from pmbench.evaluation.loop import Result, measure
-from pmbench.metrics import Metric, OnPixels, loading, registered
+from pmbench.metrics import Metric, OnPixels, registered
 from pmbench.metrics.images import Images
 from pmbench.metrics.loading import (
     SOURCE_KIND,
@@ -25,10 +25,11 @@ from pmbench.metrics.loading import (
     load_metric,
     metric_digest,
     model_size,
-    source_digest,
+    source_files,
 )
 from pmbench.metrics.selection import select_metrics as select_metrics
 from pmbench.scoring.protocols import TWO_AFC
+from pmbench.utils import source_code
 from pmbench.utils.paths import PACKAGE
 from pmbench.utils.progress import Silent
 
@@ -92,14 +93,14 @@ def test_the_source_of_a_metric_is_all_that_its_formula_is_written_in(
 ) -> None:
     metric = registered()[name]
     distance = metric.load(CPU)
-    before = source_digest(metric, distance)
-    digest = loading._digest_of_code
+    before = source_files(metric, distance)
+    digest = source_code._digest_of_code
 
-    def source_where(changed: Path) -> str:
+    def source_where(changed: Path) -> dict[str, str]:
         assert changed.is_file()
         other = lambda path, time: "other" if path == changed else digest(path, time)  # noqa: E731
-        monkeypatch.setattr(loading, "_digest_of_code", other)
-        return source_digest(metric, distance)
+        monkeypatch.setattr(source_code, "_digest_of_code", other)
+        return source_files(metric, distance)
 
     for source in sources:
         assert source_where(PACKAGE / f"{source}.py") != before, source
