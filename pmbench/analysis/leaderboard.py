@@ -62,12 +62,16 @@ def _boards_of_papers(view: View) -> list[Board]:
         return []
     grouped = view.grouped is not False
     return [
-        replace(
-            board, grouped=grouped, rows=_ordered(board.rows, view.sort, board.columns, grouped)
-        )
+        replace(board, grouped=grouped, rows=_ordered(rows, view.sort, board.columns, grouped))
         for board in published_boards(view.dataset)
         if view.statistic in (None, board.statistic.name)
+        and (rows := [row for row in board.rows if _is_chosen(row.counterpart, view)])
     ]
+
+
+def _is_chosen(counterpart: str, view: View) -> bool:
+    """Say whether a published row belongs to a view: all do, unless it names metrics."""
+    return not view.metrics or counterpart in view.metrics
 
 
 def measured_boards(results: ResultFolders, view: View) -> list[Board]:
@@ -89,7 +93,22 @@ def measured_boards(results: ResultFolders, view: View) -> list[Board]:
 
 
 def runs_in_view(results: ResultFolders, view: View) -> list[Run]:
-    """Return the runs that a view is of."""
+    """Return the runs that a view is of. Raises PmbenchError for a metric that has no run."""
+    runs = _runs_on_dataset(results, view)
+    if not view.metrics:
+        return runs
+    # of several folders, a name may have a digest behind it
+    known = {run.metric.partition(" ")[0] for run in runs}
+    if view.published:
+        papers = [row for entry in manifest.datasets().values() for row in entry.published]
+        known |= {row.metric for row in papers if row.metric}
+    for name in view.metrics:
+        if name not in known:
+            raise unknown("run", name, known)
+    return [run for run in runs if run.metric.partition(" ")[0] in view.metrics]
+
+
+def _runs_on_dataset(results: ResultFolders, view: View) -> list[Run]:
     dataset, variants = view.dataset, view.variants
     if dataset is None:
         return merge_runs(results).runs
@@ -151,6 +170,7 @@ def _board(runs: list[Run], view: View) -> Board | None:
     entries, reason = (
         published_entries(runs, statistic == protocol.main) if view.published else ((), "")
     )
+    entries = tuple(one for one in entries if one.human or _is_chosen(one.metric or "", view))
     of_each = [one.sub_datasets for one in (info, *(run.info.dataset for run in runs))]
     subs = list(dict.fromkeys(name for names in of_each for name in names))
     overall = protocol.overall

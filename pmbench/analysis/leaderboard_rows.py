@@ -97,3 +97,4 @@ class View:
     intervals: bool | None = None
     cost: bool = False
     strict: bool = False  # rows measured in different ways are refused
+    metrics: tuple[str, ...] = ()  # only these, and ranks are among them; none: all there are

@@ -18,6 +18,7 @@ from pmbench.cli import (  # noqa: F401
     evaluate,
     leaderboard,
     report,
+    runs,
     scores,
     speed,
     verify,

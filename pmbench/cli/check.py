@@ -15,6 +15,7 @@ from pmbench.cli.common import (
     AsJson,
     Datasets,
     Manifests,
+    MetricNames,
     ResultsOption,
     app,
     console,
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
     from pmbench.analysis.check_results import Findings
     from pmbench.analysis.regression import Rules
     from pmbench.results.run import Run
-
-Metrics = Annotated[
-    list[str] | None,
-    typer.Option("--metric", "-m", help="Only these; repeat, or separate by commas."),
-]
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ def _runs(results: Path) -> list[Run]:
 @app.command()
 def baseline(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write (JSON).")],
-    metric: Metrics = None,
+    metric: MetricNames = None,
     dataset: Datasets = None,
     results: ResultsOption = Path("results"),
 ) -> None:
@@ -156,7 +152,7 @@ def check(
         bool,
         typer.Option("--allow-stale", help="The metric's code may be other than the run's."),
     ] = False,
-    metric: Metrics = None,
+    metric: MetricNames = None,
     dataset: Datasets = None,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML.")] = None,
     summary: Annotated[

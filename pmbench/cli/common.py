@@ -115,6 +115,10 @@ Datasets = Annotated[
     typer.Option("--dataset", "-d", help="Dataset or group; repeat, or separate by commas."),
 ]
 ResultsOption = Annotated[Path, typer.Option(help="Folder of the runs.")]
+MetricNames = Annotated[
+    list[str] | None,
+    typer.Option("--metric", "-m", help="Only these; repeat, or separate by commas."),
+]
 Manifests = Annotated[
     Path | None, typer.Option(help="Folder of your own dataset manifests (PMBENCH_MANIFESTS).")
 ]

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pmbench.cli.common import Manifests, app, console, print_warning, set_env_default
+from pmbench.cli.common import (
+    Manifests,
+    MetricNames,
+    app,
+    console,
+    print_warning,
+    set_env_default,
+    split,
+)
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
@@ -41,6 +49,7 @@ Folders = Annotated[
 @app.command()
 def leaderboard(
     dataset: Dataset = None,
+    metric: MetricNames = None,
     form: Annotated[
         Format | None,
         typer.Option(
@@ -84,6 +93,8 @@ def leaderboard(
 
     `pmbench leaderboard -d bapps-2afc-val --published --sort cnn`
 
+    `pmbench leaderboard -m lpips-alex,ssim,mmdpp` (ranks are among these)
+
     `pmbench leaderboard -o leaderboard.md`
 
     `pmbench leaderboard --no-intervals -o table.tex`
@@ -98,7 +109,7 @@ def leaderboard(
     folders = results or [Path("results")]
     view = View(
         dataset, statistic, pooled, published, sort, grouped,
-        intervals=intervals, cost=cost, strict=strict,
+        intervals=intervals, cost=cost, strict=strict, metrics=tuple(split(metric)),
     )  # fmt: skip
     form = form or (_meant(output) if output is not None else Format.table)
     if output is None and form is Format.table:

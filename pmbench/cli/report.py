@@ -10,6 +10,7 @@ import typer
 from pmbench.cli.common import (
     Datasets,
     Manifests,
+    MetricNames,
     ResultsOption,
     app,
     progress_reporter,
@@ -25,6 +26,7 @@ def report(
         "report"
     ),
     dataset: Datasets = None,
+    metric: MetricNames = None,
     examples: Annotated[
         int, typer.Option(min=1, max=100, help="Items under each heading of the gallery.")
     ] = 6,
@@ -53,7 +55,7 @@ def report(
     set_env_default("PMBENCH_MANIFESTS", manifests)
     check_place(output)  # before any work is done
     tell_damaged(results)
-    result = sections(results, split(dataset))
+    result = sections(results, split(dataset), split(metric))
     with progress_reporter() as reporter:
         made = write(output, result, Options(title, examples, gallery), reporter)
     counts = {"dataset": made.datasets, "metric": made.metrics, "picture": made.pictures}

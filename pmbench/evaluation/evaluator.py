@@ -20,6 +20,7 @@ from pmbench.evaluation.determinism import check_determinism
 from pmbench.evaluation.runner import EvalContext, EvalResult, run_group, save_run
 from pmbench.metrics.loading import SOURCE_KIND, LoadedMetric
 from pmbench.results.run import CHECKPOINT_FILE, LOCK_FILE, Run, open_run
+from pmbench.results.signature import Signature
 from pmbench.scoring.scores import human_rows
 from pmbench.utils.devices import network_precision
 from pmbench.utils.errors import PmbenchError
@@ -137,11 +138,16 @@ def _reusable_run(context: EvalContext, loaded: LoadedMetric, folder: Path) -> R
 def _why_stale(config: EvalConfig, run: Run, loaded: LoadedMetric) -> str | None:
     """Return why a complete run must be measured anew, or None where its distances count."""
     name = loaded.metric.name
-    if run.signature != config.signature(loaded.signature):
-        return (
-            f"replacing a run of {name} that was measured on other items or with another metric of "
-            f"that name ({run.signature})"
-        )
+    if run.signature != (now := config.signature(loaded.signature)):
+        before, files = run.info.metric.source_files, loaded.source_files
+        edited = sorted(file for file in {*before, *files} if before.get(file) != files.get(file))
+        if Signature.parse(run.signature).setup != Signature.parse(now).setup:
+            why = "measured on other items or in another way"
+        elif before and edited:
+            why = f"made with other code ({', '.join(edited[:3])}{', …' * (len(edited) > 3)})"
+        else:
+            why = "of another metric of that name, or of other weights or parameters"
+        return f"replacing a run of {name} that was {why}: {run.signature}"
     if run.info.metric.source != loaded.source and not _is_of_earlier_source(run, loaded):
         return f"the source of {name} changed; measuring it anew"
     try:

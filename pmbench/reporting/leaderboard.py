@@ -43,8 +43,13 @@ def render_leaderboard(results: ResultFolders, view: View, form: str) -> str:
 
 
 def write_leaderboards(results: Path) -> None:
-    """Bring ``leaderboard.csv`` and ``leaderboard.md`` in a folder of results up to date."""
+    """Bring ``leaderboard.csv`` and ``leaderboard.md`` in a folder of results up to date.
+
+    Where there is no run, there are none of them.
+    """
     if not find_runs(results):
+        for form in ("csv", "md"):
+            (results / f"leaderboard.{form}").unlink(missing_ok=True)
         return
     with exclusive(results / LOCK_FILE, -1):  # of two that end at once, the last one shows both
         for form in ("csv", "md"):

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 RUN_FILE, CHECKPOINT_FILE = "run.json", "journal.bin"
 SCORES_FILE, SAMPLES_FILE = "scores.csv", "draws.npz"
 LOCK_FILE = ".lock"
+# of a run's folder, the first one first to go: without it the others are no run
+_FILES = (RUN_FILE, CHECKPOINT_FILE, SCORES_FILE, SAMPLES_FILE, DISTANCES, LOCK_FILE)
 # of metrics, as folders: the same on file systems that ignore case, and Windows' devices left out
 _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9][a-z0-9._+-]{0,79}(?<!\.)")
 
@@ -252,6 +254,19 @@ def _is_of(folder: Path, signature: str) -> bool:
     except PmbenchError:
         return False
     return run is not None and run.signature == signature
+
+
+def remove(folder: Path) -> list[Path]:
+    """Remove what pmbench has written into a run's folder, complete or not.
+
+    Returns the files that are not pmbench's, which stay; without any the folder goes too.
+    """
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
+    if left := sorted(folder.iterdir()):
+        return left
+    folder.rmdir()
+    return []
 
 
 def open_run(folder: Path) -> Run | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from pmbench.results.distances import DISTANCES
 from pmbench.results.run import RUN_FILE, SAMPLES_FILE, SCORES_FILE, Run, metric_folder, open_run
+from pmbench.results.schema import read_run_info
 from pmbench.utils.errors import PmbenchError, unknown
 
 
@@ -115,6 +116,29 @@ def _examined(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> _Exam
     except PmbenchError as error:
         return _Examined(run, "", str(error))
     return _Examined(run, "", "")
+
+
+def run_folders(results: Path, name: str, dataset: str | None) -> list[Path]:
+    """Return the folders of the runs that are called so: METRIC, or DATASET/METRIC.
+
+    A run that cannot be read is called as its folder is. ``dataset`` without an @ stands for its
+    variants too. Raises PmbenchError where nothing is called so.
+    """
+    named: dict[Path, str] = {}
+    for path in sorted(results.glob(f"*/*/{RUN_FILE}")):
+        folder = path.parent
+        if dataset in (None, folder.parent.name, folder.parent.name.partition("@")[0]):
+            try:
+                named[folder] = read_run_info(path).metric.name
+            except PmbenchError:
+                named[folder] = folder.name
+    full = {folder: f"{folder.parent.name}/{metric}" for folder, metric in named.items()}
+    if not named:
+        raise PmbenchError(f"no runs in {results}{f' on {dataset}' if dataset else ''}")
+    meant = [folder for folder in named if name in (named[folder], full[folder])]
+    if not meant:
+        raise unknown("run", name, [*named.values(), *(full.values() if "/" in name else [])])
+    return meant
 
 
 def no_runs(where: str, *others: str, make: str = "make some") -> PmbenchError:

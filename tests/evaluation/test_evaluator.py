@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -243,7 +244,7 @@ def test_a_metric_whose_source_changed_is_measured_anew(tmp_path: Path) -> None:
     config, (l2,) = job("ladder-2afc", tmp_path, limit=3), load_named("l2")
     run(config, [l2])
     reporter = Silent()
-    outcome = run(config, [replace(l2, source="another")], reporter=reporter)
+    outcome = run(config, [replace(l2, source_files={"mine.py": "another"})], reporter=reporter)
     assert outcome.reused == []
     assert reporter.notes == ["ladder-2afc: the source of l2 changed; measuring it anew"]
 
@@ -251,12 +252,17 @@ def test_a_metric_whose_source_changed_is_measured_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [False, True])
 def test_a_run_of_an_earlier_pmbench_is_kept_once_and_named(tmp_path: Path, damage: bool) -> None:
     config, (l2,) = job("ladder-2afc", tmp_path, limit=3), load_named("l2")
-    (before,) = run(config, [replace(l2, source="f" * 64)]).runs  # a digest of whole files
+    (before,) = run(config, [l2]).runs
+    content = json.loads((before.folder / "run.json").read_text())
+    content["metric"]["source"] = "f" * 64  # a digest of whole files
+    del content["metric"]["source_files"]
+    (before.folder / "run.json").write_text(json.dumps(content))
     if damage:
         (before.folder / "scores.csv").write_text("")
     outcome = run(config, [l2])
     assert (outcome.reused, outcome.upgraded) == (["l2"], ["l2"])
     assert outcome.runs[0].info.metric.source == l2.source
+    assert outcome.runs[0].info.metric.source_files == l2.source_files
     np.testing.assert_array_equal(outcome.runs[0].distances()[1], before.distances()[1])
     assert run(config, [l2]).upgraded == []
 
@@ -267,8 +273,18 @@ def test_a_run_of_another_metric_of_that_name_is_told_before_it_is_replaced(tmp_
     reporter = Silent()
     run(config, [replace(l2, digest="f" * 64)], reporter=reporter)
     assert reporter.notes == [
-        "ladder-2afc: replacing a run of l2 that was measured on other items or with another "
-        f"metric of that name ({before.signature})"
+        "ladder-2afc: replacing a run of l2 that was of another metric of that name, or of other "
+        f"weights or parameters: {before.signature}"
+    ]
+    edited = replace(l2, source_files={"mine.py": "another"})
+    (before,) = run(config, [edited]).runs
+    reporter = Silent()
+    run(
+        config, [replace(edited, digest="e" * 64, source_files={"mine.py": "0"})], reporter=reporter
+    )
+    assert reporter.notes == [
+        "ladder-2afc: replacing a run of l2 that was made with other code (mine.py): "
+        f"{before.signature}"
     ]
 
 
@@ -368,7 +384,7 @@ def test_an_interrupted_run_of_another_kind_is_told_before_it_is_lost(tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         run(config, [l2], BatchLimits(items=5), reporter=Interrupting(after=2))
     reporter = Silent()
-    outcome = run(config, [replace(l2, source="another")], reporter=reporter)
+    outcome = run(config, [replace(l2, source_files={"mine.py": "another"})], reporter=reporter)
     assert outcome.resumed == {}
     assert reporter.notes == [
         "ladder-2afc: what there was of an interrupted run of l2 was made with another source; "

@@ -35,7 +35,7 @@ from pmbench.utils.files import sha256_of
 from pmbench.utils.processes import Completed, Processes
 from pmbench.utils.system import cores
 
-_OPTIONS = ("better", "symmetric", "timeout", "jobs")
+_OPTIONS = ("better", "symmetric", "timeout", "jobs", "tolerance")
 _PLACE = re.compile(r"\{(ref|dist)\}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _LONGEST = 80  # characters of what a program said in a sentence
@@ -77,6 +77,7 @@ def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
         higher_is_better=higher,
         symmetric=symmetric,
         differentiable=False,
+        tolerance=_number(options, "tolerance", Metric.tolerance),
         # not how long it may take, nor how many run at once: that changes no number
         parameters={
             "command": address,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -56,7 +57,7 @@ def resolve(name: str | None, address: str, options: Mapping[str, str]) -> list[
     in_file = _IN_FILE.fullmatch(address)
     is_file = in_file is not None
     place, wanted = (in_file[1], in_file[2] or "") if in_file else address.split(":")
-    higher = _direction(address, options)
+    higher, tolerance = _direction(address, options), _tolerance(address, options)
     if is_file and not os.path.isfile(place):  # noqa: PTH113  also for what is no path
         raise PmbenchError(f"{address}: there is no file {place}; expected a Python file")
     own_name = f"{Path(place).stem if is_file else place}:{wanted}" if wanted else Path(place).name
@@ -77,6 +78,8 @@ def resolve(name: str | None, address: str, options: Mapping[str, str]) -> list[
         results = metrics_of(value, own_name, opened.files, higher)
     except PmbenchError as error:  # it fails alone
         return [failing_metric(name or own_name, f"{address} {error}")]
+    if tolerance is not None:
+        results = [replace(entry, tolerance=tolerance) for entry in results]
     if is_file:  # nobody keeps versions of it
         source = {"source": opened.digest}
         results = [replace(entry, parameters={**source, **entry.parameters}) for entry in results]
@@ -92,12 +95,30 @@ def resolve(name: str | None, address: str, options: Mapping[str, str]) -> list[
 
 
 def _direction(address: str, options: Mapping[str, str]) -> bool | None:
-    if strange := [key for key in options if key != "better"]:
-        raise unknown(f"option of {address}", strange[0], ["better"])
+    known = ("better", "tolerance")
+    if strange := [key for key in options if key not in known]:
+        raise unknown(f"option of {address}", strange[0], known)
     better = options.get("better")
     if better not in (None, "higher", "lower"):
         raise PmbenchError(f"{address}: better={better}; expected better=higher or better=lower")
     return None if better is None else better == "higher"
+
+
+def _tolerance(address: str, options: Mapping[str, str]) -> float | None:
+    """Return by how much, relatively, another machine may move a distance; None: nobody says."""
+    text = options.get("tolerance")
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise PmbenchError(
+            f"{address}: tolerance={text}; expected a relative change of a distance that another "
+            "machine may cause, from 0 to 1, such as tolerance=1e-4"
+        )
+    return value
 
 
 def _value(module: ModuleType, wanted: str, place: str) -> object:

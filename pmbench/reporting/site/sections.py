@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -135,17 +135,19 @@ class Section:
         return in_latest_setup([*self.runs.values()])[0].info.dataset
 
 
-def sections(results: Path, datasets: list[str]) -> list[Section]:
+def sections(results: Path, datasets: Sequence[str], metrics: Sequence[str] = ()) -> list[Section]:
     """Return a section for each dataset that has runs: those that rank metrics come first.
 
-    ``datasets`` are datasets or groups; none stands for all there are. Raises PmbenchError where
-    there are no runs.
+    ``datasets`` are datasets or groups, ``metrics`` names; none stands for all there are. Raises
+    PmbenchError where there are no runs, or none of one of the metrics.
     """
     result: dict[str, Section] = {}
     names: list[str | None] = [*datasets] or [None]
     for name in names:
-        for board in measured_boards(results, View(name, published=True, grouped=False)):
-            here = {run.metric: run for run in find_runs(results, board.dataset, variants=False)}
+        view = View(name, published=True, grouped=False, metrics=tuple(metrics))
+        for board in measured_boards(results, view):
+            runs = find_runs(results, board.dataset, variants=False)
+            here = {run.metric: run for run in runs if not metrics or run.metric in metrics}
             result[board.dataset] = Section(board, here)
     return sorted(result.values(), key=lambda one: (not one.judged, one.partial))
 

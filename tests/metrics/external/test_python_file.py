@@ -94,6 +94,16 @@ def test_a_callable_cannot_change_the_images_that_others_see(mine: Path) -> None
     assert torch.equal(x, before)
 
 
+def test_a_tolerance_may_be_stated(mine: Path) -> None:
+    (usual,) = select_metrics(["./mine.py:distance"]).metrics
+    (stated,) = select_metrics(["./mine.py:distance?better=lower&tolerance=3e-4"]).metrics
+    (card,) = select_metrics(["./mine.py:mean-color?tolerance=0"]).metrics
+    assert (usual.tolerance, stated.tolerance, card.tolerance) == (1e-5, 3e-4, 0)
+    assert usual.parameters == stated.parameters  # it changes no number, and no signature
+    (program,) = select_metrics(["cmd?tolerance=1e-3:python3 x.py {ref} {dist}"]).metrics
+    assert program.tolerance == 1e-3
+
+
 def test_better_says_which_way(mine: Path) -> None:
     (higher,) = select_metrics(["./mine.py:distance?better=higher"]).metrics
     (lower,) = select_metrics(["mine:distance?better=lower"]).metrics
@@ -224,6 +234,10 @@ ADDRESS_MISTAKES = {
     "?better=… out",
     "./mine.py:net?better=up": "./mine.py:net: better=up; expected better=higher or better=lower",
     "./mine.py:net?bettr=lower": "unknown option of ./mine.py:net 'bettr'; did you mean better?",
+    "./mine.py:net?tolerance=some": "./mine.py:net: tolerance=some; expected a relative change of "
+    "a distance that another machine may cause, from 0 to 1, such as tolerance=1e-4",
+    "./mine.py:net?tolerance=-1": "./mine.py:net: tolerance=-1; expected a relative change of a "
+    "distance that another machine may cause, from 0 to 1, such as tolerance=1e-4",
     "./mine.py:net?better": "./mine.py:net?better: expected options as ?key=value&key=value, got "
     "'better'",
     "Mine=./mine.py:net": "'Mine' cannot name a metric; expected lower-case letters, digits and "
