@@ -39,7 +39,15 @@ class DriftComparison:
 
 
 def in_folder(folder: Path, datasets: Iterable[str]) -> OtherRuns:
-    """Return the runs on these datasets in another folder of results."""
+    """Return the runs on these datasets in another folder of results.
+
+    Raises PmbenchError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise PmbenchError(
+            f"{folder}: there is no such folder; expected a folder of results, such as one that an "
+            "earlier `pmbench eval --results` has written"
+        )
     return OtherRuns(
         str(folder),
         {name: _by_metric(folder, name) for name in datasets},

@@ -245,7 +245,9 @@ class _ScoreChange:
         return abs(self.change) > tolerance and (self.low > 0 or self.high < 0)
 
     def __str__(self) -> str:
-        return f"{abs(self.change):.2f} points (95 % interval {self.low:+.2f} to {self.high:+.2f})"
+        # the verdict says which way, so neither the number nor its interval has a sign
+        low, high = sorted((abs(self.low), abs(self.high)))
+        return f"{abs(self.change):.2f} points (95 % interval {low:.2f} to {high:.2f})"
 
 
 def _in_words(moves: Array, now: RunScores, allowed: float) -> str:

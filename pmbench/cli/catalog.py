@@ -76,11 +76,12 @@ def list_(
         return
     terminal = console()
     if what is What.runs:  # a signature is copied whole, so it stands on a line of its own
-        terminal.print(listing_to_rich(table.drop(columns=["device", "signature"])))
+        shown = table.drop(columns=["device", "signature"])
+        terminal.print(listing_to_rich(shown, terminal.width))
         for signature in table["signature"]:
             terminal.print(signature, soft_wrap=True, markup=False)
         return
-    terminal.print(listing_to_rich(table))
+    terminal.print(listing_to_rich(table, terminal.width))
     terminal.print("get one with `pmbench download NAME`", soft_wrap=True)
 
 

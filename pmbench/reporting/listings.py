@@ -29,13 +29,25 @@ def to_json(table: pd.DataFrame) -> str:
     return json.dumps(records, indent=1, ensure_ascii=False)
 
 
-def listing_to_rich(table: pd.DataFrame) -> RenderableType:
-    """Return a plain table, a column a field."""
+_OPTIONAL = ("title", "group", "finished")  # fields that give way first where room is short
+
+
+def listing_to_rich(table: pd.DataFrame, width: int) -> RenderableType:
+    """Return a plain table for ``width`` columns of a terminal, a column a field."""
     if table.empty:
         return Text("none")
+    plain = _plain_table(table)
+    for field in _OPTIONAL:
+        if not plain.fits(width) and field in table:
+            table = table.drop(columns=field)
+            plain = _plain_table(table)
+    return plain.to_rich()
+
+
+def _plain_table(table: pd.DataFrame) -> Table:
     head = [str(column).replace("_", " ") for column in table.columns]
     rows = [list(map(_value, row)) for row in table.itertuples(index=False)]
-    return Table(head, rows, "lp").to_rich()
+    return Table(head, rows, "lp")
 
 
 def _value(value: Any) -> str:

@@ -68,10 +68,13 @@ def validate(model: type[_Model], content: object, path: Path, prefix: str = "")
 
 
 def first_error(error: ValidationError, prefix: str = "", fields: Sequence[str] = ()) -> str:
-    """Return the first thing that pydantic found wrong: the key, which ``prefix`` stands before,
+    """Return one thing that pydantic found wrong: the key, which ``prefix`` stands before,
     what was expected (one of ``fields`` where the key is unknown) and what was there.
+
+    An unknown key comes first: it may be the slip that lets another one be missing.
     """
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     key = ".".join([prefix] * bool(prefix) + [str(part) for part in first["loc"]])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":

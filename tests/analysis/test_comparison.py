@@ -468,7 +468,10 @@ def test_a_statistic_of_one_protocol_leaves_out_the_other(results: Path) -> None
          "no runs in nowhere; make some with `pmbench eval`, or name another folder with "
          "--results"),
         (["ssim", "--against", "nowhere"],
-         "nowhere has no run of the same metrics on the same datasets; name a folder of "
+         "nowhere: there is no such folder; expected a folder of results, such as one that an "
+         "earlier `pmbench eval --results` has written"),
+        (["ssim", "--against", "."],
+         ". has no run of the same metrics on the same datasets; name a folder of "
          "results, such as one that an earlier `pmbench eval --results` has written"),
     ],
 )  # fmt: skip

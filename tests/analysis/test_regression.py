@@ -61,7 +61,7 @@ def test_worse_and_better_need_a_change_beyond_the_tolerance_with_a_sure_interva
     # a third of the items lost: ±1.96·√(⅓·⅔/60) is ±11.9 points
     assert result.low == pytest.approx(-45.3, abs=2)
     assert result.high == pytest.approx(-21.4, abs=2)
-    assert result.message.startswith("by 33.33 points (95 % interval -4")
+    assert result.message.startswith("by 33.33 points (95 % interval 2")
     assert "40 of 120 distances moved by more than 1e-05, by up to 1.0e+00" in result.message
     better = change_between(measurement(10), measurement(20))
     assert (better.verdict, better.fails) == ("better", False)

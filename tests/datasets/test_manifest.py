@@ -287,6 +287,7 @@ def test_the_manifest_that_the_mistakes_are_made_in_is_valid(tmp_path: Path) -> 
         ("sub_datasets.easy", "ten", "sub_datasets.easy", "valid integer, got 'ten'"),
         ("sub_datasets.easy", 0, "sub_datasets.easy", "greater than or equal to 1"),
         ("autor", "me", "autor", "no such key; expected one of built_in, citation, enlarged"),
+        ("protcol", "2afc", "protcol", "no such key; expected one of built_in, citation, enlarged"),
         ("source.uri", "x", "source.uri", "no such key here"),
         ("source.url", None, "source", "a source needs either 'url' or 'path', and not both"),
         ("source.path", "files", "source", "either 'url' or 'path', and not both"),

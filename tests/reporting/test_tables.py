@@ -412,7 +412,7 @@ def test_a_listing_shows_every_field() -> None:
     table = pd.DataFrame(
         {"metric": ["l2", "lpips-alex"], "min_size": [1, 31000], "paper": ["[1]", math.nan]}
     )
-    lines = terminal_lines(listing_to_rich(table), 80)
+    lines = terminal_lines(listing_to_rich(table, 80), 80)
     assert [line.split() for line in lines] == [
         ["metric", "min", "size", "paper"],
         ["─" * len(lines[1])],
@@ -421,8 +421,20 @@ def test_a_listing_shows_every_field() -> None:
     ]
 
 
+@pytest.mark.parametrize("width", [52, 60, 80, 120])
+def test_a_listing_breaks_no_name_on_a_narrow_terminal(width: int) -> None:
+    table = pd.DataFrame(
+        {"dataset": ["bapps-2afc-train"], "group": ["of-papers"], "title": ["BAPPS, training"],
+         "protocol": ["2afc"], "here": ["151,400 items"]}
+    )  # fmt: skip
+    text = "\n".join(terminal_lines(listing_to_rich(table, width), width))
+    for word in ("bapps-2afc-train", "2afc", "151,400 items"):
+        assert word in text
+    assert ("BAPPS, training" in text) == (width > 70)
+
+
 def test_an_empty_listing_says_none() -> None:
-    assert terminal_lines(listing_to_rich(pd.DataFrame(columns=["metric"])), 80) == ["none"]
+    assert terminal_lines(listing_to_rich(pd.DataFrame(columns=["metric"]), 80), 80) == ["none"]
 
 
 def test_a_forecast_says_how_long_and_how_much() -> None:

@@ -135,11 +135,13 @@ class Axis:
 
 
 def around(title: str, values: Iterable[float]) -> Axis:
-    """Return an axis that holds all values, with a margin."""
+    """Return an axis that holds all values, with a margin; none goes beyond 0 or 100 percent."""
     sound = [float(value) for value in values if not math.isnan(value)] or [0.0, 1.0]
     low, high = min(sound), max(sound)
     margin = 0.05 * (high - low) or 1.0
-    return Axis(title, low - margin, high + margin)
+    first = max(low - margin, 0.0) if low >= 0 else low - margin
+    last = min(high + margin, 100.0) if high <= 100 else high + margin
+    return Axis(title, first, last)
 
 
 def logarithmic(title: str, values: Iterable[float]) -> Axis:
