@@ -21,9 +21,11 @@ from pmbench.cli.signals import (
 from pmbench.utils.errors import PmbenchError, describe
 
 if TYPE_CHECKING:
+    import torch
     from rich.console import Console
 
     from pmbench.cli.progress import RichReporter
+    from pmbench.evaluation.batching import BatchLimits
     from pmbench.scoring.bootstrap import Resampling
 
 CHECK_FAILED, USERS_MISTAKE, SIGNAL = 1, 2, 128
@@ -118,6 +120,12 @@ Resamples = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Random stream that resamples are drawn from.")]
+BatchSize = Annotated[
+    str,
+    typer.Option(
+        "--batch-size", help="Items in a batch, however large; auto: as the device has room."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For a machine.")]
 
 
@@ -136,6 +144,18 @@ def split(values: list[str] | None) -> list[str]:
         names = value[: command.start()] if command else value
         parts += [*names.split(","), *([command[1]] if command else [])]
     return [part.strip() for part in parts if part.strip()]
+
+
+def batch_limits(batch_size: str, device: torch.device) -> BatchLimits:
+    """Return how large batches may be. Raises PmbenchError for no number from 1, nor auto."""
+    from pmbench.evaluation.batching import limits_for
+    from pmbench.utils.memory import free_bytes
+
+    if batch_size == "auto":
+        return limits_for(None, free_bytes(device))
+    if not (batch_size.isascii() and batch_size.isdigit()) or int(batch_size) < 1:
+        raise PmbenchError(f"--batch-size {batch_size}: expected auto or a whole number from 1")
+    return limits_for(int(batch_size), None)
 
 
 def check_resampling(count: int, seed: int) -> Resampling:

@@ -10,6 +10,7 @@ import typer
 
 from pmbench.cli.common import (
     CHECK_FAILED,
+    BatchSize,
     Datasets,
     Manifests,
     Resamples,
@@ -17,6 +18,7 @@ from pmbench.cli.common import (
     Seed,
     Weights,
     app,
+    batch_limits,
     check_resampling,
     console,
     progress_reporter,
@@ -53,9 +55,7 @@ def evaluate(
         str,
         typer.Option(help="Of networks: fp32; bf16 or fp16, faster and rougher; tf32 on NVIDIA."),
     ] = "fp32",
-    batch_size: Annotated[
-        str, typer.Option(help="Items in a batch, or auto (bounded in pixels).")
-    ] = "auto",
+    batch_size: BatchSize = "auto",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first N items of each sub-dataset.")
     ] = None,
@@ -96,7 +96,6 @@ def evaluate(
 
     `pmbench eval -m "mine=cmd?timeout=5:./my_metric {ref} {dist}"`
     """
-    from pmbench.evaluation.batching import BatchLimits
     from pmbench.evaluation.config import load_configs
     from pmbench.evaluation.evaluator import evaluate as run
     from pmbench.metrics.loading import load_metrics
@@ -110,9 +109,9 @@ def evaluate(
     choice = select_metrics(split(metric))
     if not choice.metrics:
         raise PmbenchError("--metric names no metric; `pmbench list metrics` says what there is")
-    limits = BatchLimits(items=_items_in_a_batch(batch_size))
     resampling = check_resampling(resamples, seed)
     where = choose_device(device)
+    limits = batch_limits(batch_size, where)
     check_precision(precision, where)
     use_exact_arithmetic()
     if not dry_run and resume:  # --fresh begins anew each time
@@ -172,14 +171,6 @@ def _with_weights(metrics: list[Metric]) -> list[Metric]:
         else:
             ready.append(metric)
     return ready
-
-
-def _items_in_a_batch(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise PmbenchError(f"--batch-size {text}: expected auto or a whole number from 1")
-    return int(text)
 
 
 def _note_reuse(config: EvalConfig, result: EvalResult, reporter: Reporter) -> None:

@@ -10,9 +10,11 @@ import typer
 from pmbench.cli.common import (
     CHECK_FAILED,
     AsJson,
+    BatchSize,
     ResultsOption,
     Weights,
     app,
+    batch_limits,
     console,
     progress_reporter,
     set_env_default,
@@ -39,9 +41,7 @@ def speed(
         list[str] | None, typer.Option(help="Pixels a side; repeat, or use commas [64,256,512].")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Pairs in a call [as many as in an evaluation].")
-    ] = None,
+    batch_size: BatchSize = "auto",
     precision: Annotated[
         str, typer.Option(help="Of networks: fp32, bf16, fp16, or tf32 on a GPU.")
     ] = "fp32",
@@ -69,6 +69,7 @@ def speed(
     `pmbench speed -m ./mine.py:distance --size 64,96 --json`
     """
     import json
+    from dataclasses import replace
 
     from pmbench.evaluation.speed import machine
     from pmbench.evaluation.speed_worker import Cell, Trial
@@ -84,7 +85,10 @@ def speed(
     check_precision(precision, where)
     here = machine(where, precision)
     cells = tuple(Cell(side, way) for way in (FORWARD, BACKWARD) for side in sides)
-    blank = Trial("", cells, str(where), precision, batch_size, seconds)
+    limits = batch_limits(batch_size, where)
+    blank = Trial("", cells, str(where), precision, limits.items, seconds)
+    if limits.pixels is not None:
+        blank = replace(blank, pixels=limits.pixels // 2)  # which two images share
     with progress_reporter() as reporter:
         for name, why in choice.left_out.items():
             reporter.note(f"left out: {name}: {why}")

@@ -109,6 +109,7 @@ def test_a_metric_is_measured_in_both_directions_at_each_size() -> None:
 def test_without_a_number_of_pairs_they_are_as_many_as_in_an_evaluation() -> None:
     blank = Trial("l1", ())
     assert [blank.pairs(size) for size in (64, 256, 512)] == [32, 2, 1]
+    assert [replace(blank, pixels=1 << 21).pairs(size) for size in (64, 2048)] == [512, 1]
     assert [replace(blank, batch=3).pairs(size) for size in (64, 256)] == [3, 3]
 
 
