@@ -15,12 +15,14 @@ from pmbench.cli.common import (
     AsJson,
     Datasets,
     Manifests,
+    MetricCommand,
     ResultsOption,
     app,
     console,
     set_env_default,
     split,
 )  # fmt: skip
+from pmbench.cli.completion import complete_metrics
 from pmbench.cli.leaderboard import tell_damaged
 from pmbench.utils.errors import PmbenchError, unknown
 
@@ -31,7 +33,12 @@ if TYPE_CHECKING:
 
 Metrics = Annotated[
     list[str] | None,
-    typer.Option("--metric", "-m", help="Only these; repeat, or separate by commas."),
+    typer.Option(
+        "--metric",
+        "-m",
+        help="Only these; repeat, or separate by commas.",
+        autocompletion=complete_metrics,
+    ),
 ]
 
 
@@ -83,7 +90,7 @@ def _runs(results: Path) -> list[Run]:
     return runs
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def baseline(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write (JSON).")],
     metric: Metrics = None,
@@ -130,7 +137,7 @@ def _stands_in(path: Path) -> set[tuple[str, str]]:
         return set()
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def check(
     against: Annotated[
         Path | None,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from pmbench.cli.completion import complete_datasets, dataset_names
 from pmbench.cli.signals import (
     closing_message,
     handle_signals,
@@ -56,6 +58,24 @@ class _Commands(TyperGroup):
             ) from error
 
 
+class MetricCommand(TyperCommand):
+    """A command whose metrics are an option: who leaves its -m out is shown where it belongs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given, extra, _ = self.make_parser(ctx).parse_args(list(args))
+        if extra and not ctx.resilient_parsing:
+            takes_datasets = any(parameter.name == "dataset" for parameter in self.params)
+            is_dataset = takes_datasets and {*extra} <= {*dataset_names()}
+            name = "dataset" if is_dataset else "metric"
+            value = shlex.quote(",".join([*given.pop(name, ()), *extra]))
+            others = " …" * bool(given)
+            raise PmbenchError(
+                f"'{extra[0]}' has no option in front of it; did you mean "
+                f"`pmbench {ctx.info_name}{others} -{name[0]} {value}`?"
+            )
+        return super().parse_args(ctx, args)
+
+
 def _refused(error: OSError) -> str | None:
     """Return a sentence about what the system refuses, None where that is no mistake of a user."""
     from pmbench.utils.files import no_room, refusal
@@ -77,7 +97,6 @@ def _unasked(error: KeyboardInterrupt) -> str:
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Which perceptual image metric agrees with people, by how much, and at what cost?",
@@ -104,7 +123,12 @@ def _options(
 
 Datasets = Annotated[
     list[str] | None,
-    typer.Option("--dataset", "-d", help="Dataset or group; repeat, or separate by commas."),
+    typer.Option(
+        "--dataset",
+        "-d",
+        help="Dataset or group; repeat, or separate by commas.",
+        autocompletion=complete_datasets,
+    ),
 ]
 ResultsOption = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Manifests = Annotated[

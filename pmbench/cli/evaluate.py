@@ -13,6 +13,7 @@ from pmbench.cli.common import (
     BatchSize,
     Datasets,
     Manifests,
+    MetricCommand,
     Resamples,
     ResultsOption,
     Seed,
@@ -25,6 +26,7 @@ from pmbench.cli.common import (
     set_env_default,
     split,
 )  # fmt: skip
+from pmbench.cli.completion import complete_metrics
 from pmbench.cli.leaderboard import print_boards
 from pmbench.cli.signals import promise_resume
 from pmbench.utils.errors import PmbenchError
@@ -40,11 +42,16 @@ if TYPE_CHECKING:
     from pmbench.utils.progress import Reporter
 
 
-@app.command("eval")
+@app.command("eval", cls=MetricCommand)
 def evaluate(
     metric: Annotated[
         list[str],
-        typer.Option("--metric", "-m", help="Metric, address, or all; repeat, or use commas."),
+        typer.Option(
+            "--metric",
+            "-m",
+            help="Metric, address, or all; repeat, or use commas.",
+            autocompletion=complete_metrics,
+        ),
     ],
     dataset: Datasets = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pmbench.cli.common import Manifests, app, console, set_env_default
+from pmbench.cli.completion import complete_datasets
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ class Format(StrEnum):
     html = "html"
 
 
-Dataset = Annotated[str | None, typer.Option("--dataset", "-d", help="Dataset or group.")]
+Dataset = Annotated[
+    str | None,
+    typer.Option("--dataset", "-d", help="Dataset or group.", autocompletion=complete_datasets),
+]
 Folders = Annotated[
     list[Path] | None,
     typer.Option(

@@ -11,6 +11,7 @@ from pmbench.cli.common import (
     CHECK_FAILED,
     AsJson,
     BatchSize,
+    MetricCommand,
     ResultsOption,
     Weights,
     app,
@@ -20,6 +21,7 @@ from pmbench.cli.common import (
     set_env_default,
     split,
 )  # fmt: skip
+from pmbench.cli.completion import complete_metrics
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
@@ -31,11 +33,16 @@ if TYPE_CHECKING:
 _SIDES = (64, 256, 512)
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def speed(
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", "-m", help="Metric, address, or all (default); commas, repeat."),
+        typer.Option(
+            "--metric",
+            "-m",
+            help="Metric, address, or all (default); commas, repeat.",
+            autocompletion=complete_metrics,
+        ),
     ] = None,
     size: Annotated[
         list[str] | None, typer.Option(help="Pixels a side; repeat, or use commas [64,256,512].")

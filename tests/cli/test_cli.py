@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +124,13 @@ def test_a_plan_measures_and_fetches_nothing(empty_folder: Path, home: Path) -> 
          "--resize exact does not fit ladder-2afc: its manifest declares no enlargement"),
         (["eval", "-m", "l2", "--manifests", "/nowhere"], "the manifests folder /nowhere does not"),
         (["eval", "-m", "l2", "--batch-size", "²"], "--batch-size ²: expected auto or a whole"),
+        (["eval", "mmdpp"],
+         "'mmdpp' has no option in front of it; did you mean `pmbench eval -m mmdpp`?"),
+        (["eval", "-m", "l1", "ssim", "l2"], "did you mean `pmbench eval -m l1,ssim,l2`?"),
+        (["eval", "--fresh", "-m", "l1", "ladder"], "did you mean `pmbench eval … -d ladder`?"),
+        (["speed", "ladder"], "did you mean `pmbench speed -m ladder`?"),
+        (["check", "./mine.py:a b"], "did you mean `pmbench check -m './mine.py:a b'`?"),
+        (["baseline", "l1"], "did you mean `pmbench baseline -m l1`?"),
         (["eval", "-m", ","], "--metric names no metric; `pmbench list metrics` says what there"),
         (["eval", "-m", "l2", "--resize", "exact"],
          "BAPPS is not on this machine, and only it has"),
@@ -363,3 +372,44 @@ def test_a_changed_pack_is_measured_anew(sample: Path, shared: Path, tmp_path: P
     after = json.loads(Path("results/bapps-2afc-val/l2/run.json").read_text())["signature"]
     assert before != after
     assert "93of36344" in after
+
+
+# --- a reader that has had enough -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("list", "datasets"),
+        ("list", "metrics", "--json"),
+        ("show", "l1", "--json"),
+        ("eval", "-m", "l1", "-d", "ladder", "--limit", "2", "--resamples", "100"),
+    ],
+)
+def test_a_command_whose_reader_has_gone_ends_as_others_do(
+    empty_folder: Path, words: tuple[str, ...]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # as if `head` had ended before the first line
+    with os.fdopen(writing, "w") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "pmbench", *words],
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if words[0] == "eval":  # what it was for is done
+        assert {path.parts[1] for path in Path("results").glob("*/l1/run.json")} == {
+            "ladder-2afc@first2", "ladder-jnd@first2"
+        }  # fmt: skip
+
+
+def test_a_reader_may_have_had_enough_of_a_command_that_is_done() -> None:
+    script = f"{sys.executable} -m pmbench list datasets | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] in ("0", "141")
+    assert done.stderr == ""
