@@ -78,10 +78,11 @@ def speed(
     import json
     from dataclasses import replace
 
+    from pmbench.evaluation.estimate import estimate_speed
     from pmbench.evaluation.speed import machine
     from pmbench.evaluation.speed_worker import Cell, Trial
     from pmbench.metrics.selection import select_metrics
-    from pmbench.reporting import speeds_to_rich
+    from pmbench.reporting import speed_forecast, speeds_to_rich
     from pmbench.results.timings import BACKWARD, FORWARD, as_records
     from pmbench.utils.devices import check_precision, choose_device
 
@@ -99,6 +100,7 @@ def speed(
     with progress_reporter() as reporter:
         for name, why in choice.left_out.items():
             reporter.note(f"left out: {name}: {why}")
+        reporter.note(speed_forecast(estimate_speed(choice.metrics, blank, here, results), seconds))
         result = _measured(choice.metrics, blank, here, results, reporter)
     if as_json:
         typer.echo(json.dumps(as_records(here, result), indent=1))

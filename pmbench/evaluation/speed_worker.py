@@ -37,7 +37,7 @@ from pmbench.utils.memory import free_memory, is_out_of_memory
 from pmbench.utils.progress import Silent
 
 TURNS = 7
-_SHORTEST = 0.05  # seconds of a turn, which repeats a faster call
+SHORTEST = 0.05  # seconds of a turn, which repeats a faster call
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _timed(loaded: LoadedMetric, cell: Timing, trial: Trial, device: torch.devic
     if first > trial.seconds:
         return _summarize(cell, [first], 1, "one call, the first, without a warm-up")
     once = seconds(1)
-    calls = max(1, math.ceil(_SHORTEST / once))
+    calls = max(1, math.ceil(SHORTEST / once))
     turns = [once] if calls == 1 else []
     while len(turns) < TURNS and (not turns or time.perf_counter() - begun < trial.seconds):
         turns.append(seconds(calls))

@@ -93,15 +93,26 @@ def test_metrics_without_their_weights_do_not_stop_the_others(
 
 
 def test_a_plan_measures_and_fetches_nothing(empty_folder: Path, home: Path) -> None:
-    words = ("eval", "-m", "l2,mmdpp,lpips-vgg", "-d", "ladder-2afc", "--plan")
-    output = one_line(pmbench(*words).stdout)
+    words = ("eval", "-m", "l2,fsim,lpips-vgg,vgg-loss-l2", "-d", "ladder-2afc,bapps")
+    output = one_line(pmbench(*words, "--dry-run").stdout)
     assert "ladder-2afc: 216 items" in output
     assert re.search(r"different images in \d+ batches", output)
-    assert "MB at its peak" in output
-    assert "all in one pass" in output
-    assert "lpips-vgg: not probed; would first fetch vgg16 (528 MB)" in output
+    assert "bapps-2afc-val: 36,344 items, as its manifest says" in output
+    assert "not on this machine (1.1 GB); get it with `pmbench download bapps-2afc-val`" in output
+    assert "in one pass" in output
+    assert "to be fetched: vgg16, 528 MB: for lpips-vgg, vgg-loss-l2" in output
+    assert "unknown: vgg-loss-l2: not tried, since its weights are not here" in output
+    assert one_line(pmbench("eval", "-m", "l1", "-d", "ladder-jnd", "--plan").stdout)
     assert not (empty_folder / "results").exists()
     assert not (home / "weights").exists()
+    assert not (home / "downloads").exists()
+
+
+def test_a_plan_says_which_metrics_do_not_run(empty_folder: Path) -> None:
+    (empty_folder / "mine.py").write_text("def wrong(x, y):\n    return x\n")
+    words = ("eval", "-m", "l1,wrong=./mine.py:wrong", "-d", "ladder-jnd", "--dry-run")
+    output = one_line(pmbench(*words, code=1).stdout)
+    assert "not run: wrong: expected floating-point numbers of shape (8,)" in output
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,9 @@ def test_what_kills_a_process_costs_only_what_is_not_smaller(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ("--size", "16,8", "--seconds", "0.05", "--batch-size", "2", "--json")
-    result = json.loads(pmbench("speed", "-m", f"{mine}:killed", *words, code=1).stdout)
+    ended = pmbench("speed", "-m", f"{mine}:killed", *words, code=1)
+    assert ended.stderr.startswith("this takes about 4.2 s; 1 metric of unknown time, with 0.05 s")
+    result = json.loads(ended.stdout)
     by_cell = {(one["size"], one["direction"]): one for one in result}
     assert len(result) == len(by_cell) == 4
     assert by_cell[8, FORWARD]["status"] == by_cell[8, BACKWARD]["status"] == "measured"
