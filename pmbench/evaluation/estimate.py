@@ -157,8 +157,12 @@ def estimate_cost(
         sizes.update(one.sizes)
     usual = sizes.most_common(1)[0][0] if sizes else (64, 64)
     end = time.perf_counter() + _PROBING
-    # first those of which nothing is known, and of these what is quickly loaded
-    for metric in sorted(metrics, key=lambda metric: (metric.name in others, len(metric.weights))):
+    networks = {metric.family for metric in metrics if metric.weights}
+
+    def later(metric: Metric) -> tuple[bool, bool]:
+        return metric.name in others, metric.family in networks  # which take long to load
+
+    for metric in sorted(metrics, key=later):
         name, why = metric.name, _why_not_probed(metric, usual)
         origin: Origin = "elsewhere" if name in others else "unknown"
         times = PairTimes(others.get(name, ()), origin, why or _NO_TIME)
