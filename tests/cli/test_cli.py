@@ -51,6 +51,18 @@ def test_a_second_eval_keeps_what_is_there() -> None:
     assert "kept" not in fresh.stderr
 
 
+def test_a_batch_holds_as_many_items_as_a_user_wants() -> None:
+    words = ("eval", "-m", "l1", "-d", "ladder-2afc", "--resamples", "100", "--fresh")
+    for size, line in (
+        ("auto", "3, of up to 262,144 pixels"),
+        ("512", "1, of up to 512 items"),
+    ):
+        pmbench(*words, "--batch-size", size)
+        card = pmbench("show", "ladder-2afc/l1", columns=200).stdout
+        assert re.search(rf"^\s*batches\s+{line}\s*$", card, re.MULTILINE), card
+    assert "--batch-size 512" in card  # how to repeat it
+
+
 def test_resamples_and_seed_are_the_users_choice(empty_folder: Path) -> None:
     pmbench("eval", "-m", "l2", "-d", "ladder-2afc", "--resamples", "200", "--seed", "3")
     info = json.loads((empty_folder / "results" / "ladder-2afc" / "l2" / "run.json").read_text())
