@@ -6,6 +6,8 @@ Heavy imports happen inside them, so that ``pmbench --help`` answers at once.
 
 from __future__ import annotations
 
+import signal
+
 # each module adds its commands to ``app``
 from pmbench.cli import (  # noqa: F401
     cache,
@@ -23,7 +25,7 @@ from pmbench.cli import (  # noqa: F401
     speed,
     verify,
 )
-from pmbench.cli.common import app
+from pmbench.cli.common import SIGNAL, app
 from pmbench.cli.signals import exit_process
 from pmbench.cli.streams import show_every_sign
 
@@ -36,4 +38,7 @@ def main() -> None:
     try:
         app()
     except SystemExit as error:
-        exit_process(error.code if isinstance(error.code, int) else 0)
+        code = error.code if isinstance(error.code, int) else 0
+        if isinstance(error.__context__, BrokenPipeError):  # its reader had enough, as `head` has
+            code = SIGNAL + signal.SIGPIPE
+        exit_process(code)

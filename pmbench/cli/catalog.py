@@ -17,6 +17,7 @@ from pmbench.cli.common import (
     console,
     set_env_default,
 )
+from pmbench.cli.completion import complete_datasets, complete_metrics
 from pmbench.cli.leaderboard import tell_damaged
 from pmbench.utils.errors import PmbenchError, unknown
 
@@ -102,11 +103,19 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A metric: its name or address. A run: DATASET/METRIC.", metavar="NAME"
+            help="A metric: its name or address. A run: DATASET/METRIC.",
+            metavar="NAME",
+            autocompletion=complete_metrics,
         ),
     ],
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Show the run on this dataset.")
+        str | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="Show the run on this dataset.",
+            autocompletion=complete_datasets,
+        ),
     ] = None,
     as_json: AsJson = False,
     results: ResultsOption = Path("results"),

@@ -15,6 +15,7 @@ from pmbench.cli.common import (
     AsJson,
     Datasets,
     Manifests,
+    MetricCommand,
     MetricNames,
     ResultsOption,
     app,
@@ -80,7 +81,7 @@ def _runs(results: Path) -> list[Run]:
     return runs
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def baseline(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write (JSON).")],
     metric: MetricNames = None,
@@ -132,7 +133,7 @@ def _stands_in(path: Path) -> set[tuple[str, str]]:
         return set()
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def check(
     against: Annotated[
         Path | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pmbench.cli.common import Datasets, Manifests, ResultsOption, app, set_env_default, split
+from pmbench.cli.completion import complete_metrics
 from pmbench.cli.leaderboard import tell_damaged
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 @app.command()
 def cite(
     metrics: Annotated[
-        list[str] | None, typer.Argument(help="Metrics; without any, those of all runs.")
+        list[str] | None,
+        typer.Argument(
+            help="Metrics; without any, those of all runs.", autocompletion=complete_metrics
+        ),
     ] = None,
     dataset: Datasets = None,
     output: Annotated[

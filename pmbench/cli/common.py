@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from pmbench.cli.completion import complete_datasets, complete_metrics, dataset_names
 from pmbench.cli.signals import (
     closing_message,
     handle_signals,
@@ -22,9 +24,11 @@ from pmbench.utils.errors import PmbenchError, describe
 from pmbench.utils.text import printable
 
 if TYPE_CHECKING:
+    import torch
     from rich.console import Console
 
     from pmbench.cli.progress import RichReporter
+    from pmbench.evaluation.batching import BatchLimits
     from pmbench.scoring.bootstrap import Resampling
 
 CHECK_FAILED, USERS_MISTAKE, SIGNAL = 1, 2, 128
@@ -64,6 +68,24 @@ def _check_folder() -> None:
         ) from error
 
 
+class MetricCommand(TyperCommand):
+    """A command whose metrics are an option: who leaves its -m out is shown where it belongs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given, extra, _ = self.make_parser(ctx).parse_args(list(args))
+        if extra and not ctx.resilient_parsing:
+            takes_datasets = any(parameter.name == "dataset" for parameter in self.params)
+            is_dataset = takes_datasets and {*extra} <= {*dataset_names()}
+            name = "dataset" if is_dataset else "metric"
+            value = shlex.quote(",".join([*given.pop(name, ()), *extra]))
+            others = " …" * bool(given)
+            raise PmbenchError(
+                f"'{extra[0]}' has no option in front of it; did you mean "
+                f"`pmbench {ctx.info_name}{others} -{name[0]} {value}`?"
+            )
+        return super().parse_args(ctx, args)
+
+
 def _refused(error: OSError) -> str | None:
     """Return a sentence about what the system refuses, None where that is no mistake of a user."""
     from pmbench.utils.files import no_room, refusal
@@ -85,7 +107,6 @@ def _unasked(error: KeyboardInterrupt) -> str:
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Which perceptual image metric agrees with people, by how much, and at what cost?",
@@ -112,12 +133,22 @@ def _options(
 
 Datasets = Annotated[
     list[str] | None,
-    typer.Option("--dataset", "-d", help="Dataset or group; repeat, or separate by commas."),
+    typer.Option(
+        "--dataset",
+        "-d",
+        help="Dataset or group; repeat, or separate by commas.",
+        autocompletion=complete_datasets,
+    ),
 ]
 ResultsOption = Annotated[Path, typer.Option(help="Folder of the runs.")]
 MetricNames = Annotated[
     list[str] | None,
-    typer.Option("--metric", "-m", help="Only these; repeat, or separate by commas."),
+    typer.Option(
+        "--metric",
+        "-m",
+        help="Only these; repeat, or separate by commas.",
+        autocompletion=complete_metrics,
+    ),
 ]
 Manifests = Annotated[
     Path | None, typer.Option(help="Folder of your own dataset manifests (PMBENCH_MANIFESTS).")
@@ -132,6 +163,12 @@ Resamples = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Random stream that resamples are drawn from.")]
+BatchSize = Annotated[
+    str,
+    typer.Option(
+        "--batch-size", help="Items in a batch, however large; auto: as the device has room."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For a machine.")]
 
 
@@ -150,6 +187,18 @@ def split(values: list[str] | None) -> list[str]:
         names = value[: command.start()] if command else value
         parts += [*names.split(","), *([command[1]] if command else [])]
     return [part.strip() for part in parts if part.strip()]
+
+
+def batch_limits(batch_size: str, device: torch.device) -> BatchLimits:
+    """Return how large batches may be. Raises PmbenchError for no number from 1, nor auto."""
+    from pmbench.evaluation.batching import limits_for
+    from pmbench.utils.memory import free_bytes
+
+    if batch_size == "auto":
+        return limits_for(None, free_bytes(device))
+    if not (batch_size.isascii() and batch_size.isdigit()) or int(batch_size) < 1:
+        raise PmbenchError(f"--batch-size {batch_size}: expected auto or a whole number from 1")
+    return limits_for(int(batch_size), None)
 
 
 def check_resampling(count: int, seed: int) -> Resampling:

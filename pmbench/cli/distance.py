@@ -19,6 +19,7 @@ from pmbench.cli.common import (
     set_env_default,
     split,
 )  # fmt: skip
+from pmbench.cli.completion import complete_metrics
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.text import printable
 
@@ -32,7 +33,12 @@ def distance(
     ref: Annotated[Path, typer.Argument(help="A picture, a folder, or a CSV of pairs.")],
     metric: Annotated[
         list[str],
-        typer.Option("--metric", "-m", help="Metric, or all; repeat, or separate by commas."),
+        typer.Option(
+            "--metric",
+            "-m",
+            help="Metric, or all; repeat, or separate by commas.",
+            autocompletion=complete_metrics,
+        ),
     ],
     dist: Annotated[
         Path | None, typer.Argument(help="The distorted picture or folder; nothing for a CSV.")

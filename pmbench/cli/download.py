@@ -10,6 +10,7 @@ import typer
 
 from pmbench.cli.catalog import What, list_
 from pmbench.cli.common import Manifests, app, progress_reporter, set_env_default, split
+from pmbench.cli.completion import complete, dataset_names, metric_names
 from pmbench.cli.signals import promise_resume
 from pmbench.utils.errors import PmbenchError, unknown
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 @app.command()
 def download(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Datasets, groups, metrics (their weights), or all.")
+        list[str] | None,
+        typer.Argument(
+            help="Datasets, groups, metrics (their weights), or all.",
+            autocompletion=complete(dataset_names, metric_names),
+        ),
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="Show what there is, and where.")] = False,
     source: Annotated[

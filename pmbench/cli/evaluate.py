@@ -10,19 +10,23 @@ import typer
 
 from pmbench.cli.common import (
     CHECK_FAILED,
+    BatchSize,
     Datasets,
     Manifests,
+    MetricCommand,
     Resamples,
     ResultsOption,
     Seed,
     Weights,
     app,
+    batch_limits,
     check_resampling,
     console,
     progress_reporter,
     set_env_default,
     split,
 )  # fmt: skip
+from pmbench.cli.completion import complete_metrics
 from pmbench.cli.leaderboard import print_boards
 from pmbench.cli.signals import promise_resume
 from pmbench.utils.errors import PmbenchError
@@ -31,19 +35,23 @@ from pmbench.utils.text import printable
 if TYPE_CHECKING:
     import torch
 
-    from pmbench.evaluation.batching import BatchLimits
     from pmbench.evaluation.config import EvalConfig
+    from pmbench.evaluation.estimate import Workload
     from pmbench.evaluation.runner import EvalResult
     from pmbench.metrics import Metric
-    from pmbench.metrics.loading import LoadedMetric
     from pmbench.utils.progress import Reporter
 
 
-@app.command("eval")
+@app.command("eval", cls=MetricCommand)
 def evaluate(
     metric: Annotated[
         list[str],
-        typer.Option("--metric", "-m", help="Metric, address, or all; repeat, or use commas."),
+        typer.Option(
+            "--metric",
+            "-m",
+            help="Metric, address, or all; repeat, or use commas.",
+            autocompletion=complete_metrics,
+        ),
     ],
     dataset: Datasets = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -54,9 +62,7 @@ def evaluate(
         str,
         typer.Option(help="Of networks: fp32; bf16 or fp16, faster and rougher; tf32 on NVIDIA."),
     ] = "fp32",
-    batch_size: Annotated[
-        str, typer.Option(help="Items in a batch, or auto (bounded in pixels).")
-    ] = "auto",
+    batch_size: BatchSize = "auto",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first N items of each sub-dataset.")
     ] = None,
@@ -65,7 +71,7 @@ def evaluate(
         bool, typer.Option("--resume/--fresh", help="Keep what is done, or measure anew.")
     ] = True,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would take, and run nothing.")
+        bool, typer.Option("--dry-run", help="Say what it would take; nothing is fetched or kept.")
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", hidden=True)] = False,  # the name of 0.1
     resamples: Resamples = 1000,
@@ -97,8 +103,8 @@ def evaluate(
 
     `pmbench eval -m "mine=cmd?timeout=5:./my_metric {ref} {dist}"`
     """
-    from pmbench.evaluation.batching import BatchLimits
-    from pmbench.evaluation.config import load_configs
+    from pmbench.evaluation.config import find_packs, load_configs
+    from pmbench.evaluation.estimate import workload
     from pmbench.evaluation.evaluator import evaluate as run
     from pmbench.metrics.loading import load_metrics
     from pmbench.metrics.selection import select_metrics
@@ -111,9 +117,9 @@ def evaluate(
     choice = select_metrics(split(metric))
     if not choice.metrics:
         raise PmbenchError("--metric names no metric; `pmbench list metrics` says what there is")
-    limits = BatchLimits(items=_items_in_a_batch(batch_size))
     resampling = check_resampling(resamples, seed)
     where = choose_device(device)
+    limits = batch_limits(batch_size, where)
     check_precision(precision, where)
     use_exact_arithmetic()
     if not dry_run and resume:  # --fresh begins anew each time
@@ -121,66 +127,46 @@ def evaluate(
     with progress_reporter() as reporter:
         for why, names in _by_reason(choice.left_out):
             reporter.note(f"left out: {names}: {why}")
+        if dry_run:
+            packs = find_packs(split(dataset), resize, reporter)
+            workloads = [workload(*one, Subset(limit), limits) for one in packs]
+            _tell_estimate(choice.metrics, workloads, where, precision, results)
+            return
         configs = load_configs(
             split(dataset), resize, Subset(limit), results, reporter,
             resampling=resampling, precision=precision,
         )  # fmt: skip
-        ready = _with_weights(choice.metrics) if dry_run else choice.metrics
-        loaded, failures = load_metrics(ready, where, reporter)
+        loaded, failures = load_metrics(choice.metrics, where, reporter)
         for config in configs if loaded else []:
-            if dry_run:
-                failures |= _print_estimate(config, loaded, where, limits)
-                continue
             result = run(config, loaded, where, limits, not resume, reporter)
             failures |= result.failures
             _note_reuse(config, result, reporter)
-    if not dry_run:
-        try:
-            show_results(results, configs)
-        except PmbenchError:
-            _say_failures(failures)
-            raise
+    try:
+        show_results(results, configs)
+    except PmbenchError:
+        _say_failures(failures)
+        raise
     _tell_failures(failures)
 
 
-def _print_estimate(
-    config: EvalConfig, metrics: list[LoadedMetric], device: torch.device, limits: BatchLimits
-) -> dict[str, str]:
-    """Print what an evaluation would take; return the metrics that failed, and why."""
+def _tell_estimate(
+    metrics: list[Metric],
+    workloads: list[Workload],
+    device: torch.device,
+    precision: str,
+    results: Path,
+) -> None:
+    """Print what an evaluation would take."""
     from pmbench.evaluation.estimate import estimate_cost
+    from pmbench.evaluation.speed import machine
     from pmbench.reporting import estimate_to_rich
-    from pmbench.utils.devices import network_precision
 
-    with network_precision(config.precision):
-        estimate = estimate_cost(config, metrics, device, limits)
-    console().print(estimate_to_rich(config.manifest.name, estimate))
-    return estimate.failures
-
-
-def _with_weights(metrics: list[Metric]) -> list[Metric]:
-    """Return the metrics whose weights are here, and say what would be fetched for the others."""
-    from pmbench.networks import weights
-    from pmbench.networks.manifest import weight_files
-
-    ready = []
-    for metric in metrics:
-        absent = [name for name in metric.weights if weights.find(name) is None]
-        if absent:
-            sizes = ", ".join(
-                f"{name} ({weight_files()[name].megabytes or 0:g} MB)" for name in absent
-            )
-            typer.echo(f"{metric.name}: not probed; would first fetch {sizes}")
-        else:
-            ready.append(metric)
-    return ready
-
-
-def _items_in_a_batch(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise PmbenchError(f"--batch-size {text}: expected auto or a whole number from 1")
-    return int(text)
+    here = machine(device, precision)
+    ready = [metric for metric in metrics if metric.not_installed() is None]
+    estimate = estimate_cost(ready, workloads, here, device, results)
+    console().print(estimate_to_rich(estimate))
+    lacking = {metric.name: why for metric in metrics if (why := metric.not_installed())}
+    _tell_failures(lacking | estimate.failures)
 
 
 def _note_reuse(config: EvalConfig, result: EvalResult, reporter: Reporter) -> None:

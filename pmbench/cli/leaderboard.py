@@ -11,6 +11,7 @@ import typer
 
 from pmbench.cli.common import (
     Manifests,
+    MetricCommand,
     MetricNames,
     app,
     console,
@@ -18,6 +19,7 @@ from pmbench.cli.common import (
     set_env_default,
     split,
 )
+from pmbench.cli.completion import complete_datasets
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
@@ -35,7 +37,10 @@ class Format(StrEnum):
     html = "html"
 
 
-Dataset = Annotated[str | None, typer.Option("--dataset", "-d", help="Dataset or group.")]
+Dataset = Annotated[
+    str | None,
+    typer.Option("--dataset", "-d", help="Dataset or group.", autocompletion=complete_datasets),
+]
 Folders = Annotated[
     list[Path] | None,
     typer.Option(
@@ -46,7 +51,7 @@ Folders = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def leaderboard(
     dataset: Dataset = None,
     metric: MetricNames = None,

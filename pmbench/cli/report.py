@@ -10,6 +10,7 @@ import typer
 from pmbench.cli.common import (
     Datasets,
     Manifests,
+    MetricCommand,
     MetricNames,
     ResultsOption,
     app,
@@ -20,7 +21,7 @@ from pmbench.cli.common import (
 from pmbench.cli.leaderboard import tell_damaged
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path(
         "report"

@@ -19,6 +19,7 @@ from pmbench.cli.common import (
     progress_reporter,
     set_env_default,
 )  # fmt: skip
+from pmbench.cli.completion import complete_datasets, complete_protocols
 from pmbench.cli.evaluate import show_results
 from pmbench.cli.leaderboard import Dataset
 from pmbench.utils.errors import PmbenchError, unknown
@@ -58,7 +59,12 @@ def export(
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="CSV (or .csv.gz) of distances.")],
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Dataset they are of.")],
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset", "-d", help="Dataset they are of.", autocompletion=complete_datasets
+        ),
+    ],
     name: Annotated[str, typer.Option(help="What the metric is called from now on.")],
     higher_is_better: HigherIsBetter = False,
     resize: Annotated[
@@ -102,7 +108,7 @@ def import_(
 @app.command()
 def score(
     file: Annotated[Path, typer.Argument(help="CSV (or .csv.gz) of distances and votes.")],
-    protocol: Annotated[str, typer.Option(help="2afc or jnd.")],
+    protocol: Annotated[str, typer.Option(help="2afc or jnd.", autocompletion=complete_protocols)],
     higher_is_better: HigherIsBetter = False,
     resamples: Resamples = 1000,
     seed: Seed = 0,

@@ -10,14 +10,18 @@ import typer
 from pmbench.cli.common import (
     CHECK_FAILED,
     AsJson,
+    BatchSize,
+    MetricCommand,
     ResultsOption,
     Weights,
     app,
+    batch_limits,
     console,
     progress_reporter,
     set_env_default,
     split,
 )  # fmt: skip
+from pmbench.cli.completion import complete_metrics
 from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
@@ -29,19 +33,22 @@ if TYPE_CHECKING:
 _SIDES = (64, 256, 512)
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def speed(
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", "-m", help="Metric, address, or all (default); commas, repeat."),
+        typer.Option(
+            "--metric",
+            "-m",
+            help="Metric, address, or all (default); commas, repeat.",
+            autocompletion=complete_metrics,
+        ),
     ] = None,
     size: Annotated[
         list[str] | None, typer.Option(help="Pixels a side; repeat, or use commas [64,256,512].")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Pairs in a call [as many as in an evaluation].")
-    ] = None,
+    batch_size: BatchSize = "auto",
     precision: Annotated[
         str, typer.Option(help="Of networks: fp32, bf16, fp16, or tf32 on a GPU.")
     ] = "fp32",
@@ -69,11 +76,13 @@ def speed(
     `pmbench speed -m ./mine.py:distance --size 64,96 --json`
     """
     import json
+    from dataclasses import replace
 
+    from pmbench.evaluation.estimate import estimate_speed
     from pmbench.evaluation.speed import machine
     from pmbench.evaluation.speed_worker import Cell, Trial
     from pmbench.metrics.selection import select_metrics
-    from pmbench.reporting import speeds_to_rich
+    from pmbench.reporting import speed_forecast, speeds_to_rich
     from pmbench.results.timings import BACKWARD, FORWARD, as_records
     from pmbench.utils.devices import check_precision, choose_device
 
@@ -84,10 +93,14 @@ def speed(
     check_precision(precision, where)
     here = machine(where, precision)
     cells = tuple(Cell(side, way) for way in (FORWARD, BACKWARD) for side in sides)
-    blank = Trial("", cells, str(where), precision, batch_size, seconds)
+    limits = batch_limits(batch_size, where)
+    blank = Trial("", cells, str(where), precision, limits.items, seconds)
+    if limits.pixels is not None:
+        blank = replace(blank, pixels=limits.pixels // 2)  # which two images share
     with progress_reporter() as reporter:
         for name, why in choice.left_out.items():
             reporter.note(f"left out: {name}: {why}")
+        reporter.note(speed_forecast(estimate_speed(choice.metrics, blank, here, results), seconds))
         result = _measured(choice.metrics, blank, here, results, reporter)
     if as_json:
         typer.echo(json.dumps(as_records(here, result), indent=1))

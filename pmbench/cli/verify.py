@@ -19,6 +19,7 @@ from pmbench.cli.common import (
     set_env_default,
     split,
 )  # fmt: skip
+from pmbench.cli.completion import complete_metrics
 
 if TYPE_CHECKING:
     from pmbench.evaluation.verify import Comparison
@@ -34,7 +35,10 @@ class Form(StrEnum):
 @app.command()
 def verify(
     metrics: Annotated[
-        list[str] | None, typer.Argument(help="Metrics; without any, all.", metavar="METRIC…")
+        list[str] | None,
+        typer.Argument(
+            help="Metrics; without any, all.", metavar="METRIC…", autocompletion=complete_metrics
+        ),
     ] = None,
     triplets: Annotated[
         Path | None,

@@ -7,6 +7,7 @@ bounds and continues with the same batches, and so with bit-identical distances.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,17 +20,31 @@ from pmbench.datasets.pack import Pack
 
 Index = NDArray[np.int64]
 
+_USUAL, _MOST = 1 << 18, 1 << 22  # pixels of a batch; beyond the second a GPU gains nothing
+_MEMORY = 1 << 14  # bytes for a pixel, twice what all metrics together were seen to take
+
 
 @dataclass(frozen=True)
 class BatchLimits:
     """How large a batch may be. A batch always holds at least one item."""
 
-    pixels: int = 1 << 18  # of all its different images: 64 images of 64×64
+    pixels: int | None = _USUAL  # of all its different images: 64 images of 64×64; None: any
     items: int | None = None
 
     # Items that share images stay together up to this many times ``pixels``; beyond, they are cut
     # and what they share is computed again.
     stretch: ClassVar[int] = 8
+
+
+def limits_for(items: int | None, free: int | None) -> BatchLimits:
+    """Return how large batches may be, where a user asks for ``items`` in each, or for none.
+
+    That many they hold, however large the images. Otherwise ``free`` decides, the bytes of memory
+    that a GPU has to spare; None for a CPU, whose caches want few images at a time.
+    """
+    if items is not None:
+        return BatchLimits(pixels=None, items=items)
+    return BatchLimits(pixels=min(_MOST, max(_USUAL, (free or 0) // _MEMORY)))
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,7 @@ def plan(pack: Pack, chosen: Index, limits: BatchLimits) -> list[Batch]:
     parts: list[tuple[Index, int]] = []
     for size, (height, width) in enumerate(pack.sizes):
         items = chosen[pack.size[chosen] == size]
-        room = limits.pixels // (height * width)
+        room = math.inf if limits.pixels is None else limits.pixels // (height * width)
         groups = _fill(_components(pack.rows[items]), pack.rows[items], room, limits.items)
         parts += [(items[group], size) for group in groups]
     return [_batch(pack, *part, number) for number, part in enumerate(parts)]
@@ -91,7 +106,7 @@ def _components(rows: Index) -> list[Index]:
     return sorted(groups, key=lambda group: int(group[0]))
 
 
-def _fill(groups: list[Index], rows: Index, room: int, most: int | None) -> list[Index]:
+def _fill(groups: list[Index], rows: Index, room: float, most: int | None) -> list[Index]:
     """Put groups together while their images fit into ``room``; a larger group is cut."""
     filled: list[list[int]] = []
     batch: list[int] = []

@@ -52,7 +52,10 @@ class CheckpointHeader:
             made = cls(str(content["signature"]), environment, limits)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
-        sound = all(type(most) is int and most > 0 for most in (limits.pixels, limits.items or 1))
+        sound = all(
+            most is None or (type(most) is int and most > 0)
+            for most in (limits.pixels, limits.items)
+        )
         return made if sound else None
 
 

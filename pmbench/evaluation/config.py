@@ -80,11 +80,29 @@ def load_configs(
     reporter: Reporter,
     **options: Any,
 ) -> list[EvalConfig]:
-    """Return what is to be measured, for each dataset or group named.
+    """Return what is to be measured, for each dataset or group named; see ``find_packs``.
 
-    Without a name: BAPPS where it is on this machine, else the built-in ladder. ``options`` are
-    further fields of ``EvalConfig``. Raises PmbenchError for an unknown name, and where a dataset
-    that is named has not been downloaded.
+    ``options`` are further fields of ``EvalConfig``. Raises PmbenchError where a dataset that is
+    named has not been downloaded.
+    """
+    packs = find_packs(names, resize, reporter)
+    if missing := [entry.name for entry, pack in packs if pack is None]:
+        command = _download_command(missing, resize)
+        raise PmbenchError(f"{', '.join(missing)}: not on this machine; get it with `{command}`")
+    return [
+        EvalConfig(entry, pack, subset, results, **options)
+        for entry, pack in packs
+        if pack is not None
+    ]
+
+
+def find_packs(
+    names: Sequence[str], resize: str | None, reporter: Reporter
+) -> list[tuple[Manifest, Pack | None]]:
+    """Return each dataset named, itself or by its group, with its pack; None: to be downloaded.
+
+    Without a name: BAPPS where it is on this machine, else the built-in ladder. Raises PmbenchError
+    for an unknown name.
     """
 
     def packed(entries: Sequence[Manifest], mode: str | None) -> list[tuple[Manifest, Pack | None]]:
@@ -92,9 +110,9 @@ def load_configs(
 
     chosen = packed(manifest.resolve([*names] or ["bapps"]), resize)
     missing = [entry.name for entry, pack in chosen if pack is None]
-    command = f"pmbench download {' '.join(missing)}" + f" --resize {resize}" * (resize is not None)
-    if missing and names:
-        raise PmbenchError(f"{', '.join(missing)}: not on this machine; get it with `{command}`")
+    if names or not missing:
+        return chosen
+    command = _download_command(missing, resize)
     if len(missing) == len(chosen):
         if resize is not None:
             raise PmbenchError(
@@ -105,16 +123,13 @@ def load_configs(
             "BAPPS is not on this machine; using the built-in ladder (synthetic, no human votes). "
             "Get BAPPS (1.3 GB) with `pmbench download`"
         )
-        chosen = packed(manifest.resolve(["ladder"]), None)
-    elif missing:
-        reporter.note(
-            f"{', '.join(missing)} left out: not on this machine; get it with `{command}`"
-        )
-    return [
-        EvalConfig(entry, pack, subset, results, **options)
-        for entry, pack in chosen
-        if pack is not None
-    ]
+        return packed(manifest.resolve(["ladder"]), None)
+    reporter.note(f"{', '.join(missing)} left out: not on this machine; get it with `{command}`")
+    return [(entry, pack) for entry, pack in chosen if pack is not None]
+
+
+def _download_command(missing: Sequence[str], resize: str | None) -> str:
+    return f"pmbench download {' '.join(missing)}" + f" --resize {resize}" * (resize is not None)
 
 
 @contextmanager

@@ -37,8 +37,7 @@ from pmbench.utils.memory import free_memory, is_out_of_memory
 from pmbench.utils.progress import Silent
 
 TURNS = 7
-_SHORTEST = 0.05  # seconds of a turn, which repeats a faster call
-_USUAL_PIXELS = 32 * 64 * 64  # of a role's images in a call, as in an evaluation
+SHORTEST = 0.05  # seconds of a turn, which repeats a faster call
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,13 @@ class Trial:
     cells: tuple[Cell, ...]
     device: str = "cpu"
     precision: str = "fp32"
-    batch: int | None = None  # pairs in a call; None: as many as in an evaluation
+    batch: int | None = None  # pairs in a call; None: as many as ``pixels`` allow
     seconds: float = 5.0  # for a cell, after which no turn begins
+    pixels: int = 32 * 64 * 64  # of a role's images in a call, as in an evaluation on a CPU
 
     def pairs(self, size: int) -> int:
         """Return how many pairs go into one call."""
-        return self.batch or max(1, _USUAL_PIXELS // size**2)
+        return self.batch or max(1, self.pixels // size**2)
 
 
 def run(trial: Trial, begins: Callable[[Cell], None] = lambda cell: None) -> Iterator[Timing]:
@@ -134,7 +134,7 @@ def _timed(loaded: LoadedMetric, cell: Timing, trial: Trial, device: torch.devic
     if first > trial.seconds:
         return _summarize(cell, [first], 1, "one call, the first, without a warm-up")
     once = seconds(1)
-    calls = max(1, math.ceil(_SHORTEST / once))
+    calls = max(1, math.ceil(SHORTEST / once))
     turns = [once] if calls == 1 else []
     while len(turns) < TURNS and (not turns or time.perf_counter() - begun < trial.seconds):
         turns.append(seconds(calls))

@@ -9,6 +9,7 @@ from pmbench.reporting.listings import (
     estimate_to_rich,
     listing_to_rich,
     scores_to_rich,
+    speed_forecast,
     speeds_to_rich,
     to_json,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "estimate_to_rich",
     "listing_to_rich",
     "scores_to_rich",
+    "speed_forecast",
     "speeds_to_rich",
     "to_html",
     "to_json",

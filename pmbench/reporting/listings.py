@@ -20,7 +20,11 @@ from pmbench.results.timings import BACKWARD, FORWARD, Machine, Timing
 from pmbench.scoring.protocols import Protocol
 
 if TYPE_CHECKING:
-    from pmbench.evaluation.estimate import CostEstimate  # would import torch
+    from pmbench.evaluation.estimate import (
+        CostEstimate,
+        SpeedEstimate,
+        Workload,
+    )  # would import torch
 
 
 def to_json(table: pd.DataFrame) -> str:
@@ -169,24 +173,97 @@ def _remarks(timings: Iterable[Timing]) -> list[str]:
     ]
 
 
-def estimate_to_rich(dataset: str, estimate: CostEstimate) -> RenderableType:
+def speed_forecast(estimate: SpeedEstimate, seconds: float) -> str:
+    """Return a line about what measuring speeds would take, of up to ``seconds`` a cell."""
+    line = f"this takes about {_duration(estimate.seconds)}"
+    if estimate.elsewhere:
+        line += f"; {_metrics(estimate.elsewhere)} by the times of another machine or setup"
+    if estimate.unknown:
+        line += (
+            f"; {_metrics(estimate.unknown)} of unknown time, with {seconds:g} s for each number"
+        )
+    return line
+
+
+def _metrics(count: int) -> str:
+    return f"{count:,} metric{'s' * (count != 1)}"
+
+
+_ORIGINS = {
+    "recorded": "recorded: by `pmbench speed` on this machine",
+    "probed": "probed: a few pairs, just now",
+    "elsewhere": "elsewhere: not of this machine and setup, but of ",
+    "unknown": "`pmbench speed -m METRIC --size 64` records what is unknown",
+}
+
+
+def estimate_to_rich(estimate: CostEstimate) -> RenderableType:
     """Return what an evaluation would take."""
-    rows = [[name, _duration(seconds)] for name, seconds in estimate.seconds.items()]
-    rows.append(["all in one pass", _duration(estimate.together)])
-    table = Table(["metric", "alone"], rows, bold=[len(rows) - 1])
-    memory = f", {estimate.peak_memory_mb:,.0f} MB at its peak" if estimate.peak_memory_mb else ""
-    again = estimate.computed - estimate.images
-    passes = "each network passes over each image once" + f", over {again:,} again" * (again > 0)
-    head = (
-        f"{dataset}: {estimate.items:,} items, {estimate.images:,} different images in "
-        f"{estimate.batches:,} batches; {passes}; "
-        f"{estimate.pair_evaluations:,} distances{memory}"
+    names = [work.dataset for work in estimate.workloads]
+    rows = [
+        [metric, *(_duration(seconds[name]) for name in names), estimate.times[metric].origin]
+        for metric, seconds in estimate.seconds.items()
+    ]
+    if len(rows) > 1:
+        both = (map(_duration, estimate.together[name]) for name in names)
+        rows.append(["in one pass", *map(" to ".join, map(dict.fromkeys, both)), ""])
+    table = Table(["metric", *names, "from"], rows, bold=[len(rows) - 1] * (len(rows) > 1))
+    origins = {times.origin for times in estimate.times.values()}
+    legend = [
+        "about, each metric alone; reading and scoring not included",
+        "in one pass: all of known time; those with the same weights may share a network's work",
+        *(text for origin, text in _ORIGINS.items() if origin in origins),
+    ]
+    legend = [line + str(estimate.elsewhere) * line.endswith(" of ") for line in legend]
+    return Group(
+        *(Text(_work(work)) for work in estimate.workloads), Text(), table.to_rich(),
+        Text("\n".join(legend), style="dim"),
+        *(Text(line, style="yellow") for line in _lacking(estimate)),
+    )  # fmt: skip
+
+
+def _work(work: Workload) -> str:
+    """Return how much a dataset has to measure."""
+    if work.items is None:
+        nobody = f"{work.dataset}: its manifest does not say how many items it has"
+        return nobody + f"; times are of {work.counted:,}" * bool(work.sizes)
+    text = f"{work.dataset}: {work.items:,} items"
+    if work.batches is None or work.images is None:
+        return text + ", as its manifest says"
+    again = work.passes - work.images
+    return (
+        f"{text}, {work.images:,} different images in {work.batches:,} batches; each network "
+        f"passes over each image once" + f", over {again:,} again" * (again > 0)
     )
-    probe = f"from a probe of {estimate.probe_items} items; reading and scoring not included"
-    return Group(Text(head), Text(), table.to_rich(), Text(probe, style="dim"))
+
+
+def _lacking(estimate: CostEstimate) -> list[str]:
+    """Return what would have to be fetched, and whose time nobody knows, and why."""
+    lines = []
+    for work in estimate.workloads:
+        if work.batches is None:
+            size = f" ({work.gigabytes:g} GB)" if work.gigabytes else ""
+            command = f"`pmbench download {work.dataset}`"
+            lines.append(f"{work.dataset}: not on this machine{size}; get it with {command}")
+        if not work.sizes:
+            lines.append(f"{work.dataset}: nobody knows yet how large its pictures are")
+    for file in estimate.missing:
+        size = f"{file.megabytes:g} MB" if file.megabytes else "of unknown size"
+        few = len(file.metrics) < 4
+        metrics = ", ".join(file.metrics) if few else f"{len(file.metrics)} metrics"
+        lines.append(f"to be fetched: {file.name}, {size}: for {metrics}")
+    reasons: dict[str, list[str]] = {}
+    for metric, times in estimate.times.items():
+        if times.origin in ("unknown", "undefined"):
+            reasons.setdefault(f"{times.origin}: {{}}: {times.note}", []).append(metric)
+    return lines + [reason.format(", ".join(some)) for reason, some in reasons.items()]
 
 
 def _duration(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "unknown"
+    if seconds == 0:
+        return "n/a"
     if seconds < 90:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -95,8 +95,9 @@ def _intervals(bootstrap: Bootstrap | None) -> str | None:
 
 
 def _batches(batches: Batches) -> str:
-    items = "" if batches.items is None else f", and {batches.items:,} items"
-    return f"{batches.count:,}, of up to {batches.pixels:,} pixels{items}"
+    limits = {"pixels": batches.pixels, "items": batches.items}
+    most = ", and ".join(f"{most:,} {unit}" for unit, most in limits.items() if most is not None)
+    return f"{batches.count:,}, of up to {most}"
 
 
 def _steps(recipe: Recipe) -> list[str]:

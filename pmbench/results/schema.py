@@ -130,7 +130,7 @@ class Environment(_Record):
 class Batches(_Record):
     """How items were put together."""
 
-    pixels: int  # at most
+    pixels: int | None  # at most; None: any
     items: int | None  # at most; None: as many as fit
     count: int
 

@@ -43,6 +43,11 @@ def keep_freed_memory() -> None:
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """Return how much memory a GPU has to spare, None on other devices."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
 def free_memory(device: torch.device) -> None:
     """Give back what nobody needs any more."""
     gc.collect()  # a failed computation's tensors may be held by a circle of frames

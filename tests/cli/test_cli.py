@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,18 @@ def test_a_second_eval_keeps_what_is_there() -> None:
     )
     fresh = pmbench("eval", "-m", "l2", "-d", "ladder-2afc", "--fresh")
     assert "kept" not in fresh.stderr
+
+
+def test_a_batch_holds_as_many_items_as_a_user_wants() -> None:
+    words = ("eval", "-m", "l1", "-d", "ladder-2afc", "--resamples", "100", "--fresh")
+    for size, line in (
+        ("auto", "3, of up to 262,144 pixels"),
+        ("512", "1, of up to 512 items"),
+    ):
+        pmbench(*words, "--batch-size", size)
+        card = pmbench("show", "ladder-2afc/l1", columns=200).stdout
+        assert re.search(rf"^\s*batches\s+{line}\s*$", card, re.MULTILINE), card
+    assert "--batch-size 512" in card  # how to repeat it
 
 
 def test_resamples_and_seed_are_the_users_choice(empty_folder: Path) -> None:
@@ -91,15 +105,26 @@ def test_metrics_without_their_weights_do_not_stop_the_others(
 
 
 def test_a_plan_measures_and_fetches_nothing(empty_folder: Path, home: Path) -> None:
-    words = ("eval", "-m", "l2,mmdpp,lpips-vgg", "-d", "ladder-2afc", "--plan")
-    output = one_line(pmbench(*words).stdout)
+    words = ("eval", "-m", "l2,fsim,lpips-vgg,vgg-loss-l2", "-d", "ladder-2afc,bapps")
+    output = one_line(pmbench(*words, "--dry-run").stdout)
     assert "ladder-2afc: 216 items" in output
     assert re.search(r"different images in \d+ batches", output)
-    assert "MB at its peak" in output
-    assert "all in one pass" in output
-    assert "lpips-vgg: not probed; would first fetch vgg16 (528 MB)" in output
+    assert "bapps-2afc-val: 36,344 items, as its manifest says" in output
+    assert "not on this machine (1.1 GB); get it with `pmbench download bapps-2afc-val`" in output
+    assert "in one pass" in output
+    assert "to be fetched: vgg16, 528 MB: for lpips-vgg, vgg-loss-l2" in output
+    assert "unknown: vgg-loss-l2: not tried, since its weights are not here" in output
+    assert one_line(pmbench("eval", "-m", "l1", "-d", "ladder-jnd", "--plan").stdout)
     assert not (empty_folder / "results").exists()
     assert not (home / "weights").exists()
+    assert not (home / "downloads").exists()
+
+
+def test_a_plan_says_which_metrics_do_not_run(empty_folder: Path) -> None:
+    (empty_folder / "mine.py").write_text("def wrong(x, y):\n    return x\n")
+    words = ("eval", "-m", "l1,wrong=./mine.py:wrong", "-d", "ladder-jnd", "--dry-run")
+    output = one_line(pmbench(*words, code=1).stdout)
+    assert "not run: wrong: expected floating-point numbers of shape (8,)" in output
 
 
 @pytest.mark.parametrize(
@@ -122,6 +147,13 @@ def test_a_plan_measures_and_fetches_nothing(empty_folder: Path, home: Path) -> 
          "--resize exact does not fit ladder-2afc: its manifest declares no enlargement"),
         (["eval", "-m", "l2", "--manifests", "/nowhere"], "the manifests folder /nowhere does not"),
         (["eval", "-m", "l2", "--batch-size", "²"], "--batch-size ²: expected auto or a whole"),
+        (["eval", "mmdpp"],
+         "'mmdpp' has no option in front of it; did you mean `pmbench eval -m mmdpp`?"),
+        (["eval", "-m", "l1", "ssim", "l2"], "did you mean `pmbench eval -m l1,ssim,l2`?"),
+        (["eval", "--fresh", "-m", "l1", "ladder"], "did you mean `pmbench eval … -d ladder`?"),
+        (["speed", "ladder"], "did you mean `pmbench speed -m ladder`?"),
+        (["check", "./mine.py:a b"], "did you mean `pmbench check -m './mine.py:a b'`?"),
+        (["baseline", "l1"], "did you mean `pmbench baseline -m l1`?"),
         (["eval", "-m", ","], "--metric names no metric; `pmbench list metrics` says what there"),
         (["eval", "-m", "l2", "--resize", "exact"],
          "BAPPS is not on this machine, and only it has"),
@@ -363,3 +395,44 @@ def test_a_changed_pack_is_measured_anew(sample: Path, shared: Path, tmp_path: P
     after = json.loads(Path("results/bapps-2afc-val/l2/run.json").read_text())["signature"]
     assert before != after
     assert "93of36344" in after
+
+
+# --- a reader that has had enough -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("list", "datasets"),
+        ("list", "metrics", "--json"),
+        ("show", "l1", "--json"),
+        ("eval", "-m", "l1", "-d", "ladder", "--limit", "2", "--resamples", "100"),
+    ],
+)
+def test_a_command_whose_reader_has_gone_ends_as_others_do(
+    empty_folder: Path, words: tuple[str, ...]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # as if `head` had ended before the first line
+    with os.fdopen(writing, "w") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "pmbench", *words],
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if words[0] == "eval":  # what it was for is done
+        assert {path.parts[1] for path in Path("results").glob("*/l1/run.json")} == {
+            "ladder-2afc@first2", "ladder-jnd@first2"
+        }  # fmt: skip
+
+
+def test_a_reader_may_have_had_enough_of_a_command_that_is_done() -> None:
+    script = f"{sys.executable} -m pmbench list datasets | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] in ("0", "141")
+    assert done.stderr == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmbench.datasets.pack import Items, Pack
-from pmbench.evaluation.batching import Batch, BatchLimits, halves, plan
+from pmbench.evaluation.batching import Batch, BatchLimits, halves, limits_for, plan
 
 SIZES = ((2, 2), (3, 5))
 
@@ -67,7 +68,7 @@ def packs(draw: st.DrawFn) -> tuple[Pack, list[int]]:
 
 bounds = st.builds(
     BatchLimits,
-    pixels=st.integers(0, 200),
+    pixels=st.none() | st.integers(0, 200),
     items=st.none() | st.integers(min_value=1, max_value=12),
 )
 
@@ -76,6 +77,7 @@ bounds = st.builds(
 @given(case=packs(), bounds=bounds)
 def test_a_plan_keeps_all_its_promises(case: tuple[Pack, list[int]], bounds: BatchLimits) -> None:
     pack, chosen = case
+    pixels = math.inf if bounds.pixels is None else bounds.pixels
     batches = plan(pack, np.array(chosen, np.int64), bounds)
 
     planned = [int(item) for batch in batches for item in batch.items]
@@ -90,15 +92,39 @@ def test_a_plan_keeps_all_its_promises(case: tuple[Pack, list[int]], bounds: Bat
         if len(members) > 1:
             # what shares images may stretch the bound, in a batch of its own
             whole = members in components(pack, chosen)
-            assert cost(pack, members) <= bounds.pixels * (BatchLimits.stretch if whole else 1)
+            assert cost(pack, members) <= pixels * (BatchLimits.stretch if whole else 1)
             assert bounds.items is None or len(members) <= bounds.items
 
     for component in components(pack, chosen):
         height, width = pack.sizes[pack.size[min(component)]]
-        room = BatchLimits.stretch * (bounds.pixels // (height * width))
-        fits = cost(pack, component) <= room * height * width
+        room = BatchLimits.stretch * (pixels // (height * width))
+        fits = cost(pack, component) <= room * height * width or math.isinf(pixels)
         if fits and len(component) <= (bounds.items or len(component)):
             assert sum(bool(component & set(batch.items.tolist())) for batch in batches) == 1
+
+
+@pytest.mark.parametrize(
+    ("items", "free", "limits"),
+    [
+        (None, None, BatchLimits()),  # a CPU
+        (None, 0, BatchLimits()),  # and a GPU that is full; what does not fit is halved
+        (None, 8 << 30, BatchLimits(pixels=1 << 19)),
+        (None, 140 << 30, BatchLimits(pixels=1 << 22)),
+        (512, None, BatchLimits(pixels=None, items=512)),
+        (512, 8 << 30, BatchLimits(pixels=None, items=512)),
+    ],
+)
+def test_a_device_with_more_memory_gets_more_at_a_time_unless_a_user_says_how_much(
+    items: int | None, free: int | None, limits: BatchLimits
+) -> None:
+    assert limits_for(items, free) == limits
+
+
+def test_as_many_items_as_a_user_wants_are_a_batch_however_large_their_images() -> None:
+    pack = pack_with(separate(100))
+    few, many = (plan(pack, np.arange(100), limits_for(n, None)) for n in (7, 1000))
+    assert [len(batch.items) for batch in few] == [7] * 14 + [2]
+    assert [len(batch.images) for batch in many] == [300]
 
 
 def items_of(batches: list[Batch]) -> list[list[int]]:
@@ -117,6 +143,7 @@ def separate(n: int) -> list[tuple[int, list[int]]]:
         (BatchLimits(pixels=2 * 3 * 4), [[0, 1], [2, 3], [4]]),
         (BatchLimits(pixels=2 * 3 * 4 + 11), [[0, 1], [2, 3], [4]]),
         (BatchLimits(pixels=1), [[0], [1], [2], [3], [4]]),
+        (BatchLimits(pixels=None, items=4), [[0, 1, 2, 3], [4]]),
     ],
 )
 def test_items_that_share_nothing_are_taken_in_order(

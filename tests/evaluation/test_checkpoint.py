@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,12 @@ def taken_up_with(path: Path, sizes: list[int]) -> list[np.ndarray]:
     again = Checkpoint(path, HEAD, sizes)
     again.close()
     return again.values
+
+
+def test_a_head_may_limit_items_alone(tmp_path: Path) -> None:
+    path, head = tmp_path / "journal.bin", replace(HEAD, limits=BatchLimits(None, 512))
+    path.write_bytes(head.to_line())
+    assert read_header(path) == head
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pmbench.datasets.download import DownloadOptions, download, pack_for
 from pmbench.datasets.manifest import datasets, load
 from pmbench.datasets.resize import resize_for
-from pmbench.evaluation.batching import BatchLimits, plan
+from pmbench.evaluation.batching import BatchLimits, limits_for, plan
 from pmbench.evaluation.evaluator import EvalConfig
 from pmbench.evaluation.loop import Result
 from pmbench.metrics import Metric, registered
@@ -449,6 +449,21 @@ def test_a_metric_of_each_kind_gives_the_same_at_any_batch_size(tmp_path: Path) 
         check_same(np.concatenate([p.distances for p in parts]), whole.distances, name)  # type: ignore[union-attr]
 
 
+@pytest.mark.usefixtures("reference_weights")
+def test_as_many_items_as_a_user_wants_give_the_same(tmp_path: Path) -> None:
+    use_exact_arithmetic()
+    metrics = load_named("l2-lab", "grad", "patch-rbf-3", "mmdpp", "net-alex", "watson-dct")
+    usual = distances(run(job("ladder-2afc", tmp_path / "auto"), metrics, BatchLimits()))
+    for size, count in ((16, 14), (64, 4), (512, 1)):
+        outcome = run(job("ladder-2afc", tmp_path / str(size)), metrics, limits_for(size, None))
+        batches = outcome.runs[0].info.batches
+        assert batches is not None
+        assert (batches.pixels, batches.items) == (None, size)
+        assert batches.count >= count
+        for name, values in distances(outcome).items():
+            check_same(values, usual[name], name)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("reference_weights")
 def test_every_run_gives_the_same_at_any_batch_size(tmp_path: Path) -> None:
@@ -459,6 +474,6 @@ def test_every_run_gives_the_same_at_any_batch_size(tmp_path: Path) -> None:
     assert {len(values) for values in auto.values()} == {30}
     for size in (1, 7):
         config = job("ladder-2afc", tmp_path / str(size), limit=5)
-        other = distances(run(config, metrics, BatchLimits(items=size)))
+        other = distances(run(config, metrics, limits_for(size, None)))
         for name, values in other.items():
             check_same(values, auto[name], name)

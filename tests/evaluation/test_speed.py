@@ -109,6 +109,7 @@ def test_a_metric_is_measured_in_both_directions_at_each_size() -> None:
 def test_without_a_number_of_pairs_they_are_as_many_as_in_an_evaluation() -> None:
     blank = Trial("l1", ())
     assert [blank.pairs(size) for size in (64, 256, 512)] == [32, 2, 1]
+    assert [replace(blank, pixels=1 << 21).pairs(size) for size in (64, 2048)] == [512, 1]
     assert [replace(blank, batch=3).pairs(size) for size in (64, 256)] == [3, 3]
 
 
@@ -296,7 +297,9 @@ def test_what_kills_a_process_costs_only_what_is_not_smaller(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ("--size", "16,8", "--seconds", "0.05", "--batch-size", "2", "--json")
-    result = json.loads(pmbench("speed", "-m", f"{mine}:killed", *words, code=1).stdout)
+    ended = pmbench("speed", "-m", f"{mine}:killed", *words, code=1)
+    assert ended.stderr.startswith("this takes about 4.2 s; 1 metric of unknown time, with 0.05 s")
+    result = json.loads(ended.stdout)
     by_cell = {(one["size"], one["direction"]): one for one in result}
     assert len(result) == len(by_cell) == 4
     assert by_cell[8, FORWARD]["status"] == by_cell[8, BACKWARD]["status"] == "measured"

@@ -6,7 +6,6 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from support.terminal import bold_numbers, terminal_lines
 from pmbench.analysis.leaderboard import boards
 from pmbench.analysis.leaderboard_rows import Board, Cell, Row, View
 from pmbench.reporting import (
-    estimate_to_rich,
     listing_to_rich,
     scores_to_rich,
     to_markdown,
@@ -435,31 +433,6 @@ def test_a_listing_breaks_no_name_on_a_narrow_terminal(width: int) -> None:
 
 def test_an_empty_listing_says_none() -> None:
     assert terminal_lines(listing_to_rich(pd.DataFrame(columns=["metric"]), 80), 80) == ["none"]
-
-
-def test_a_forecast_says_how_long_and_how_much() -> None:
-    told: Any = SimpleNamespace(
-        items=36344, images=100000, computed=100000, batches=1234,
-        pair_evaluations=72688, peak_memory_mb=2345.6,
-        seconds={"l2": 0.123, "mmdpp": 75.4, "vgg": 1234.0, "huge": 7200.0}, together=9.87,
-        probe_items=64,
-    )  # fmt: skip
-    lines = terminal_lines(estimate_to_rich("bapps", told), 200)
-    assert lines[0] == (
-        "bapps: 36,344 items, 100,000 different images in 1,234 batches; each network passes over "
-        "each image once; 72,688 distances, 2,346 MB at its peak"
-    )
-    rows = [re.split(r"\s{2,}", line) for line in lines[4:9]]
-    assert rows == [
-        ["l2", "0.12 s"],
-        ["mmdpp", "75 s"],
-        ["vgg", "21 min"],
-        ["huge", "2.0 h"],
-        ["all in one pass", "9.9 s"],
-    ]
-    assert lines[9] == "from a probe of 64 items; reading and scoring not included"
-    told.peak_memory_mb = None
-    assert "MB" not in terminal_lines(estimate_to_rich("bapps", told), 200)[0]
 
 
 @WIDTHS
