@@ -162,9 +162,9 @@ class _FoldersLayout:
             if missing:
                 raise PmbenchError(
                     f"{self._manifest.name}: the item {sub_dataset}/{item} has no file in "
-                    f"{' and '.join(missing)}; expected one in each of "
-                    f"{', '.join([*self._folders.roles.values(), self._folders.votes])}; "
-                    "complete or remove the item"
+                    f"{' and '.join(missing)}; expected a picture "
+                    f"(.png, .jpg or the like) in each of {', '.join(self._folders.roles.values())}"
+                    f", and a vote (.npy) in {self._folders.votes}; complete or remove the item"
                 )
             p, votes = self._votes[key]
             paths = tuple(images[role] for role in self._protocol.roles)

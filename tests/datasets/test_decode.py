@@ -28,6 +28,7 @@ from support.factories import (
     packed,
     picture,
     png,
+    role_images,
     tar,
     write_tree,
 )
@@ -37,6 +38,7 @@ from support.refusals import message_of
 from pmbench.datasets.pack import Pack
 from pmbench.datasets.picture_file import decode
 from pmbench.datasets.resize import LARGEST, Resize
+from pmbench.utils.progress import Silent
 
 # --- pictures -------------------------------------------------------------------------------------
 
@@ -115,6 +117,18 @@ def test_large_pictures_are_not_all_decoded_at_once(tmp_path: Path) -> None:
     tasks = list(decoding._tasks((str(i), one) for i, one in enumerate(pictures)))
     assert [len(task) for task, _ in tasks] == [1, 1, 1]
     assert tasks[0][1] == len(large) + 4 * 4000 * 4000
+
+
+def test_what_was_done_to_pictures_is_said_when_they_are_packed(tmp_path: Path) -> None:
+    half = png(np.dstack([picture(1), np.full((8, 8), 128, np.uint8)]))
+    write_tree(tmp_path / "tree", TOY | {"val/cnn/p0/000000.png": half})
+    reporter = Silent()
+    shown = packed(manifest(tmp_path, name="shown", source={"path": "tree"}), reporter)
+    assert reporter.notes == ["tree: 6 pictures: transparency laid on white in 1"]
+    raw = packed(manifest(tmp_path, name="raw", source={"path": "tree"}, raw_pixels=True), reporter)
+    assert reporter.notes[1:] == ["tree: 6 pictures: transparency dropped in 1"]
+    np.testing.assert_array_equal(role_images(raw, "cnn/000000")[1], picture(1))
+    assert (role_images(shown, "cnn/000000")[1] > picture(1)).any()
 
 
 # --- votes ----------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from support.factories import (
     packed,
     picture,
     png,
-    role_images,
     tar,
     toml,
     triplets,
@@ -497,15 +496,3 @@ def test_only_packs_whose_pixels_are_others_are_made_anew(tmp_path: Path) -> Non
         for is_raw in (False, True)
     )
     assert _manifest_digest(mine) != _manifest_digest(raw)
-
-
-def test_what_was_done_to_pictures_is_said_when_they_are_packed(tmp_path: Path) -> None:
-    half = png(np.dstack([picture(1), np.full((8, 8), 128, np.uint8)]))
-    write_tree(tmp_path / "tree", TOY | {"val/cnn/p0/000000.png": half})
-    reporter = Silent()
-    shown = packed(manifest(tmp_path, name="shown", source={"path": "tree"}), reporter)
-    assert reporter.notes == ["tree: 15 pictures: transparency laid on white in 1"]
-    raw = packed(manifest(tmp_path, name="raw", source={"path": "tree"}, raw_pixels=True), reporter)
-    assert reporter.notes[1:] == ["tree: 15 pictures: transparency dropped in 1"]
-    np.testing.assert_array_equal(role_images(raw, "cnn/000000")[1], picture(1))
-    assert (role_images(shown, "cnn/000000")[1] > picture(1)).any()

@@ -92,8 +92,9 @@ def test_an_item_without_one_of_its_files_is_told(
     path = next(path for path in TOY if f"color/{folder}/000001" in path)
     write_tree(tmp_path / "tree", {k: v for k, v in TOY.items() if k != path})
     assert error_message(toy) == (
-        f"toy: the item color/000001 has no file in {folder}; expected one in each of "
-        "ref, p0, p1, judge; complete or remove the item"
+        f"toy: the item color/000001 has no file in {folder}; expected a picture (.png, "
+        ".jpg or the like) in each of ref, p0, p1, and a vote (.npy) in judge; complete or remove "
+        "the item"
     )
 
 
