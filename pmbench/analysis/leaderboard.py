@@ -24,7 +24,7 @@ from pmbench.analysis.published import (
 )
 from pmbench.analysis.ranking import rank_ranges
 from pmbench.datasets import manifest
-from pmbench.results.merging import ResultFolders, folder_names, merge_runs
+from pmbench.results.merging import ResultFolders, folders, merge_runs
 from pmbench.results.run import Run
 from pmbench.results.signature import (
     dataset_warnings,
@@ -82,10 +82,8 @@ def measured_boards(results: ResultFolders, view: View) -> list[Board]:
     """
     runs = runs_in_view(results, view)
     if not runs:
-        where = f"in {folder_names(results)}"
         raise no_runs(
-            f"on {view.dataset} {where}" if view.dataset else where,
-            "see what papers report with --published",
+            folders(results), datasets_in_view(view), "see what papers report with --published"
         )
     _check_view(view, runs)
     made = [_board(on_dataset, view) for on_dataset in by_dataset(runs).values()]
@@ -114,10 +112,17 @@ def _runs_on_dataset(results: ResultFolders, view: View) -> list[Run]:
         return merge_runs(results).runs
     # even where its manifest is not at hand any more
     runs = merge_runs(results, dataset, variants).runs
-    if runs or dataset.partition("@")[0] in manifest.datasets():
-        return runs
-    members = manifest.resolve([dataset])
-    return [run for member in members for run in merge_runs(results, member.name).runs]
+    names = [] if runs else datasets_in_view(view)
+    return runs or [run for name in names for run in merge_runs(results, name).runs]
+
+
+def datasets_in_view(view: View) -> list[str]:
+    """Return the datasets that a view names, itself or by their group; none where it is of all."""
+    if view.dataset is None:
+        return []
+    if view.dataset.partition("@")[0] in manifest.datasets():
+        return [view.dataset]
+    return [member.name for member in manifest.resolve([view.dataset])]
 
 
 def relations(results: ResultFolders, view: View) -> list[str]:

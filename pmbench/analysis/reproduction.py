@@ -78,7 +78,7 @@ def _comparable(
     """Return the runs on datasets that may be compared, by dataset, and why others may not."""
     on_these = [run for run in runs if run.dataset.partition("@")[0] in names]
     if not on_these:
-        raise no_runs(f"on {' or '.join(names)} in {results}")
+        raise no_runs([results], names)
     reasons = [why_not_comparable(run) for run in on_these]
     refused = list(dict.fromkeys(filter(None, reasons)))
     if all(reasons):

@@ -77,7 +77,7 @@ def _runs(results: Path) -> list[Run]:
 
     tell_damaged(results)
     if not (runs := find_runs(results)):
-        raise no_runs(f"in {results}")
+        raise no_runs([results])
     return runs
 
 

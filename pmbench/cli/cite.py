@@ -61,7 +61,7 @@ def cite(
         runs = [run for run in runs if not names or run.info.dataset.name in names]
         used = used_of(datasets) + used_in(runs)
     if not used:
-        raise no_runs(f"in {results}", "name metrics: pmbench cite lpips-alex")
+        raise no_runs([results], (), "name metrics: pmbench cite lpips-alex")
     result = cite(used, [run.info.pmbench for run in runs])
     if output is None:
         typer.echo(to_bibtex(result), nl=False)

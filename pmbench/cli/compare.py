@@ -86,7 +86,7 @@ def compare(
     from pmbench.analysis.comparison import compare_datasets
     from pmbench.analysis.correlation import correlate_runs
     from pmbench.analysis.drift import compared_with, in_folder, in_usual_precision, measured_in
-    from pmbench.analysis.leaderboard import runs_in_view
+    from pmbench.analysis.leaderboard import datasets_in_view, runs_in_view
     from pmbench.analysis.leaderboard_rows import View
     from pmbench.analysis.run_selection import select_runs, with_statistic
     from pmbench.results.store import no_runs
@@ -96,7 +96,7 @@ def compare(
     tell_damaged(results)
     runs = runs_in_view(results, View(dataset))
     if not runs:
-        raise no_runs(f"on {dataset} in {results}" if dataset else f"in {results}")
+        raise no_runs([results], datasets_in_view(View(dataset)))
     if precision is not None:
         if other is not None:
             raise PmbenchError("--precision and --against are two comparisons; ask for one of them")

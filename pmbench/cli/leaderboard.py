@@ -120,8 +120,9 @@ def leaderboard(
     if output is None and form is Format.table:
         print_boards(folders, view)
         return
+    _tell_left_out(folders)
     text = render_leaderboard(folders, view, form.value)
-    _tell(folders, view)
+    _tell_merged(folders, view)
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -149,8 +150,9 @@ def print_boards(results: Path | Sequence[Path], view: View) -> None:
     from pmbench.reporting import to_rich
 
     terminal = console()
+    _tell_left_out(results)
     made = boards(results, view)
-    _tell(results, view)
+    _tell_merged(results, view)
     for board in made:
         terminal.print(to_rich(board, terminal.width))
         terminal.print()
@@ -158,12 +160,18 @@ def print_boards(results: Path | Sequence[Path], view: View) -> None:
         terminal.print(line, markup=False)
 
 
-def _tell(results: Path | Sequence[Path], view: View) -> None:
+def _tell_left_out(results: Path | Sequence[Path]) -> None:
     """Say which runs are left out, since they cannot be read or are there twice."""
-    from pmbench.results.merging import folders, merge_runs
+    from pmbench.results.merging import folders
 
     for folder in folders(results):
         tell_damaged(folder)
+
+
+def _tell_merged(results: Path | Sequence[Path], view: View) -> None:
+    """Say what had to be decided between several folders."""
+    from pmbench.results.merging import merge_runs
+
     for sentence in merge_runs(results, view.dataset, view.variants).messages:
         print_warning(sentence)
 

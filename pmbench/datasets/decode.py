@@ -17,7 +17,8 @@ from pathlib import Path
 from pmbench.datasets.archive import files
 from pmbench.datasets.image_store import ImageStore, digest_of
 from pmbench.datasets.layouts import Layout
-from pmbench.datasets.resize import Picture, Pixels, Resize, without_warnings
+from pmbench.datasets.picture_file import Picture, summary, without_warnings
+from pmbench.datasets.resize import Pixels, Resize
 from pmbench.utils.progress import Reporter
 from pmbench.utils.system import cores
 
@@ -25,28 +26,38 @@ _AT_ONCE = 16  # pictures; handing over each alone would cost a tenth of decodin
 _SHARE = 8 << 20  # bytes, unpacked, after which a task has enough of them
 _UNDER_WAY = 256 << 20  # bytes of all tasks, but for the last one
 Task = deque[tuple[str, Picture]]
-Decoded = list[tuple[str, Pixels, bytes]]
+Decoded = list[tuple[str, Pixels, bytes, tuple[str, ...]]]  # the last: what was done to it
 
 
 def store_images(
-    layout: Layout, source: Path, resize: Resize, store: ImageStore, reporter: Reporter
+    layout: Layout,
+    source: Path,
+    resize: Resize,
+    raw: bool,
+    store: ImageStore,
+    reporter: Reporter,
 ) -> dict[str, int]:
     """Put the images that a layout wants into a spool; return their numbers by name.
 
+    One line says what was done to how many of them; see ``picture_file`` for ``raw``.
     Raises PmbenchError where the files or a picture cannot be read.
     """
     total = None if source.is_dir() else float(source.stat().st_size)
     unit = "B" if total else "files"
     numbers: dict[str, int] = {}
+    conversions: dict[str, tuple[str, ...]] = {}
     with without_warnings(), reporter.task(f"packing {source.name}", total, unit) as task:
-        wanted = _wanted(layout, source, task.advance)
-        for name, pixels, digest in _decoded(wanted, resize):
+        wanted = _wanted(layout, source, raw, task.advance)
+        for name, pixels, digest, done in _decoded(wanted, resize):
             numbers[name] = store.add(pixels, digest)
+            conversions[name] = done
+    if line := summary(conversions):
+        reporter.note(f"{source.name}: {line}")
     return numbers
 
 
 def _wanted(
-    layout: Layout, source: Path, advance: Callable[[float], None]
+    layout: Layout, source: Path, raw: bool, advance: Callable[[float], None]
 ) -> Iterator[tuple[str, Picture]]:
     """Yield the pictures that the layout wants, opened, in the order of the files."""
     is_folder = source.is_dir()
@@ -54,7 +65,7 @@ def _wanted(
         name = layout.take(file.path, file.read)
         if name is None:
             continue
-        yield name, Picture.open(file.read(), str(file.path))
+        yield name, Picture.open(file.read(), str(file.path), raw)
         if is_folder:
             advance(1)
 
@@ -84,8 +95,8 @@ class _Job:
 
 def _decoded(
     pictures: Iterator[tuple[str, Picture]], resize: Resize
-) -> Iterator[tuple[str, Pixels, bytes]]:
-    """Yield names, pixels and digests in the order in which the pictures come."""
+) -> Iterator[tuple[str, Pixels, bytes, tuple[str, ...]]]:
+    """Yield names, pixels, digests and conversions in the order in which the pictures come."""
     threads = cores()
     waiting: deque[_Job] = deque()
     load = 0
@@ -129,7 +140,7 @@ def _decode(task: Task, resize: Resize) -> Decoded:
     decoded: Decoded = []
     while task:  # each is let go before the next, which then has its memory, still in the cache
         name, picture = task.popleft()
-        pixels = picture.pixels(resize)
-        decoded.append((name, pixels, digest_of(pixels)))
+        pixels, conversions = picture.decode(resize)
+        decoded.append((name, pixels, digest_of(pixels), conversions))
         del picture
     return decoded

@@ -50,8 +50,8 @@ def pack_for(manifest: Manifest, resize: Resize, reporter: Reporter) -> Pack | N
     pack = Pack.open(path)
     if manifest.built_in is None and pack.attributes["fingerprint"] != _manifest_digest(manifest):
         raise PmbenchError(
-            f"{path} was packed under another manifest than {manifest.file} is now; "
-            f"pack it again with `pmbench download {manifest.name}`"
+            f"{path} was packed under another manifest than {manifest.file} is now, or by an "
+            f"earlier pmbench; pack it again with `pmbench download {manifest.name}`"
         )
     return pack
 
@@ -111,7 +111,9 @@ def _local_pack(manifest: Manifest, source: Path, resize: Resize, reporter: Repo
             pack = Pack.open(path)
             if pack.attributes["fingerprint"] == fingerprint:
                 return pack
-            reporter.note(f"{manifest.name}: its files or its manifest changed; packing them anew")
+            reporter.note(
+                f"{manifest.name}: its files, its manifest or pmbench changed; packing them anew"
+            )
         _, digest = files_of(manifest, DownloadOptions(), reporter)
         return _pack(manifest, resize, source, digest, DownloadOptions(), reporter)
 
@@ -122,6 +124,8 @@ def _manifest_digest(manifest: Manifest) -> str:
         "protocol", "folders", "table", "votes_per_item", "enlarged", "size", "human_votes",
         "sub_datasets",
     }  # fmt: skip
+    if not manifest.raw_pixels:  # others are as they were before there was a choice
+        said.add("raw_pixels")
     return hashlib.sha256(manifest.model_dump_json(include=said).encode()).hexdigest()
 
 
@@ -153,7 +157,7 @@ def _pack(
     fingerprint = _fingerprint(manifest, source) if local else _manifest_digest(manifest)
     layout = layout_for(manifest, source, protocol)
     with ImageStore(path.with_suffix(".spool")) as store:
-        numbers = store_images(layout, source, resize, store, reporter)
+        numbers = store_images(layout, source, resize, manifest.raw_pixels, store, reporter)
         rows = layout.rows()
         whole = _check_counts(manifest, rows, source, options)
         official = not digest or digest == (options.sha256 or known_checksum(manifest) or digest)

@@ -7,11 +7,10 @@ archive is read once, from front to back.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -22,7 +21,9 @@ import numpy as np
 
 from pmbench.datasets.archive import files
 from pmbench.datasets.manifest import Folders, Manifest, Table
+from pmbench.datasets.picture_file import endings
 from pmbench.scoring.protocols import Protocol
+from pmbench.utils.csv_table import find_column, parse_csv
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.text import check_printable, one_line
 
@@ -37,6 +38,7 @@ class Item:
     p: float  # what people said, as the protocol's judgement is stored
     votes: int
     cluster: str | None = None
+    line: int = 0  # in which a table says so
 
 
 class Layout(Interface):
@@ -109,6 +111,8 @@ class _FoldersLayout:
                 raise self._twice(path)
             self._votes[key] = self._vote(path, read())
             return None
+        if path.suffix.lower() not in endings():
+            return None
         images = self._images.setdefault(key, {})
         if self._role_of[folder] in images:
             raise self._twice(path)
@@ -149,9 +153,9 @@ class _FoldersLayout:
             if missing:
                 raise PmbenchError(
                     f"{self._manifest.name}: the item {sub_dataset}/{item} has no file in "
-                    f"{' and '.join(missing)}; expected one in each of "
-                    f"{', '.join([*self._folders.roles.values(), self._folders.votes])}; "
-                    "complete or remove the item"
+                    f"{' and '.join(missing)}; expected a picture "
+                    f"(.png, .jpg or the like) in each of {', '.join(self._folders.roles.values())}"
+                    f", and a vote (.npy) in {self._folders.votes}; complete or remove the item"
                 )
             p, votes = self._votes[key]
             paths = tuple(images[role] for role in self._protocol.roles)
@@ -175,8 +179,8 @@ class _TableLayout:
         self._manifest, self._table, self._protocol = manifest, table, protocol
         self._where = f"{manifest.name}: {table.file}"
         self._above, data = self._find(source)
-        records = self._records(data)
-        self._rows = [self._row(i, record) for i, record in enumerate(records, start=1)]
+        self._to_number: Callable[[str], float] = float
+        self._rows = [self._row(line, record) for line, record in self._records(data)]
         self._wanted = {path for row in self._rows for path in row.images}
         self._seen: set[str] = set()
         if not self._rows:
@@ -205,35 +209,35 @@ class _TableLayout:
             f"{self._where}: no such file in {source}; expected the table there (key 'table.file')"
         )
 
-    def _records(self, data: bytes) -> list[dict[str, str]]:
-        try:
-            if self._table.file.endswith((".jsonl", ".ndjson", ".json")):
-                lines = data.decode("utf-8-sig").split("\n")
-                objects = [json.loads(line) for line in lines if line.strip()]
-                return [{str(k): str(v) for k, v in dict(o).items()} for o in objects]
-            return self._csv_records(data.decode("utf-8-sig"))
-        except (ValueError, TypeError, RecursionError, csv.Error) as error:
-            raise PmbenchError(
-                f"{self._where}: expected a CSV with a header or one JSON object a line; {error}"
-            ) from error
+    def _records(self, data: bytes) -> Iterator[tuple[int, dict[str, str]]]:
+        """Yield the cells of each row by column, and the line in which it begins."""
+        if not self._table.file.endswith((".jsonl", ".ndjson", ".json")):
+            table = parse_csv(data, self._where)
+            self._to_number = table.number
+            for line, cells in zip(table.lines, table.rows, strict=True):
+                yield line, dict(zip(table.header, cells, strict=True))
+            return
+        for line, text in enumerate(data.split(b"\n"), start=1):
+            if text.strip():
+                try:
+                    values = dict(json.loads(text.decode("utf-8-sig")))
+                except (ValueError, TypeError, RecursionError) as error:
+                    raise PmbenchError(
+                        f"{self._where}: line {line}: expected one JSON object "
+                        f"({getattr(error, 'msg', error)})"
+                    ) from error
+                yield line, {str(column): str(value) for column, value in values.items()}
 
-    def _csv_records(self, text: str) -> list[dict[str, str]]:
-        header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [[]]
-        for number, row in enumerate(rows, start=1):
-            if len(row) != len(header):
-                raise ValueError(f"row {number} has {len(row)} fields, the header {len(header)}")
-        return [dict(zip(header, row, strict=True)) for row in rows]
-
-    def _row(self, number: int, record: dict[str, str]) -> Item:
-        table, where = self._table, f"{self._where}: row {number}"
+    def _row(self, line: int, record: dict[str, str]) -> Item:
+        table, where = self._table, f"{self._where}: line {line}"
 
         def column(name: str) -> str:
-            if name not in record:
+            if (known := find_column(name, record)) is None:
                 raise PmbenchError(
                     f"{where}: no column '{name}'; it has {one_line(', '.join(record))}; "
                     "correct the manifest's [table]"
                 )
-            return record[name]
+            return record[known]
 
         def name_in(name: str) -> str:
             if not (result := single_blanks(column(name))):
@@ -245,7 +249,7 @@ class _TableLayout:
 
         def number_in(name: str) -> float:
             try:
-                return float(column(name))
+                return self._to_number(column(name))
             except ValueError as error:
                 raise PmbenchError(
                     f"{where}: column '{name}' is {column(name)!r}; expected a number"
@@ -284,6 +288,7 @@ class _TableLayout:
             p=p,
             votes=votes,
             cluster=_checked(name_in(table.cluster), where) if table.cluster else None,
+            line=line,
         )
 
     def take(self, path: PurePosixPath, read: Callable[[], bytes]) -> str | None:
@@ -301,12 +306,12 @@ class _TableLayout:
         return name if name in self._wanted else None
 
     def rows(self) -> list[Item]:
-        for number, row in enumerate(self._rows, start=1):
+        for row in self._rows:
             for path in row.images:
                 if path not in self._seen:
                     raise PmbenchError(
-                        f"{self._where}: row {number} names the image {path}, which is not there; "
-                        "correct the path or the pattern in the manifest's [table.roles]"
+                        f"{self._where}: line {row.line} names the image {path}, which is not "
+                        "there; correct the path or the pattern in the manifest's [table.roles]"
                     )
         return self._rows
 

@@ -142,6 +142,7 @@ class Manifest(Entry):
     table: Table | None = None
     enlarged: Enlargement | None = None
     size: Annotated[int, Field(ge=1, le=100_000)] | None = None  # resize the shorter side to this
+    raw_pixels: bool = False  # neither apply the orientation of EXIF, nor lay alpha on white
     published: Annotated[tuple[Published, ...], Field(strict=False)] = ()
     file: Path = Field(default=Path(), strict=False)  # set by load()
 

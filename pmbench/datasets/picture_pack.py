@@ -6,8 +6,9 @@ Sizes come from the files' headers, so that what does not fit together is known 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pmbench.datasets import picture_file
 from pmbench.datasets.pack import Items, Pack
 from pmbench.datasets.picture_pairs import Pair
-from pmbench.datasets.resize import Pixels, Resize, decode
+from pmbench.datasets.resize import Pixels, Resize
 from pmbench.utils.errors import PmbenchError
 
 Size = tuple[int, int]  # width, height
@@ -39,18 +41,20 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file, decoded as for packs and brought to a size, bilinear and antialiased."""
+    """A picture file, decoded as for packs and brought to a size, bilinear and antialiased.
+
+    What was done to those that have been read stands in ``conversions``, by path.
+    """
 
     path: Path
     size: Size
+    conversions: dict[str, tuple[str, ...]] = field(compare=False)
 
     def read(self) -> Pixels:
         """Return its pixels."""
-        try:
-            data = self.path.read_bytes()
-        except OSError as error:
-            raise PmbenchError(f"{self.path}: cannot be read: {error.strerror}") from error
-        pixels = decode(data, Resize("none"), str(self.path))
+        name = str(self.path)
+        with _opened(self.path) as picture:
+            pixels, self.conversions[name] = picture.decode(Resize("none"))
         if pixels.shape[1::-1] == self.size:
             return pixels
         return np.asarray(Image.fromarray(pixels).resize(self.size, Image.Resampling.BILINEAR))
@@ -118,11 +122,13 @@ class OpenPairs:
     """Pairs of files as a pack of the roles ``ref`` and ``dist``.
 
     ``places`` says which pair each item of the pack is; ``unreadable`` why others are not in it.
+    ``conversions`` says what was done to the pictures that have been read.
     """
 
     pack: Pictures
     places: list[int]
     unreadable: dict[int, str]
+    conversions: dict[str, tuple[str, ...]]
 
 
 def open_pairs(pairs: Sequence[Pair], resizing: Resizing | None) -> OpenPairs:
@@ -133,6 +139,7 @@ def open_pairs(pairs: Sequence[Pair], resizing: Resizing | None) -> OpenPairs:
     """
     images: dict[int, tuple[Picture, Picture]] = {}
     unreadable: dict[int, str] = {}
+    conversions: dict[str, tuple[str, ...]] = {}
     unequal: list[str] = []
     for i, pair in enumerate(pairs):
         try:
@@ -143,7 +150,9 @@ def open_pairs(pairs: Sequence[Pair], resizing: Resizing | None) -> OpenPairs:
         if resizing is None and ref != dist:
             unequal.append(f"{pair.ref} is {_shown(ref)}, {pair.dist} is {_shown(dist)}")
         size = ref if resizing is None else resizing.target(ref, dist)
-        images[i] = (Picture(pair.ref, size), Picture(pair.dist, size))
+        images[i] = (
+            Picture(pair.ref, size, conversions), Picture(pair.dist, size, conversions)
+        )  # fmt: skip
     if unequal:
         others = f" (as do {len(unequal) - 1:,} more)" if len(unequal) > 1 else ""
         raise PmbenchError(
@@ -153,21 +162,24 @@ def open_pairs(pairs: Sequence[Pair], resizing: Resizing | None) -> OpenPairs:
     if not images:
         raise PmbenchError(next(iter(unreadable.values())))
     pack = pack_of([pairs[i].name for i in images], list(images.values()), ROLES)
-    return OpenPairs(pack, list(images), unreadable)
+    return OpenPairs(pack, list(images), unreadable, conversions)
 
 
 def size_of(path: Path) -> Size:
     """Return a picture file's width and height. Raises PmbenchError where it is none."""
+    with _opened(path) as picture:
+        return picture.size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[picture_file.Picture]:
     try:
-        with Image.open(path) as picture:
-            return picture.size
+        with path.open("rb") as file, picture_file.without_warnings():
+            yield picture_file.Picture.open(file, str(path))
     except FileNotFoundError as error:
         raise PmbenchError(f"{path} does not exist; expected a picture file") from error
-    # the list is what PIL's readers raise on damaged files
-    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
-        raise PmbenchError(
-            f"{path}: expected a picture file, got one that PIL cannot read ({error})"
-        ) from error
+    except OSError as error:
+        raise PmbenchError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _shown(size: Size) -> str:

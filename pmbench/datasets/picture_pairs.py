@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
 import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
+from pmbench.datasets.picture_file import endings
+from pmbench.utils.csv_table import parse_csv
 from pmbench.utils.errors import PmbenchError
+from pmbench.utils.text import one_line
 
 
 @dataclass(frozen=True)
@@ -149,9 +148,8 @@ def _of_folders(ref: Path, dist: Path) -> PairList:
 
 
 def _pictures_in(folder: Path) -> dict[str, None]:
-    """Return the paths, from the folder, of the files that PIL may read by their ending; sorted."""
-    endings = Image.registered_extensions()
-    result = (p for p in folder.rglob("*") if p.suffix.lower() in endings and p.is_file())
+    """Return the paths, from the folder, of the files that are pictures by their ending; sorted."""
+    result = (p for p in folder.rglob("*") if p.suffix.lower() in endings() and p.is_file())
     names = sorted(path.relative_to(folder).as_posix() for path in result)
     names = [name for name in names if not Path(name).name.startswith(".")]
     if not names:
@@ -176,29 +174,22 @@ def _few(names: list[str], most: int = 10) -> str:
 
 
 def _of_csv(path: Path) -> list[Pair]:
+    if path.suffix.lower() in endings():
+        raise PmbenchError(f"{path} is one picture; name the other one too")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
     except OSError as error:
         raise PmbenchError(
             f"{path}: cannot be read ({error.strerror}); expected a CSV with the columns ref,dist, "
             "or give two pictures or two folders"
         ) from error
-    except UnicodeDecodeError as error:
-        raise PmbenchError(
-            f"{path}: expected a CSV with the columns ref,dist, got a file that is no UTF-8 text; "
-            "to compare a picture, name the other one too"
-        ) from error
-    try:
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except csv.Error as error:
-        raise PmbenchError(f"{path}: not a CSV: {error}") from error
-    if not rows or not {"ref", "dist"} <= set(rows[0]):
-        columns = ", ".join(str(column) for column in rows[0]) if rows else "no rows"
+    table = parse_csv(data, str(path))
+    if not len(table) or "ref" not in table or "dist" not in table:
+        columns = one_line(", ".join(table.header)) if len(table) else "no rows"
         raise PmbenchError(f"{path}: expected a CSV with the columns ref,dist, got {columns}")
     pairs = []
-    for number, row in enumerate(rows, start=1):
-        if not (row["ref"] and row["dist"]):
-            raise PmbenchError(f"{path}: row {number} names no picture in ref or in dist")
-        ref, dist = (path.parent / row[role] for role in ("ref", "dist"))
-        pairs.append(Pair(f"{row['ref']} {row['dist']}", ref, dist))
+    for line, ref, dist in zip(table.lines, table.column("ref"), table.column("dist"), strict=True):
+        if not (ref and dist):
+            raise PmbenchError(f"{path}: line {line} names no picture in ref or in dist")
+        pairs.append(Pair(f"{ref} {dist}", path.parent / ref, path.parent / dist))
     return pairs

@@ -1,4 +1,4 @@
-"""From a stored picture to the pixels that metrics see: decoding, and the resize modes.
+"""The resize modes: from the pixels of a picture to those that metrics see.
 
 BAPPS stores 64×64 patches enlarged to 256×256 by corner-aligned nearest neighbour: pixel i of N
 shows source pixel rint(i·(n-1)/(N-1)). ``legacy`` is what the LPIPS paper's numbers used,
@@ -9,27 +9,17 @@ datasets whose manifest names a size.
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pmbench.datasets.manifest import Manifest
-from pmbench.utils.errors import PmbenchError, one_line_of
+from pmbench.utils.errors import PmbenchError
 
 Pixels = NDArray[np.uint8]
 LARGEST = 1 << 26  # pixels of a picture, 8192×8192; a small file may declare billions
-# Pillow reads more, and some of that by running other programs (PostScript)
-FORMATS = (
-    "PNG", "JPEG", "MPO", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA",
-    "QOI", "SGI", "PCX", "DDS", "ICO",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,110 +60,19 @@ def resize_for(manifest: Manifest, mode: str | None) -> Resize:
     return Resize("none") if manifest.size is None else Resize("size", manifest.size)
 
 
-def decode(data: bytes, resize: Resize, name: str) -> Pixels:
-    """Return a picture file as uint8 RGB (height, width, 3), resized; see ``Picture``."""
-    with without_warnings():
-        return Picture.open(data, name).pixels(resize)
-
-
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """Keep PIL from warning of pictures beyond a limit of its own, which is larger than LARGEST."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture file whose header has been read, and nothing more. Nobody vouches for it."""
-
-    image: Image.Image
-    length: int  # of the file, in bytes
-    name: str  # stands in every PmbenchError
-
-    @classmethod
-    def open(cls, data: bytes, name: str) -> Picture:
-        """Read a header. Raises PmbenchError for no picture, or more than LARGEST pixels."""
-        try:
-            image = Image.open(io.BytesIO(data), formats=_formats())
-        except Image.DecompressionBombError as error:
-            raise _too_large(name, "many more") from error
-        except Exception as error:  # PIL's readers may raise anything
-            raise _unreadable(name, len(data), error) from error
-        if image.width * image.height > LARGEST:
-            raise _too_large(name, f"{image.width:,}×{image.height:,}")
-        return cls(image, len(data), name)
-
-    @property
-    def weight(self) -> int:
-        """How many bytes it takes while it is decoded."""
-        return self.length + 4 * self.image.width * self.image.height
-
-    def pixels(self, resize: Resize) -> Pixels:
-        """Return the picture as uint8 RGB (height, width, 3), resized.
-
-        The pixels are as they are stored, as in the papers' programs: alpha is dropped, grey
-        repeated, 16 bits keep their upper 8, CMYK is converted without a profile; colour profiles,
-        gamma and the orientation in EXIF are not applied; of an animation it is the first picture.
-        Raises PmbenchError where it is damaged, or cannot be shown or resized so.
-        """
-        try:
-            self.image.load()
-            self._refuse_other_numbers()
-            rgb = _rgb(self.image)
-        except PmbenchError:
-            raise
-        except Exception as error:  # PIL's readers may raise anything
-            raise _unreadable(self.name, self.length, error) from error
-        return _resized(rgb, resize, self.name)
-
-    def _refuse_other_numbers(self) -> None:
-        """Raise PmbenchError for numbers of which nobody says where white is."""
-        if self.image.mode.startswith("I"):
-            numbers = np.asarray(self.image)
-            low, high = numbers.min(), numbers.max()
-            message = f"numbers from {low} to {high}" if low < 0 or high > 0xFFFF else ""
-        else:
-            message = "floating-point numbers" if self.image.mode.startswith("F") else ""
-        if message:
-            raise PmbenchError(
-                f"{self.name}: expected a picture of 8 or 16 bits, got {message}; "
-                "convert or remove the item"
-            )
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _unreadable(name: str, length: int, error: Exception) -> PmbenchError:
-    # PIL's message for what is no picture at all names an address in memory
-    why = "none that it knows" if isinstance(error, UnidentifiedImageError) else one_line_of(error)
+def too_large(name: str, size: str) -> PmbenchError:
+    """Return the error for a picture of more than LARGEST pixels; ``size`` in words."""
     return PmbenchError(
-        f"{name}: expected a picture file, got {length:,} bytes that PIL cannot read "
-        f"({why}); mend or remove the item"
+        f"{name}: expected a picture of at most {LARGEST:,} pixels (8192×8192), got one of {size}; "
+        "scale it down or remove the item"
     )
 
 
-def _too_large(name: str, size: str) -> PmbenchError:
-    return PmbenchError(
-        f"{name}: expected a picture of at most {LARGEST:,} pixels, got one of {size}; "
-        "reduce or remove the item"
-    )
+def resized(picture: Image.Image, resize: Resize, name: str) -> Pixels:
+    """Return an RGB picture as uint8 pixels (height, width, 3), resized.
 
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # PIL's own conversion of 16 bits clips instead of scaling
-        picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).astype(np.uint8))
-    if picture.mode == "P":  # the same colours, without PIL's warning about their transparency
-        picture = picture.convert("RGBA")
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def _resized(picture: Image.Image, resize: Resize, name: str) -> Pixels:
+    Raises PmbenchError where it cannot be resized so, or is larger than LARGEST then.
+    """
     if resize.mode == "exact":
         return _undone(picture, resize.number, name)
     if resize.mode in ("legacy", "size"):
@@ -182,7 +81,7 @@ def _resized(picture: Image.Image, resize: Resize, name: str) -> Pixels:
         side, short = resize.number, min(picture.size)
         target = (int(side * width / short), int(side * height / short))
         if target[0] * target[1] > LARGEST:
-            raise _too_large(name, f"{target[0]:,}×{target[1]:,} after --resize {resize.label}")
+            raise too_large(name, f"{target[0]:,}×{target[1]:,} after --resize {resize.label}")
         if target != picture.size:
             picture = picture.resize(target, Image.Resampling.BILINEAR)
     return np.array(picture)

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pmbench.datasets.pack import Items
@@ -27,6 +26,7 @@ from pmbench.results.schema import Rate
 from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.scoring.scores import human_rows
 from pmbench.scoring.statistics import Array
+from pmbench.utils.csv_table import CsvTable
 from pmbench.utils.errors import PmbenchError
 
 _ROUNDED = 0.01  # shares with two decimals are the same shares
@@ -98,7 +98,7 @@ def read_for(path: Path, protocol: str, dataset: str, items: Items) -> Array:
     return distances
 
 
-def _places(path: Path, dataset: str, table: pd.DataFrame, items: Items) -> NDArray[np.int64]:
+def _places(path: Path, dataset: str, table: CsvTable, items: Items) -> NDArray[np.int64]:
     """Return which item each row is about. Raises PmbenchError unless that is one to one."""
     subs = [items.sub_names[sub] for sub in items.sub]
     by_id = {item: i for i, item in enumerate(items.id)}
@@ -106,8 +106,8 @@ def _places(path: Path, dataset: str, table: pd.DataFrame, items: Items) -> NDAr
     for i, (item, sub) in enumerate(zip(items.id, subs, strict=True)):
         by_rest[item.removeprefix(f"{sub}/")].append(i)
     strange, unclear, place = [], {}, []
-    given = table["sub_dataset"] if "sub_dataset" in table else [None] * len(table)
-    for name, sub in zip(table["item"], given, strict=True):
+    given = table.column("sub_dataset") if "sub_dataset" in table else [None] * len(table)
+    for name, sub in zip(table.column("item"), given, strict=True):
         meant = [by_id[name]] if name in by_id else by_rest.get(name, [])
         meant = [i for i in meant if sub in (None, subs[i])]
         if not meant:
@@ -143,9 +143,7 @@ def _some(names: Sequence[str]) -> str:
     return f"items {', '.join(names[:3])}{', …' * (len(names) > 3)} ({len(names):,} items)"
 
 
-def _compare_votes(
-    path: Path, dataset: str, table: pd.DataFrame, column: str, items: Items
-) -> None:
+def _compare_votes(path: Path, dataset: str, table: CsvTable, column: str, items: Items) -> None:
     """Raise PmbenchError where the file has votes that are not those of its items."""
     for name, expected, tolerance in ((column, items.p, _ROUNDED), ("votes", items.votes, 0)):
         if name not in table:
@@ -154,7 +152,7 @@ def _compare_votes(
         if len(bad := np.flatnonzero(np.abs(given - expected) > tolerance)):
             row = bad[0]
             raise PmbenchError(
-                f"{path}: line {row + 2}: column '{name}' is {given[row]:g} for item "
+                f"{path}: line {table.lines[row]}: column '{name}' is {given[row]:g} for item "
                 f"{items.id[row]}, but {expected[row]:g} in {dataset}; is it about other items, or "
                 "are p0 and p1 swapped? if neither, leave the column out"
             )

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from pmbench.datasets.pack import Pack
+from pmbench.datasets.picture_file import summary
 from pmbench.datasets.picture_pack import ROLES, Resizing, Size, open_pairs
 from pmbench.datasets.picture_pairs import Pair
 from pmbench.evaluation.batching import Batch, BatchLimits, plan
@@ -187,12 +188,15 @@ def measure_pairs(
 ) -> PairDistances:
     """Return the distance of every pair under every metric; what fails, fails alone.
 
+    One line says what was done to pictures that were not upright, opaque RGB of 8 bits.
     Raises PmbenchError where pictures of a pair differ in size and ``resizing`` is None, and where
     no pair can be read.
     """
     opened = open_pairs(pairs, resizing)
     pack, places = opened.pack, opened.places
     result = measure_items(pack, _PAIR, np.arange(len(pack)), metrics, device, reporter)
+    if line := summary(opened.conversions):
+        reporter.note(line)
     columns = {}
     for name, distances in result.items():
         values = np.full(len(pairs), np.nan)

@@ -26,8 +26,9 @@ from pmbench.datasets.archive import files
 from pmbench.datasets.download import pack_for
 from pmbench.datasets.layouts import layout_for
 from pmbench.datasets.pack import Pack
+from pmbench.datasets.picture_file import decode
 from pmbench.datasets.picture_pack import Size, pack_of
-from pmbench.datasets.resize import Pixels, decode, resize_for
+from pmbench.datasets.resize import Pixels, resize_for
 from pmbench.evaluation import reference_implementations
 from pmbench.evaluation.pair_distances import Distances, measure_items
 from pmbench.evaluation.reference_values import (
@@ -172,7 +173,7 @@ def read_triplets(source: Path) -> Pack:
     for file in files(source):
         name = layout.take(file.path, file.read)
         if name is not None and f"{file.path.parts[-3]}/{file.path.stem}" in wanted:
-            images[name] = _Held(decode(file.read(), resize, name))
+            images[name] = _Held(decode(file.read(), resize, name, entry.raw_pixels))
     rows = [row for row in layout.rows() if row.item in wanted]
     if not rows:
         raise PmbenchError(

@@ -11,8 +11,8 @@ import gzip
 import re
 import zlib
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from pmbench.scoring.clusters import crossing
 from pmbench.scoring.protocols import PROTOCOLS, Judgement
 from pmbench.scoring.scores import human_rows, score
 from pmbench.scoring.statistics import Array, Index
+from pmbench.utils.csv_table import CsvTable, find_column, parse_csv
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import replacing
 from pmbench.utils.text import check_printable, one_line, preview
@@ -73,7 +74,7 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
     for name in names:
         check_sub_dataset(str(name), str(path))
     ids = _names(path, table, "item") if "item" in table else [str(i) for i in range(n)]
-    _check_once(path, ids, subs)
+    _check_once(path, ids, subs, table.lines)
     cluster, further = _clusters(path, table)
     items = Items(
         id=np.array(ids, object),
@@ -87,10 +88,10 @@ def read_csv(path: Path, protocol: str, higher_is_better: bool) -> tuple[Items, 
     return items, -distances if higher_is_better else distances
 
 
-def _names(path: Path, table: pd.DataFrame, column: str) -> list[str]:
+def _names(path: Path, table: CsvTable, column: str) -> list[str]:
     """Return a column of names. Raises PmbenchError where one is empty."""
-    names = [single_blanks(name) for name in table[column]]
-    for line, name in enumerate(names, start=2):
+    names = [single_blanks(name) for name in table.column(column)]
+    for line, name in zip(table.lines, names, strict=True):
         try:
             check_printable(name)
         except ValueError as error:
@@ -103,10 +104,12 @@ def _names(path: Path, table: pd.DataFrame, column: str) -> list[str]:
     return names
 
 
-def _check_once(path: Path, ids: Sequence[str], subs: Sequence[str]) -> None:
+def _check_once(
+    path: Path, ids: Sequence[str], subs: Sequence[str], numbers: Sequence[int]
+) -> None:
     """Raise PmbenchError where an item is there twice: it would count as two independent ones."""
     lines: dict[tuple[str, str], int] = {}
-    for line, key in enumerate(zip(subs, ids, strict=True), start=2):
+    for line, key in zip(numbers, zip(subs, ids, strict=True), strict=True):
         if lines.setdefault(key, line) != line:
             of = f" of {key[0]}" * (key[0] != WHOLE)
             raise PmbenchError(
@@ -115,9 +118,9 @@ def _check_once(path: Path, ids: Sequence[str], subs: Sequence[str]) -> None:
             )
 
 
-def _clusters(path: Path, table: pd.DataFrame) -> tuple[Index, Index | None]:
+def _clusters(path: Path, table: CsvTable) -> tuple[Index, Index | None]:
     """Return the cluster of each row, (n,), and the further ones (n, k) where there are such."""
-    further = [name for name in table.columns if re.fullmatch(r"cluster\d+", name)]
+    further = [name for name in table.header if re.fullmatch(r"cluster\d+", name, re.IGNORECASE)]
     if "cluster" not in table:
         if further:
             raise PmbenchError(
@@ -126,7 +129,7 @@ def _clusters(path: Path, table: pd.DataFrame) -> tuple[Index, Index | None]:
             )
         return np.arange(len(table)), None
     columns = [_names(path, table, "cluster")]
-    columns += [[single_blanks(name) for name in table[column]] for column in further]
+    columns += [[single_blanks(name) for name in table.column(column)] for column in further]
     codes, _ = pd.factorize(
         np.array([name or None for column in columns for name in column], object)
     )
@@ -150,64 +153,70 @@ def score_table(
 
 def read_table(
     path: Path, protocol: str, wanted: Sequence[str], needed: Collection[str]
-) -> pd.DataFrame:
-    """Return a CSV file as it is, as text, the columns by their usual names.
+) -> CsvTable:
+    """Return a CSV file as text, the columns by their usual names.
 
     Raises PmbenchError where it cannot be read, is empty, or lacks one of the columns ``needed``;
     the sentence names those ``wanted``.
     """
     try:
-        # not by whatever else pandas knows: a damaged .zip raises what nobody expects
-        packed: Literal["gzip"] | None = "gzip" if path.suffix == ".gz" else None
-        table = pd.read_csv(path, keep_default_na=False, dtype=str, compression=packed)
-    except (OSError, ValueError, EOFError, zlib.error) as error:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
         raise PmbenchError(
             f"{path}: expected a CSV file with the columns {', '.join(wanted)} "
             f"({one_line(str(error).strip())})"
         ) from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for row labels
-        raise PmbenchError(
-            f"{path}: the rows have more fields than the header; expected one for each column"
-        )
-    table = table.rename(columns={k: v for k, v in _ALIASES.items() if v not in table.columns})
-    if missing := [name for name in wanted if name in needed and name not in table.columns]:
+    table = parse_csv(data, str(path))
+    header = table.header
+    for alias, name in _ALIASES.items():
+        if name not in table and (column := find_column(alias, header)) is not None:
+            header = [name if other == column else other for other in header]
+    table = replace(table, header=header)
+    if missing := [name for name in wanted if name in needed and name not in table]:
         raise PmbenchError(
             f"{path}: no column '{missing[0]}'; the protocol {protocol} needs {', '.join(wanted)}; "
-            f"found {one_line(', '.join(table.columns))}"
+            f"found {one_line(', '.join(table.header)) or 'nothing'}"
         )
-    if table.empty:
+    if not len(table):
         raise PmbenchError(f"{path}: no rows; expected one for each item")
     return table
 
 
-def numbers(path: Path, table: pd.DataFrame, column: str) -> Array:
+def numbers(path: Path, table: CsvTable, column: str) -> Array:
     """Return a column as float64. Raises PmbenchError where a field is no finite number.
 
     Nor may it be so large that nothing can be computed with it.
     """
-    values = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
-    bad = np.flatnonzero(~(np.abs(values) <= _LARGEST))  # NaN is not
-    if len(bad):
-        result = preview(table[column].iloc[bad[0]], "'")
-        raise PmbenchError(
-            f"{path}: line {bad[0] + 2}: column '{column}' is {result}; expected a finite number"
-            f"{f', of at most {_LARGEST:g}' * bool(np.isfinite(values[bad[0]]))}"
-        )
+    values = np.empty(len(table))
+    for i, text in enumerate(table.column(column)):
+        try:
+            values[i] = table.number(text)
+        except ValueError:
+            values[i] = np.nan
+        if not abs(values[i]) <= _LARGEST:  # NaN is not
+            raise PmbenchError(
+                f"{path}: line {table.lines[i]}: column '{column}' is {preview(text, chr(39))}; "
+                "expected a finite number"
+                + f", of at most {_LARGEST:g}" * bool(np.isfinite(values[i]))
+                + ", with a decimal point" * ("," in text)
+            )
     return values
 
 
-def _votes(path: Path, table: pd.DataFrame, judgement: Judgement) -> tuple[Array, Array]:
+def _votes(path: Path, table: CsvTable, judgement: Judgement) -> tuple[Array, Array]:
     """Return judgements, shares rounded to k/n where n is known, and the numbers of votes."""
     p = numbers(path, table, judgement.name)
     asked = numbers(path, table, "votes") if "votes" in table else None
     if asked is not None and len(bad := np.flatnonzero(asked % 1)):
         raise PmbenchError(
-            f"{path}: line {bad[0] + 2}: {asked[bad[0]]:g} votes; expected a whole number"
+            f"{path}: line {table.lines[bad[0]]}: {asked[bad[0]]:g} votes; expected a whole number"
         )
     parsed = [
         judgement.parse(
-            float(value), None if asked is None else int(asked[i]), f"{path}: line {i + 2}"
+            float(value), None if asked is None else int(asked[i]), f"{path}: line {line}"
         )
-        for i, value in enumerate(p)
+        for i, (value, line) in enumerate(zip(p, table.lines, strict=True))
     ]
     return np.array([value for value, _ in parsed]), np.array([n for _, n in parsed], np.float64)

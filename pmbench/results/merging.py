@@ -41,11 +41,6 @@ def folders(results: ResultFolders) -> list[Path]:
     return list({folder.resolve(): folder for folder in given}.values())
 
 
-def folder_names(results: ResultFolders) -> str:
-    """Return how a sentence calls the folders."""
-    return " and ".join(map(str, folders(results)))
-
-
 def merge_runs(
     results: ResultFolders, dataset: str | None = None, variants: bool = True
 ) -> MergedRuns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -141,11 +141,25 @@ def run_folders(results: Path, name: str, dataset: str | None) -> list[Path]:
     return meant
 
 
-def no_runs(where: str, *others: str, make: str = "make some") -> PmbenchError:
-    """Return the error that there are no runs ``where`` they are looked for, such as "in results".
+def no_runs(
+    folders: Sequence[Path], datasets: Sequence[str] = (), *others: str, make: str = "make some"
+) -> PmbenchError:
+    """Return the error that there are no runs in these folders, on these datasets or on any.
 
-    It says what to do; ``others`` are further ways out, where a command has any.
+    It says how many are left out, and what to do; ``others`` are further ways out, where a command
+    has any.
     """
+    where = f"in {' and '.join(map(str, folders))}"
+    if datasets:
+        where = f"on {' or '.join(datasets)} {where}"
+    left_out = sum(
+        len(_survey(folder, dataset, True).left_out)
+        for folder in folders
+        for dataset in datasets or (None,)
+    )
+    if left_out:
+        count = "1 is" if left_out == 1 else f"{left_out:,} are"
+        where += f": {count} left out (`pmbench list runs` says why)"
     ways = [f"{make} with `pmbench eval`", "name another folder with --results", *others]
     return PmbenchError(f"no runs {where}; {', '.join(ways[:-1])}, or {ways[-1]}")
 
@@ -162,8 +176,7 @@ def find_run(results: Path, name: str, dataset: str | None) -> Run:
         if there := find_runs(results, first):
             dataset, name, runs = first, rest, there
     if not runs:
-        where = f"in {results} on {dataset}" if dataset else f"in {results}"
-        raise no_runs(where, make="make one")
+        raise no_runs([results], [dataset] if dataset else [], make="make one")
     meant = [run for run in runs if run.metric == name]
     if not meant:
         known = {run.metric for run in runs}

@@ -135,6 +135,27 @@ def test_commands_go_on_without_a_damaged_run_and_tells_of_it(
         assert "a damaged" not in result.stdout
 
 
+def test_a_folder_of_damaged_runs_only_is_said_with_the_reasons() -> None:
+    for metric in "ab":
+        Path(f"results/bapps-2afc-val/{metric}/run.json").write_text("{")
+    for words in (
+        ["leaderboard"], ["leaderboard", "--format", "csv"], ["compare"], ["cite"], ["report"],
+        ["compare", "-d", "bapps"], ["check", "--published", "-d", "bapps-2afc-val"],
+        ["baseline", "-o", "new.json"],
+    ):  # fmt: skip
+        said = one_line(pmbench(*words, code=2).stderr)
+        for metric in "ab":
+            why = f"left out: results/bapps-2afc-val/{metric}/run.json: expected a run"
+            assert said.count(why) == 1, words
+        assert " in results: 2 are left out (`pmbench list runs` says why); make some with" in said
+    shutil.rmtree("results/bapps-2afc-val/b")
+    said = one_line(pmbench("export", "a", "-o", "a.csv", code=2).stderr)
+    assert said.startswith("no runs in results: 1 is left out (`pmbench list runs` says why); make")
+    # what is damaged is another dataset's
+    said = one_line(pmbench("leaderboard", "-d", "bapps-jnd-val", code=2).stderr)
+    assert "no runs on bapps-jnd-val in results; make some" in said
+
+
 def test_a_copy_of_a_run_changes_nothing_and_is_told(empty_folder: Path) -> None:
     before = pmbench("leaderboard").stdout
     folder = empty_folder / "results" / "bapps-2afc-val"

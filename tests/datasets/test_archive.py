@@ -177,7 +177,7 @@ def test_a_table_cannot_name_what_cannot_be_shown(tmp_path: Path) -> None:
         data = ",".join(row) + "\n" + ",".join(row.values())
         write_tree(tmp_path / "tree", {"t.csv": data.encode(), "1.png": png(picture(0))})
         assert error_message(entry) == (
-            r"toy: t.csv: row 1: the name 'a\x1b[2Jb' has characters that cannot be shown as they "
+            r"toy: t.csv: line 2: the name 'a\x1b[2Jb' has characters that cannot be shown as they "
             "are; rename it"
         )
 

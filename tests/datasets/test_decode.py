@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from support.factories import (
     FOLDERS,
     Files,
@@ -28,22 +28,21 @@ from support.factories import (
     packed,
     picture,
     png,
+    role_images,
     tar,
     write_tree,
 )
-from support.hostile import PICTURE, TOY, VOTE, refusal
+from support.hostile import PICTURE, TOY, VOTE, chunk, refusal
 from support.refusals import message_of
 
 from pmbench.datasets.pack import Pack
-from pmbench.datasets.resize import LARGEST, Resize, decode
+from pmbench.datasets.picture_file import decode
+from pmbench.datasets.resize import LARGEST, Resize
+from pmbench.utils.progress import Silent
 
 # --- pictures -------------------------------------------------------------------------------------
 
 RGB = picture(7)
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png_of(width: int, height: int, *more: bytes, data: bytes = b"") -> bytes:
@@ -63,10 +62,10 @@ def damaged(data: bytes, at: bytes, offset: int) -> bytes:
     ("data", "sentence"),
     [
         pytest.param(png_of(50_000, 50_000, data=bytes(1 << 20)),
-            "expected a picture of at most 67,108,864 pixels, got one of many more; reduce or rem",
+            "expected a picture of at most 67,108,864 pixels (8192×8192), got one of 2,500,000,000",
             id="bomb of 2.5 gigapixels"),
         pytest.param(png_of(10_000, 10_000, data=bytes(1 << 20)),
-            "expected a picture of at most 67,108,864 pixels, got one of 10,000×10,000; reduce or",
+            "expected a picture of at most 67,108,864 pixels (8192×8192), got one of 10,000×10,000",
             id="bomb of which PIL would only warn"),
         pytest.param(b"", "expected a picture file, got 0 bytes that PIL cannot read (",
             id="empty"),
@@ -95,66 +94,6 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def test_many_pictures_in_one_are_its_first() -> None:
-    others = [Image.fromarray(picture(seed)) for seed in range(40)]
-    for kind in ("PNG", "GIF", "TIFF"):
-        data = saved(Image.fromarray(RGB), kind, save_all=True, append_images=others)
-        one = saved(Image.fromarray(RGB), kind)
-        np.testing.assert_array_equal(
-            decode(data, Resize("none"), "x"), decode(one, Resize("none"), "x")
-        )
-
-
-def rgb16() -> bytes:
-    wide = np.random.default_rng(1).integers(0, 1 << 16, (8, 8, 3), np.uint16)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in wide)
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-def test_sixteen_bits_of_three_colours_keep_their_upper_eight() -> None:
-    wide = np.random.default_rng(1).integers(0, 1 << 16, (8, 8, 3), np.uint16)
-    np.testing.assert_array_equal(decode(rgb16(), Resize("none"), "x"), wide >> 8)
-
-
-def test_profiles_gamma_and_orientation_are_not_applied() -> None:
-    info = PngImagePlugin.PngInfo()
-    info.add(b"gAMA", struct.pack(">I", 100_000))
-    data = saved(Image.fromarray(RGB), "PNG", pnginfo=info, icc_profile=b"\0" * 200)
-    np.testing.assert_array_equal(decode(data, Resize("none"), "x"), RGB)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
-    for kind in ("PNG", "JPEG"):
-        turned = saved(Image.fromarray(picture(7, 8, 16)), kind, exif=exif)
-        plain = saved(Image.fromarray(picture(7, 8, 16)), kind)
-        np.testing.assert_array_equal(
-            decode(turned, Resize("none"), "x"), decode(plain, Resize("none"), "x")
-        )
-
-
-def test_printers_colours_become_red_green_and_blue() -> None:
-    grey = Image.fromarray(np.full((16, 16, 3), 200, np.uint8))
-    got = decode(saved(grey.convert("CMYK"), "JPEG", quality=100), Resize("none"), "x")
-    assert got.shape == (16, 16, 3)
-    np.testing.assert_allclose(got, 200, atol=2)
-    tiff = decode(saved(grey.convert("CMYK"), "TIFF"), Resize("none"), "x")
-    np.testing.assert_array_equal(tiff, 200)
-
-
-@pytest.mark.parametrize(
-    ("pixels", "told"),
-    [
-        (np.full((8, 8), 0.5, np.float32), "floating-point numbers"),
-        (np.full((8, 8), 70_000, np.int32), "numbers from 70000 to 70000"),
-        (np.full((8, 8), -1, np.int32), "numbers from -1 to -1"),
-    ],
-)
-def test_numbers_of_which_nobody_says_where_white_is_are_told(pixels: Any, told: str) -> None:
-    assert message_of(decode, saved(Image.fromarray(pixels), "TIFF"), Resize("none"), "a.tif") == (
-        f"a.tif: expected a picture of 8 or 16 bits, got {told}; convert or remove the item"
-    )
-
-
 def test_a_picture_of_one_pixel_is_one(give: Callable[..., Pack]) -> None:
     one = {path: png(picture(1, 1, 1)) if path.endswith("png") else d for path, d in TOY.items()}
     assert give(tar(one)).sizes == ((1, 1),)
@@ -164,20 +103,32 @@ def test_a_picture_of_one_pixel_is_one(give: Callable[..., Pack]) -> None:
 def test_a_resize_does_not_make_a_bomb_of_a_thin_picture() -> None:
     thin = saved(Image.new("RGB", (1, 60_000)), "PNG")
     assert message_of(decode, thin, Resize("legacy", 64), "thin.png") == (
-        f"thin.png: expected a picture of at most {LARGEST:,} pixels, got one of 64×3,840,000 "
-        "after --resize legacy64; reduce or remove the item"
+        f"thin.png: expected a picture of at most {LARGEST:,} pixels (8192×8192), got one of "
+        "64×3,840,000 after --resize legacy64; scale it down or remove the item"
     )
 
 
 def test_large_pictures_are_not_all_decoded_at_once(tmp_path: Path) -> None:
     from pmbench.datasets import decode as decoding
-    from pmbench.datasets.resize import Picture
+    from pmbench.datasets.picture_file import Picture
 
     large = saved(Image.new("RGB", (4000, 4000)), "PNG")
     pictures = (Picture.open(large, "x") for _ in range(3))
     tasks = list(decoding._tasks((str(i), one) for i, one in enumerate(pictures)))
     assert [len(task) for task, _ in tasks] == [1, 1, 1]
     assert tasks[0][1] == len(large) + 4 * 4000 * 4000
+
+
+def test_what_was_done_to_pictures_is_said_when_they_are_packed(tmp_path: Path) -> None:
+    half = png(np.dstack([picture(1), np.full((8, 8), 128, np.uint8)]))
+    write_tree(tmp_path / "tree", TOY | {"val/cnn/p0/000000.png": half})
+    reporter = Silent()
+    shown = packed(manifest(tmp_path, name="shown", source={"path": "tree"}), reporter)
+    assert reporter.notes == ["tree: 6 pictures: transparency laid on white in 1"]
+    raw = packed(manifest(tmp_path, name="raw", source={"path": "tree"}, raw_pixels=True), reporter)
+    assert reporter.notes[1:] == ["tree: 6 pictures: transparency dropped in 1"]
+    np.testing.assert_array_equal(role_images(raw, "cnn/000000")[1], picture(1))
+    assert (role_images(shown, "cnn/000000")[1] > picture(1)).any()
 
 
 # --- votes ----------------------------------------------------------------------------------------
@@ -300,7 +251,7 @@ def test_a_table_with_numbers_beyond_reason_is_told(
 
 def test_a_json_number_without_end_is_told(tmp_path: Path) -> None:
     message = table_error(tmp_path, b'{"id": 1, "a": 1, "b": ' + b"9" * 9000 + b"}", "t.jsonl")
-    assert "expected a CSV with a header or one JSON object a line; Exceeds the limit" in message
+    assert "line 1: expected one JSON object (Exceeds the limit" in message
 
 
 def test_two_packs_of_the_same_files_are_the_same_bytes(give: Callable[..., Pack]) -> None:

@@ -26,7 +26,13 @@ from support.factories import (
 )
 from support.http_server import Behaviour, Server, corrupt, cut, serving, status
 
-from pmbench.datasets.download import DownloadOptions, download, pack_for, pack_path
+from pmbench.datasets.download import (
+    DownloadOptions,
+    _manifest_digest,
+    download,
+    pack_for,
+    pack_path,
+)
 from pmbench.datasets.manifest import Manifest, datasets, load, resolve
 from pmbench.datasets.pack import Pack
 from pmbench.datasets.resize import Resize, resize_for
@@ -425,7 +431,7 @@ def test_local_files_are_packed_once_and_anew_when_they_change(
     os.utime(path, ns=(1, 1))  # a time of its own, however coarse the clock
     second = packed(toy, reporter)
     assert second.digest != first.digest
-    assert reporter.notes == ["toy: its files or its manifest changed; packing them anew"]
+    assert reporter.notes == ["toy: its files, its manifest or pmbench changed; packing them anew"]
 
 
 def test_a_changed_manifest_has_its_local_files_packed_anew(tmp_path: Path) -> None:
@@ -471,6 +477,22 @@ def test_a_pack_made_under_another_manifest_is_not_used(shared: Path, tmp_path: 
     assert pack_for(manifest, resize_for(manifest, None), Silent()) is not None
     changed.write_text(changed.read_text().replace("votes_per_item = 5", "votes_per_item = 1"))
     with pytest.raises(
-        PmbenchError, match=r"was packed under another manifest than .*mine\.toml is"
+        PmbenchError,
+        match=r"was packed under another manifest than .*mine\.toml is now, or by an earlier pmb",
     ):
         pack_for(load(changed), resize_for(manifest, None), Silent())
+
+
+def test_only_packs_whose_pixels_are_others_are_made_anew(tmp_path: Path) -> None:
+    """Those of BAPPS, which take an hour, are as they were before EXIF and alpha counted."""
+    kept = {
+        "bapps-2afc-val": "4103010d7005e37bc73559cb493c4c270a1bda3d972c8574f89822593b8b1322",
+        "bapps-2afc-train": "9c7defd123fdc5569c930f68019778776fb65916cdd36d63ca95d7377d3a2800",
+        "bapps-jnd-val": "898a75c6b9a1692700aef85733027b36e431452c61847d839832eea146d6740c",
+    }
+    assert {name: _manifest_digest(datasets()[name]) for name in kept} == kept
+    mine, raw = (
+        manifest(tmp_path, source={"url": "http://127.0.0.1/toy.tar"}, raw_pixels=is_raw)
+        for is_raw in (False, True)
+    )
+    assert _manifest_digest(mine) != _manifest_digest(raw)

@@ -92,8 +92,9 @@ def test_an_item_without_one_of_its_files_is_told(
     path = next(path for path in TOY if f"color/{folder}/000001" in path)
     write_tree(tmp_path / "tree", {k: v for k, v in TOY.items() if k != path})
     assert error_message(toy) == (
-        f"toy: the item color/000001 has no file in {folder}; expected one in each of "
-        "ref, p0, p1, judge; complete or remove the item"
+        f"toy: the item color/000001 has no file in {folder}; expected a picture (.png, "
+        ".jpg or the like) in each of ref, p0, p1, and a vote (.npy) in judge; complete or remove "
+        "the item"
     )
 
 
@@ -119,6 +120,7 @@ def test_an_item_with_two_files_in_one_folder_is_told(
 
 def test_hidden_files_and_files_elsewhere_are_no_items(toy: Manifest, tmp_path: Path) -> None:
     noise = ["val/cnn/p0/._000000.png", "val/README", "README", "val/cnn/notes/1.png", "p0/1.png"]
+    noise += ["val/cnn/ref/Thumbs.db", "val/cnn/p0/000000.pdf", "val/color/p1/notes.txt"]
     write_tree(tmp_path / "tree", TOY | dict.fromkeys(noise, b"x") | {"train/cnn/p0/1.png": b"x"})
     assert len(packed(toy)) == 5
 
@@ -302,6 +304,7 @@ def test_a_csv_with_counts_and_images_of_two_sizes(tmp_path: Path) -> None:
         ("votes.ndjson", as_json_lines(RECORDS) + b"\n\n"),
         ("votes.csv", as_csv(RECORDS).replace(b"\n", b"\r\n") + b"\r\n"),
         ("votes.csv", as_csv(RECORDS).replace(b"warm", b'"warm"')),
+        ("votes.csv", as_csv(RECORDS).replace(b",", b";").replace(b"id;kind", b"ID; Kind ")),
     ],
 )
 def test_other_ways_to_write_the_same_table(
@@ -346,6 +349,13 @@ def test_shares_with_votes_from_a_column_or_from_the_manifest(
     assert pack.items.p.tolist() == p
 
 
+def test_a_share_may_have_a_decimal_comma(tmp_path: Path) -> None:
+    records = [RECORDS[0] | {"share": "0,5"}, RECORDS[2] | {"share": "0,7000001"}]
+    write_table(tmp_path, as_csv(records).replace(b",", b";").replace(b'"0;', b'"0,'))
+    pack = packed(table_of(tmp_path, {"vote_counts": None, "vote": "share"}, votes_per_item=10))
+    assert pack.items.p.tolist() == [0.5, 0.7]
+
+
 def test_without_a_column_all_items_are_in_one_sub_dataset(tmp_path: Path) -> None:
     write_table(tmp_path, as_csv(RECORDS))
     pack = packed(table_of(tmp_path, {"sub_dataset": None, "cluster": None}))
@@ -359,14 +369,17 @@ WITHOUT_COUNTS = {"vote_counts": None, "vote": "nx"}
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"cluster": "site"}, "row 1: no column 'site'; it has id, kind, photo, ref, x, y, nx, ny"),
+        (
+            {"cluster": "site"},
+            "line 2: no column 'site'; it has id, kind, photo, ref, x, y, nx, ny",
+        ),
         ({"item": "{nr}"}, "x, y, nx, ny; correct the manifest's [table]"),
-        ({"item": "{"}, "row 1: the pattern '{' cannot be filled ("),
+        ({"item": "{"}, "line 2: the pattern '{' cannot be filled ("),
         ({"item": "{}"}, "expected column names in braces, like 'images/{id}.png'"),
-        ({"item": "{id.x}"}, "row 1: the pattern '{id.x}' cannot be filled ("),
+        ({"item": "{id.x}"}, "line 2: the pattern '{id.x}' cannot be filled ("),
         ({"item": "{ref}"}, "the item 'a' stands there 2 times; expected every item once; make"),
         ({"file": "vote.csv"}, "no such file in "),
-        (WITHOUT_COUNTS, "row 2: the vote is 5.0; expected a share of people, in [0, 1]"),
+        (WITHOUT_COUNTS, "line 3: the vote is 5.0; expected a share of people, in [0, 1]"),
     ],
 )
 def test_a_manifest_that_does_not_fit_the_table_is_told(
@@ -389,7 +402,7 @@ def test_an_empty_name_in_a_table_is_told(tmp_path: Path, column: str) -> None:
     records = [RECORDS[0], RECORDS[1] | {"note": " "}, RECORDS[2]]
     write_table(tmp_path, as_csv([{"note": "x"} | record for record in records]))
     assert error_message(table_of(tmp_path, {column: "note"})) == (
-        "toy: votes.csv: row 2: column 'note' is empty; expected a name in every row; fill it in, "
+        "toy: votes.csv: line 3: column 'note' is empty; expected a name in every row; fill it in, "
         "or remove the column from the manifest's [table]"
     )
 
@@ -397,16 +410,22 @@ def test_an_empty_name_in_a_table_is_told(tmp_path: Path, column: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"y": "lost"}, "row 3 names the image images/lost.png, which is not there; correct the p"),
-        ({"nx": "two"}, "row 3: column 'nx' is 'two'; expected a number"),
-        ({"nx": "nan"}, "row 3: vote counts nan and 2; expected whole numbers of people, at least"),
-        ({"nx": "inf"}, "row 3: vote counts inf and 2; expected whole numbers"),
-        ({"nx": "-1"}, "row 3: vote counts -1 and 2; expected whole numbers"),
-        ({"nx": "1.5", "ny": "1.5"}, "row 3: vote counts 1.5 and 1.5; expected whole numbers"),
-        ({"nx": "0", "ny": "0"}, "row 3: vote counts 0 and 0; expected whole numbers"),
+        (
+            {"y": "lost"},
+            "line 4 names the image images/lost.png, which is not there; correct the p",
+        ),
+        ({"nx": "two"}, "line 4: column 'nx' is 'two'; expected a number"),
+        (
+            {"nx": "nan"},
+            "line 4: vote counts nan and 2; expected whole numbers of people, at least",
+        ),
+        ({"nx": "inf"}, "line 4: vote counts inf and 2; expected whole numbers"),
+        ({"nx": "-1"}, "line 4: vote counts -1 and 2; expected whole numbers"),
+        ({"nx": "1.5", "ny": "1.5"}, "line 4: vote counts 1.5 and 1.5; expected whole numbers"),
+        ({"nx": "0", "ny": "0"}, "line 4: vote counts 0 and 0; expected whole numbers"),
     ],
 )
-def test_a_mistake_in_a_table_is_told_with_its_row(
+def test_a_mistake_in_a_table_is_told_with_its_line(
     tmp_path: Path, changes: dict[str, str], sentence: str
 ) -> None:
     write_table(tmp_path, as_csv([*RECORDS[:2], RECORDS[2] | changes]))
@@ -416,10 +435,10 @@ def test_a_mistake_in_a_table_is_told_with_its_row(
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ("0", "row 1: 0 votes; expected at least one"),
-        ("2.5", "row 1: 2.5 votes; expected a whole number"),
-        ("nan", "row 1: nan votes; expected a whole number"),
-        ("3", "row 1: the vote is 0.5, which is no multiple of 1/3; correct the number of votes"),
+        ("0", "line 2: 0 votes; expected at least one"),
+        ("2.5", "line 2: 2.5 votes; expected a whole number"),
+        ("nan", "line 2: nan votes; expected a whole number"),
+        ("3", "line 2: the vote is 0.5, which is no multiple of 1/3; correct the number of votes"),
     ],
 )
 def test_a_number_of_votes_that_cannot_be_is_told(
@@ -435,13 +454,14 @@ def test_a_number_of_votes_that_cannot_be_is_told(
     [
         ("votes.csv", b"", "the table has no rows; expected one for each item"),
         ("votes.csv", b"id,kind\n", "the table has no rows"),
-        ("votes.csv", b"id,kind\n1,a\n2,a,b\n", "row 2 has 3 fields, the header 2"),
-        ("votes.csv", b"id,kind\n1\n", "row 1 has 1 fields, the header 2"),
+        ("votes.csv", b"id,kind\n1,a\n2,a,b\n", "line 3 has 3 fields, the header 2; expected "),
+        ("votes.csv", b"id,kind\n1\n", "line 2 has 1 field, the header 2; "),
         ("votes.csv", b"id\n\xff\n",
-         "expected a CSV with a header or one JSON object a line; 'utf"),
-        ("votes.jsonl", b'{"id": 1', "expected a CSV with a header or one JSON object a line; Exp"),
-        ("votes.jsonl", b"[1]", "expected a CSV with a header or one JSON object a line; "),
-        ("votes.jsonl", b"[" * 9999, "expected a CSV with a header or one JSON object a line; "),
+         "expected a CSV in UTF-8, got other text or none (byte 3); save it as CSV in UTF-8"),
+        ("votes.jsonl", b'\n{"id": 1', "line 2: expected one JSON object (Expecting ',' delimi"),
+        ("votes.jsonl", b"[1]", "line 1: expected one JSON object ("),
+        ("votes.jsonl", b"[" * 9999, "line 1: expected one JSON object ("),
+        ("votes.jsonl", b"\xff", "line 1: expected one JSON object ('utf-8' codec can't decode"),
         ("votes.jsonl", b"", "the table has no rows"),
     ],
 )  # fmt: skip

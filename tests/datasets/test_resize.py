@@ -15,8 +15,8 @@ from support.refusals import message_of
 from torchvision.transforms import Resize as TorchvisionResize
 
 from pmbench.datasets.manifest import datasets
-from pmbench.datasets.resize import Pixels, Resize, decode, resize_for
-from pmbench.utils.errors import PmbenchError
+from pmbench.datasets.picture_file import decode
+from pmbench.datasets.resize import Pixels, Resize, resize_for
 
 EXACT, LEGACY, NONE = Resize("exact", 4), Resize("legacy", 64), Resize("none")
 
@@ -105,65 +105,6 @@ def test_exact_refuses_what_is_no_such_enlargement(pixels: Pixels, size: str) ->
         "val/cnn/p0/1.png: --resize exact expects a 4-fold nearest-neighbour enlargement, "
         f"got a {size} picture that is none; use --resize legacy"
     )
-
-
-def grey16() -> Image.Image:
-    return Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)
-
-
-RGB = picture(7)
-ALPHA = picture(8)[..., :1]
-PALETTE = Image.fromarray(RGB).quantize(16)
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        pytest.param(png(np.dstack([RGB, ALPHA])), RGB, id="RGBA: alpha is dropped"),
-        pytest.param(png(np.dstack([RGB[..., :1], ALPHA]).copy()), np.repeat(RGB[..., :1], 3, 2),
-            id="grey with alpha"),
-        pytest.param(png(RGB[..., 0]), np.repeat(RGB[..., :1], 3, 2), id="grey"),
-        pytest.param(png(RGB[..., 0] > 99), np.repeat(255 * (RGB[..., :1] > 99), 3, 2),
-            id="black and white"),
-        pytest.param(png(PALETTE), np.asarray(PALETTE.convert("RGB")), id="palette"),
-        pytest.param(png(PALETTE, transparency=bytes(range(16))),
-            np.asarray(PALETTE.convert("RGB")), id="palette with transparency"),
-        pytest.param(png(grey16()), np.repeat((np.asarray(grey16()) >> 8)[..., None], 3, 2),
-            id="16 bits: the upper 8"),
-    ],
-)  # fmt: skip
-def test_every_kind_of_png_becomes_8_bit_rgb(data: bytes, expected: Pixels) -> None:
-    got = decode(data, NONE, "x")
-    assert got.dtype == np.uint8
-    np.testing.assert_array_equal(got, expected)
-
-
-def in_format(name: str) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture(3, 16, 16)).save(file, name)
-    return file.getvalue()
-
-
-PICTURES = [in_format(name) for name in ("PNG", "JPEG", "BMP", "WEBP", "PPM", "DDS")]
-damage = st.lists(st.tuples(st.integers(0, 1500), st.binary(max_size=4)), min_size=1, max_size=5)
-
-
-@settings(deadline=None)
-@given(data=st.sampled_from(PICTURES), damage=damage, end=st.integers(0, 1500))
-@pytest.mark.filterwarnings("ignore")  # PIL warns of some damage
-def test_a_damaged_picture_gives_pixels_or_a_sentence(
-    data: bytes, damage: list[tuple[int, bytes]], end: int
-) -> None:
-    for place, by in damage:
-        data = data[: place % len(data)] + by + data[place % len(data) + len(by) :]
-    try:
-        got = decode(data[:end], NONE, "val/cnn/p0/1.png")
-    except PmbenchError as error:
-        message = str(error)
-        assert message.startswith("val/cnn/p0/1.png: expected a picture ")
-        assert message.endswith(" or remove the item")
-    else:
-        assert (got.ndim, got.shape[2], got.dtype) == (3, 3, np.uint8)
 
 
 # --- which mode a dataset is used in --------------------------------------------------------------

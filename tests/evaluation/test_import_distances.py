@@ -194,6 +194,7 @@ WHOLE = "item,d0,d1\nblur/000000,7,8\ncnn/000000,1,2\ncnn/000001,3,4\ncnn/000002
         WHOLE,
         "d1,id,d0\n6,cnn/000002,5\n2,cnn/000000,1\n8,blur/000000,7\n4,cnn/000001,3\n",
         "split,id,d0,d1\nblur,000000,7,8\ncnn,000000,1,2\ncnn,000001,3,4\ncnn,000002,5,6\n",
+        "ID;D1;D0 \nblur/000000;8,0;7\ncnn/000000;2;1,0\ncnn/000001;4;3\ncnn/000002;6;5\n",
         # ambiguous ids in full, the others as they are in their folder
         "item,d0,d1\nblur/000000,7,8\ncnn/000000,1,2\n000001,3,4\n000002,5,6\n",
         "item,sub_dataset,d0,d1\nblur/000000,blur,7,8\n000000,cnn,1,2\n000001,cnn,3,4\n"
@@ -294,7 +295,7 @@ def test_items_with_two_rows_are_named(job: EvalConfig) -> None:
          "item, d0"),
         ("d0,d1\n7,8\n", "no column 'item'; the protocol 2afc needs item, d0, d1; found d0, d1"),
         ("item,d0,d1\n", "no rows; expected one for each item"),
-        ("", "expected a CSV file with the columns item, d0, d1 (No columns to parse from file)"),
+        ("", "no column 'item'; the protocol 2afc needs item, d0, d1; found nothing"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_is_refused(job: EvalConfig, text: str, sentence: str) -> None:

@@ -309,7 +309,7 @@ def test_no_runs_at_all_is_said_with_what_to_do(results: Path) -> None:
     message = "; make one with `pmbench eval`, or name another folder with --results"
     for name, dataset, what in (
         ("mine", None, f"no runs in {nowhere}"),
-        ("mine", "toy", f"no runs in {nowhere} on toy"),
+        ("mine", "toy", f"no runs on toy in {nowhere}"),
         ("toy/mine", None, f"no runs in {nowhere}"),
     ):
         assert message_of(find_run, nowhere, name, dataset) == what + message

@@ -120,8 +120,8 @@ def test_what_else_asks_it(dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("4.80", "5.20", "row 1: the vote is 5.2; expected a number, in [1, 5]"),
-        ("4.80", "0", "row 1: the vote is 0.0; expected a number, in [1, 5]"),
+        ("4.80", "5.20", "line 2: the vote is 5.2; expected a number, in [1, 5]"),
+        ("4.80", "0", "line 2: the vote is 0.0; expected a number, in [1, 5]"),
     ],
 )
 def test_an_opinion_off_the_scale_is_refused(

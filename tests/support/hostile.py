@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,11 @@ def refusal(give: Callable[..., Pack], data: bytes | Path) -> str:
         give(data)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG file."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {

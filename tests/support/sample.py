@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pmbench.datasets.resize import Resize, decode
+from pmbench.datasets.picture_file import decode
+from pmbench.datasets.resize import Resize
 
 
 def sample_pixels(shared: Path, role: str, items: Iterable[str]) -> Tensor:
