@@ -148,8 +148,8 @@ def test_a_name_that_only_a_run_has_is_the_run() -> None:
     pmbench("eval", "-m", "l1", "-d", "ladder-jnd", "--limit", "1")
     shutil.copytree(run_of("own").folder, "results/ladder-2afc@first3/own")
     assert pmbench("show", "own", code=2).stderr == (
-        "'own' was run on several datasets; say which: ladder-2afc@first2/own, "
-        "ladder-2afc@first3/own\n"
+        "'own' was run on several datasets; say which of ladder-2afc@first2/own, "
+        "ladder-2afc@first3/own, as in `pmbench show ladder-2afc@first2/own`\n"
     )
 
 
