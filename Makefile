@@ -2,6 +2,13 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# address of a package index with a torch for CPUs only, 5 GB smaller: the "Get started" page of
+# pytorch.org shows it for the compute platform CPU, behind --index-url
+TORCH_INDEX ?=
+# GB that the environment takes
+DISK := $(if $(TORCH_INDEX),1.5,6.5)
+# of pip, such as --no-cache-dir
+PIP_OPTIONS ?=
 # processes that run tests; each computes on one thread, or they would wait for one another
 JOBS ?= 2
 BIN := $(VENV)/bin
@@ -53,14 +60,25 @@ clean:  ## remove the environment and what tools leave behind
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "pmbench needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }
+	@df -Pk . | awk 'NR == 2 {free = $$4 * 1024 / 1e9; \
+		printf "$(VENV) will take %s GB of disk, of %d GB that are free here, ", $(DISK), free; \
+		print "and some minutes; much of it is downloaded."; exit free < $(DISK)}' || \
+		{ echo "pmbench needs more room; without GPU libraries 1.5 GB do: see TORCH_INDEX in the Makefile"; \
+		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# pip shows what it does on a terminal, and is silent elsewhere
+pip = $(BIN)/pip install --disable-pip-version-check $$([ -t 2 ] || echo -qq) $(PIP_OPTIONS)
+
+define install
+	$(if $(TORCH_INDEX),$(pip) --index-url '$(TORCH_INDEX)' torch torchvision)
+	$(pip) -e '$(1)'
+endef
+
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
-	@echo "Installing into $(VENV); torch is large, this takes some minutes."
-	$(BIN)/pip install -qq --disable-pip-version-check -e .
+	$(call install,.)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
-	@echo "Installing into $(VENV); torch is large, this takes some minutes."
-	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev]'
+	$(call install,.[dev])
 	@touch $@ $(VENV)/.installed
