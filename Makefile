@@ -2,11 +2,9 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# address of a package index with a torch for CPUs only, 5 GB smaller: the "Get started" page of
-# pytorch.org shows it for the compute platform CPU, behind --index-url
+# address of a package index whose torch has no GPU libraries: docs/getting-started.md says where
 TORCH_INDEX ?=
-# GB that the environment takes
-DISK := $(if $(TORCH_INDEX),1.5,6.5)
+SIZE := $(if $(TORCH_INDEX),1.5 GB of disk and 0.4 GB of downloads,6.3 GB of disk and 3 GB of downloads)
 # of pip, such as --no-cache-dir
 PIP_OPTIONS ?=
 # processes that run tests; each computes on one thread, or they would wait for one another
@@ -60,10 +58,10 @@ clean:  ## remove the environment and what tools leave behind
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "pmbench needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }
-	@df -Pk . | awk 'NR == 2 {free = $$4 * 1024 / 1e9; \
-		printf "$(VENV) will take %s GB of disk, of %d GB that are free here, ", $(DISK), free; \
-		print "and some minutes; much of it is downloaded."; exit free < $(DISK)}' || \
-		{ echo "pmbench needs more room; without GPU libraries 1.5 GB do: see TORCH_INDEX in the Makefile"; \
+	@mkdir -p $(VENV) && df -Pk $(VENV) | awk 'NR == 2 {free = $$4 * 1024 / 1e9; \
+		printf "Installing into $(VENV) takes $(SIZE); %.1f GB are free there.\n", free; \
+		exit free < $(firstword $(SIZE))}' || \
+		{ echo "make room, set VENV=/another/place, or take a smaller torch: see TORCH_INDEX in the Makefile"; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
