@@ -63,7 +63,7 @@ $(VENV)/bin/python:
 		exit free < $(firstword $(SIZE))}' || \
 		{ echo "make room, set VENV=/another/place, or take a smaller torch: see TORCH_INDEX in the Makefile"; \
 		exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }  # without pip it is none
 
 # pip shows what it does on a terminal, and is silent elsewhere
 pip = $(BIN)/pip install --disable-pip-version-check $$([ -t 2 ] || echo -qq) $(PIP_OPTIONS)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support.disk import mounted
+from support.disk import file_size_limit, mounted
 from support.paths import REPOSITORY
 
 INDEX = "https://packages.example/cpu"
@@ -49,6 +50,15 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_installed(
             "Makefile\n"
         )
         assert list((checkout / "small" / "venv").iterdir()) == []
+
+
+def test_an_environment_without_pip_is_made_anew(checkout: Path) -> None:
+    with file_size_limit(10_000):  # such as where Debian's python3-venv is missing
+        for _ in range(2):
+            ended = make(checkout, ".venv/bin/python", f"PYTHON={sys.executable}")
+            assert ended.returncode == 2
+            assert ended.stdout.count(" -m venv .venv") == 1
+    assert not (checkout / ".venv" / "bin" / "pip").exists()
 
 
 def test_torch_is_taken_from_the_index_that_was_named(checkout: Path) -> None:
