@@ -2,6 +2,11 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# address of a package index whose torch has no GPU libraries: docs/getting-started.md says where
+TORCH_INDEX ?=
+SIZE := $(if $(TORCH_INDEX),1.5 GB of disk and 0.4 GB of downloads,6.3 GB of disk and 3 GB of downloads)
+# of pip, such as --no-cache-dir
+PIP_OPTIONS ?=
 # processes that run tests; each computes on one thread, or they would wait for one another
 JOBS ?= 2
 BIN := $(VENV)/bin
@@ -53,14 +58,25 @@ clean:  ## remove the environment and what tools leave behind
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "pmbench needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(VENV) && df -Pk $(VENV) | awk 'NR == 2 {free = $$4 * 1024 / 1e9; \
+		printf "Installing into $(VENV) takes $(SIZE); %.1f GB are free there.\n", free; \
+		exit free < $(firstword $(SIZE))}' || \
+		{ echo "make room, set VENV=/another/place, or take a smaller torch: see TORCH_INDEX in the Makefile"; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }  # without pip it is none
+
+# pip shows what it does on a terminal, and is silent elsewhere
+pip = $(BIN)/pip install --disable-pip-version-check $$([ -t 2 ] || echo -qq) $(PIP_OPTIONS)
+
+define install
+	$(if $(TORCH_INDEX),$(pip) --index-url '$(TORCH_INDEX)' torch torchvision)
+	$(pip) -e '$(1)'
+endef
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
-	@echo "Installing into $(VENV); torch is large, this takes some minutes."
-	$(BIN)/pip install -qq --disable-pip-version-check -e .
+	$(call install,.)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
-	@echo "Installing into $(VENV); torch is large, this takes some minutes."
-	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev]'
+	$(call install,.[dev])
 	@touch $@ $(VENV)/.installed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +51,7 @@ def export(
     from pmbench.results import csv_io
     from pmbench.results.store import find_run
 
-    meant = find_run(results, run, dataset)
+    meant = find_run(results, run, dataset, f"export -o {shlex.quote(str(output))}")
     items, distances = meant.distances()
     csv_io.write_csv(output, meant.info.dataset.protocol, items, distances)
     typer.echo(f"{output}: {len(items):,} items of {meant.dataset}/{meant.metric}")

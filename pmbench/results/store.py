@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -164,11 +165,11 @@ def no_runs(
     return PmbenchError(f"no runs {where}; {', '.join(ways[:-1])}, or {ways[-1]}")
 
 
-def find_run(results: Path, name: str, dataset: str | None) -> Run:
+def find_run(results: Path, name: str, dataset: str | None, command: str = "show") -> Run:
     """Return the one run that the user means by a metric's name, or by ``dataset/metric``.
 
     A metric's name may have a slash in it too. Raises PmbenchError where there is no such run, or
-    several.
+    several; then it says how ``command`` is given one of them.
     """
     runs = find_runs(results, dataset)
     if "/" in name and not any(run.metric == name for run in runs):
@@ -186,6 +187,9 @@ def find_run(results: Path, name: str, dataset: str | None) -> Run:
     if len(meant) > 1:  # a dataset's name stands for its variants too, but for itself first
         meant = [run for run in meant if run.dataset == dataset] or meant
     if len(meant) > 1:
-        choices = ", ".join(f"{run.dataset}/{run.metric}" for run in meant)
-        raise PmbenchError(f"'{name}' was run on several datasets; say which: {choices}")
+        choices = [f"{run.dataset}/{run.metric}" for run in meant]
+        raise PmbenchError(
+            f"'{name}' was run on several datasets; say which of {', '.join(choices)}, as in "
+            f"`pmbench {command} {shlex.quote(choices[0])}`"
+        )
     return meant[0]

@@ -47,13 +47,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def publish(draft: Path, path: Path) -> None:
     """Give a whole file its name, on disk too: after a power cut no name may stand for less."""
-    with draft.open("rb") as handle:  # the bytes must be on disk before the name is
-        os.fsync(handle.fileno())
+    sync(draft)  # the bytes must be on disk before the name is
     draft.replace(path)
-    _sync(path.parent)
+    sync_names(path.parent)
 
 
-def _sync(folder: Path) -> None:
+def sync(path: Path) -> None:
+    """Put the bytes of a file, or of all files in a folder, on disk."""
+    if path.is_dir():
+        for inside in path.iterdir():
+            sync(inside)
+        sync_names(path)
+    else:
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def sync_names(folder: Path) -> None:
     """Put the names in a folder on disk, where the system knows such a thing."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from support.cli import pmbench
+from support.latex import PDFLATEX, need_latex, run_latex
 
 from pmbench.analysis.citations import Used, cite, references, to_bibtex
 from pmbench.datasets.manifest import datasets
@@ -180,18 +179,15 @@ Text\cite{zhang2018unreasonable,mantiuk2024colorvideovdp,pmbench}.
 
 
 def test_latex_and_bibtex_take_it(empty_folder: Path) -> None:
-    if not (shutil.which("pdflatex") and shutil.which("bibtex")):
-        pytest.skip("needs pdflatex and bibtex")
+    need_latex()
     everything = [Used(key, names[0]) for key, (names, _) in references().items()]
     bibtex = to_bibtex(cite([*everything, Used("net@home", "Doe 2031"), Used("l1", "")]))
     Path("CITATION.bib").write_text(bibtex)
     Path("paper.tex").write_text(PAPER)
-    pdflatex = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    for command in (pdflatex, ["bibtex", "paper"], pdflatex, pdflatex):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout
-        if command[0] == "bibtex":
-            assert "Warning" not in done.stdout
+    run_latex(empty_folder, *PDFLATEX)
+    assert "Warning" not in run_latex(empty_folder, "bibtex", "paper")
+    for _ in range(2):
+        run_latex(empty_folder, *PDFLATEX)
     assert Path("paper.bbl").read_text().count(r"\bibitem") == len(references()) + 1
     log = Path("paper.log").read_text()
     assert "undefined" not in log

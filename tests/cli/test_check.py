@@ -306,13 +306,14 @@ def test_code_that_was_edited_after_it_was_measured_fails(empty_folder: Path, fi
     Path(file).write_text(f'"""Only words."""\n{text}  # and more of them\n')
     assert "passed: 1 same" in pmbench("check", "--baseline", "b.json").stdout
     Path(file).write_text(f"{text}\nmore = 1\n")
-    output = one_line(pmbench("check", "--baseline", "b.json", code=1).stdout)
+    output = pmbench("check", "--baseline", "b.json", "--json", code=1).stdout
     sentence = (
         f"its code is not what was measured (edited since: {empty_folder / file}); measure it "
         "again with `pmbench eval`, or let it pass with --allow-stale"
     )
-    assert f"stale: mine: {sentence}" in output
-    assert "failed: 1 stale, of 1 compared with b.json" in output
+    (finding,) = json.loads(output)["findings"]
+    assert (finding["verdict"], finding["message"]) == ("stale", sentence)
+    assert json.loads(output)["messages"][0] == "failed: 1 stale, of 1 compared with b.json"
     told = pmbench("check", "--baseline", "b.json", "--allow-stale").stdout
     assert "passed: 1 same" in told
     assert one_line(pmbench("baseline", "-o", "b.json").stderr) == f"ladder-jnd/mine: {sentence}"

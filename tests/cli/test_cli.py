@@ -279,8 +279,10 @@ def test_export_and_score_give_back_the_scores_of_eval() -> None:
         np.testing.assert_array_equal(
             both[column].astype(float), both[f"{column}_eval"].astype(float)
         )
-    ambiguous = pmbench("export", "grad", "-o", "x.csv", code=2)
-    assert "ladder-2afc/grad, ladder-jnd/grad" in one_line(ambiguous.stderr)
+    assert pmbench("export", "grad", "-o", "x y.csv", code=2).stderr == (
+        "'grad' was run on several datasets; say which of ladder-2afc/grad, ladder-jnd/grad, as in "
+        "`pmbench export -o 'x y.csv' ladder-2afc/grad`\n"
+    )
     pmbench("export", "ladder-jnd/grad", "-o", "j.csv")
     assert Path("j.csv").read_text().startswith("item,sub_dataset,votes,same,d,cluster\n")
     assert "JND mAP" in pmbench("score", "j.csv", "--protocol", "jnd").stdout

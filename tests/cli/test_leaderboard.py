@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.boards import WAY, everywhere, run_2afc, run_jnd
 from support.cli import one_line, pmbench
+from support.latex import compiled
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,13 @@ def test_latex_of_several_boards_has_the_relation_in_a_comment(empty_folder: Pat
     assert f"\n{line}" in pmbench(*words, "md").stdout
     assert f"<p>{line}" in pmbench(*words, "html").stdout
     assert line in one_line(pmbench(*words, "table").stdout)
+
+
+def test_latex_compiles(empty_folder: Path) -> None:
+    run_jnd(empty_folder / "results", "a", [1, 2, 1, 2])
+    pmbench("leaderboard", "--published", "--cost", "-o", "table.tex")
+    output = compiled([Path("table.tex").read_text(encoding="utf-8")], empty_folder)
+    assert not re.findall(r"(?:Overfull|Underfull|Warning).*", output)
 
 
 def test_intervals_are_left_out_on_request() -> None:

@@ -133,7 +133,7 @@ EXPECTED = {
     "no-vote": "key 'table': a table needs either 'vote'",
     "published-elsewhere": "the whole file: the published row ",
     "published-table": "key 'published': ",
-    "weights": "key 'name': Field required",
+    "weights": "key 'alexnet': no such key",
     "own-file": "key 'file': not a key of a manifest",
     "dots": "key in line 4: more than 100 names joined by dots",
     "nested": "not valid TOML: ",

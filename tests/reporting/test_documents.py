@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 import string
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.boards import everywhere, only_board, run_2afc, run_jnd
+from support.latex import compiled
 
 from pmbench.analysis.leaderboard import boards
 from pmbench.analysis.leaderboard_rows import Board, Cell, Row, View
@@ -44,29 +43,6 @@ def toy(*names: str, **facts: Any) -> Board:
 
 
 # --- LaTeX ----------------------------------------------------------------------------------------
-
-
-def compiled(tables: list[str], folder: Path) -> str:
-    """Compile tables in a minimal article that loads what they ask for; return what LaTeX said."""
-    if shutil.which("pdflatex") is None:
-        pytest.skip("pdflatex is not installed")
-    packages = dict.fromkeys(p for t in tables for p in re.findall(r"\\usepackage\{(\w+)\}", t))
-    text = "".join(
-        [
-            "\\documentclass[a4paper]{article}\n",
-            *(f"\\usepackage{{{package}}}\n" for package in packages),
-            "\\begin{document}\n",
-            *tables,
-            "\\end{document}\n",
-        ]
-    )
-    (folder / "paper.tex").write_text(text, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    for _ in range(2):  # long tables learn their widths in the first pass
-        done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
-        said = done.stdout.decode(errors="replace")
-        assert done.returncode == 0, said[-2000:]
-    return said
 
 
 def test_latex_is_this() -> None:

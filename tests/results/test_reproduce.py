@@ -148,14 +148,14 @@ def test_a_name_that_only_a_run_has_is_the_run() -> None:
     pmbench("eval", "-m", "l1", "-d", "ladder-jnd", "--limit", "1")
     shutil.copytree(run_of("own").folder, "results/ladder-2afc@first3/own")
     assert pmbench("show", "own", code=2).stderr == (
-        "'own' was run on several datasets; say which: ladder-2afc@first2/own, "
-        "ladder-2afc@first3/own\n"
+        "'own' was run on several datasets; say which of ladder-2afc@first2/own, "
+        "ladder-2afc@first3/own, as in `pmbench show ladder-2afc@first2/own`\n"
     )
 
 
 def test_an_unknown_name_is_answered_with_metrics_and_runs() -> None:
     assert pmbench("show", "l1", "-d", "ladder-2afc", code=2).stderr == (
-        "no runs in results on ladder-2afc; make one with `pmbench eval`, or name another folder "
+        "no runs on ladder-2afc in results; make one with `pmbench eval`, or name another folder "
         "with --results\n"
     )
     assert pmbench("show", "ladder-jnd/l1", code=2).stderr.startswith("no runs in results; ")

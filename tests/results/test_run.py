@@ -236,7 +236,8 @@ def test_the_only_variant_is_meant_where_there_is_no_other(tmp_path: Path) -> No
 
 def test_a_name_that_several_runs_have_is_answered_with_all_of_them(results: Path) -> None:
     assert message_of(find_run, results, "mine", None) == (
-        "'mine' was run on several datasets; say which: toy/mine, toy2/mine, toy@first6/mine"
+        "'mine' was run on several datasets; say which of toy/mine, toy2/mine, toy@first6/mine, "
+        "as in `pmbench show toy/mine`"
     )
 
 

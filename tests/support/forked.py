@@ -86,12 +86,20 @@ class ForkServer:
         return line
 
     def start(
-        self, *words: str | Path, cwd: Path, die_at: int | None = None, **environment: str
+        self,
+        *words: str | Path,
+        cwd: Path,
+        die_at: int | None = None,
+        cut: int | None = None,
+        **environment: str,
     ) -> Running:
-        """Start a command; with ``die_at`` it kills itself before that change of a file."""
+        """Start a command; with ``die_at`` it kills itself before that change of a file.
+
+        With ``cut`` it cuts the power of the disk that ``cwd`` is on, too.
+        """
         request = {
             "words": [str(word) for word in words], "cwd": str(cwd), "environment": environment,
-            "streams": str(self._streams), "die_at": die_at,
+            "streams": str(self._streams), "die_at": die_at, "cut": cut,
         }  # fmt: skip
         self.write_line(json.dumps(request) + "\n")
         return Running(self, int(self.read_line()), self._streams)
@@ -182,16 +190,18 @@ def _run_command(request: dict[str, object]) -> None:
     for name, value in dict(request["environment"]).items():  # type: ignore[call-overload]
         os.environ[name] = value
     if request["die_at"] is not None:
-        _die_at(int(str(request["die_at"])))
+        _die_at(int(str(request["die_at"])), request["cut"])
     run_main(request["words"])
 
 
-def _die_at(step: int) -> None:
+def _die_at(step: int, cut: object) -> None:
     """Kill this process before its step-th change of a file: opened to be written, moved, removed.
 
     Python reports each of them, but not what HDF5 does.
     """
-    left = step
+    from support.power import Cut, cut_power
+
+    left, folder = step, Path.cwd()
 
     def look(event: str, facts: tuple[object, ...]) -> None:
         nonlocal left
@@ -199,6 +209,8 @@ def _die_at(step: int) -> None:
         if writes or event in ("os.rename", "os.remove", "os.mkdir", "os.truncate", "os.rmdir"):
             left -= 1
             if left < 0:
+                if cut is not None:
+                    cut_power(folder, Cut(cut))
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(look)

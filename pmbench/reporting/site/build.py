@@ -22,7 +22,7 @@ from pmbench.reporting.site.thumbnails import Thumbnails, pack_of
 from pmbench.results.run import Run
 from pmbench.scoring.protocols import Protocol
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.files import draft_beside, stale_drafts, writing
+from pmbench.utils.files import draft_beside, stale_drafts, sync, sync_names, writing
 from pmbench.utils.progress import Reporter
 
 MARKER = "report.json"
@@ -314,6 +314,7 @@ def _replacing(out: Path) -> Iterator[Path]:
         draft.mkdir()
         with writing(out, draft):
             yield draft
+            sync(draft)
         if out.exists():
             out.replace(old)
         try:
@@ -325,4 +326,5 @@ def _replacing(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+    sync_names(out.parent)
     shutil.rmtree(old, ignore_errors=True)
