@@ -143,7 +143,9 @@ def timed(loaded: list[LoadedMetric], clock: Clock) -> list[LoadedMetric]:
         name = f"network of {names[0]}" + f" and {len(names) - 1} more" * (len(names) > 1)
         module.register_forward_pre_hook(lambda *_, name=name: clock.enter(name))  # type: ignore[misc]
         module.register_forward_hook(lambda *_: clock.leave())
-    return [LoadedMetric(one.metric, Timed(one, clock), one.digest, one.source_files) for one in loaded]
+    return [
+        LoadedMetric(one.metric, Timed(one, clock), one.digest, one.source_files) for one in loaded
+    ]
 
 
 def main() -> None:

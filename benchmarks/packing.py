@@ -1,4 +1,4 @@
-"""How fast an archive becomes a pack, beside nothing but decoding and resizing its pictures.
+"""How fast an archive becomes a pack, beside nothing but decoding and resizing its images.
 
 Both sides take the same PNGs, 256×256, on all cores:
 
@@ -40,7 +40,7 @@ def _measured(setting: Setting) -> Measured:
     paths = sorted((setting.root / "val").rglob("*.png"))
     manifest = load(_archived(setting))
     resize = resize_for(manifest, "legacy")
-    notes = [f"{len(paths):,} pictures, {cores()} cores"]
+    notes = [f"{len(paths):,} images, {cores()} cores"]
     return times_as_fast(
         partial(_decode_all, paths), partial(_pack, manifest, resize), setting.turns, notes
     )

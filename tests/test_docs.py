@@ -41,7 +41,7 @@ def bash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 @pytest.fixture
 def folder(empty_folder: Path) -> Path:
-    """Work in a folder with two pictures, and two folders of pictures."""
+    """Work in a folder with two images, and two folders of images."""
     for name, colour in (("a.png", 90), ("b.png", 100)):
         Image.new("RGB", (64, 64), (colour, colour, 90)).save(name)
     for name, ending in (("originals", "png"), ("compressed", "jpg")):

@@ -6,8 +6,8 @@ no network. The same versions of the libraries give the same files, byte for byt
 A ladder is one patch under one kind of distortion, rung by rung stronger: the strength of a rung is
 RATIO times that of the rung below, for every kind. The judgement is true by construction: the rung
 of less strength is the closer one. Strength is the parameter that is handed to the distortion, in
-the unit its function states; it is not what comes out, which rounding, clipping and the picture
-itself change: a picture stretched beyond white has lost less than its parameter says.
+the unit its function states; it is not what comes out, which rounding, clipping and the image
+itself change: an image stretched beyond white has lost less than its parameter says.
 
 All that is not strength differs between the rungs of a ladder, so that no metric is right only for
 having seen the same change twice, scaled:
@@ -113,7 +113,7 @@ def noise(picture: Floats, kind: str, strength: float, draw: Draw) -> Floats:
 
 
 def moved(picture: Floats, down: Floats | float, across: Floats | float) -> Floats:
-    """Return the picture that shows at each place what was so many pixels further."""
+    """Return the image that shows at each place what was so many pixels further."""
     y, x = np.indices(picture.shape[:2], dtype=np.float64)
     place = np.stack([y + down, x + across])
     planes = np.moveaxis(picture, 2, 0)

@@ -59,7 +59,7 @@ def align(runs: Sequence[Run]) -> tuple[Items, list[Array]]:
 
 def _rows(runs: Sequence[Run]) -> tuple[Items, list[tuple[Array, bool]]]:
     """Return ``align``, and of each run whether its own order is that of the items."""
-    # runs of earlier versions do not know which items share a picture
+    # runs of earlier versions do not know which items share an image
     first = next((run for run in runs if run.info.dataset.clusters), runs[0])
     items, of_first = first.distances()
     rows = []

@@ -38,7 +38,7 @@ def legend(
         lines.append("no interval where all items, or all that decide, are of one cluster")
     if any(row.rank_range for row in rows):
         lines.append(
-            "rank: places it may have, by paired tests (Holm-corrected, 5 %); those from 1 on "
+            "rank: range of ranks by paired tests (Holm-corrected, 5 %); those from 1 on "
             "cannot be told apart from the best"
         )
     lines += _without_rank(rows)

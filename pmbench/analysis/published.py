@@ -169,7 +169,7 @@ def _published_board(entry: Manifest) -> Board:
         legend.append("papers measure in different ways: compare rows of one paper")
     legend.append("metric of pmbench: the one that computes the same")
     if any(row.ms for row in rows):
-        legend.append(f"ms/pair: forward, {timed_on}; params: numbers in its networks and filters")
+        legend.append(f"ms/pair: forward, {timed_on}; params: of its networks and filters")
     return Board(
         dataset=entry.name,
         title=entry.title,

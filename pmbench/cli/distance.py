@@ -1,4 +1,4 @@
-"""``pmbench distance``: how far apart pictures are."""
+"""``pmbench distance``: how far apart images are."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def distance(
-    ref: Annotated[Path, typer.Argument(help="A picture, a folder, or a CSV of pairs.")],
+    ref: Annotated[Path, typer.Argument(help="An image, a folder, or a CSV of pairs.")],
     metric: Annotated[
         list[str],
         typer.Option(
@@ -41,7 +41,7 @@ def distance(
         ),
     ],
     dist: Annotated[
-        Path | None, typer.Argument(help="The distorted picture or folder; nothing for a CSV.")
+        Path | None, typer.Argument(help="The distorted image or folder; nothing for a CSV.")
     ] = None,
     resize: Annotated[
         str | None,
@@ -56,9 +56,9 @@ def distance(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     weights: Weights = None,
 ) -> None:
-    """Measure how far apart two pictures are, or the pairs of two folders or of a CSV.
+    """Measure how far apart two images are, or the pairs of two folders or of a CSV.
 
-    Pictures of two folders belong together if they have the same name, or the same but for its
+    Images of two folders belong together if they have the same name, or the same but for its
     ending. Otherwise two patterns say so: "gt/{id}_gt.png" "out/{id}_pred.png". A CSV has the
     columns ref and dist. Numbers are in the metric's own direction: more is better for a
     similarity.

@@ -31,7 +31,7 @@ def report(
     examples: Annotated[
         int, typer.Option(min=1, max=100, help="Items under each heading of the gallery.")
     ] = 6,
-    gallery: Annotated[bool, typer.Option(help="With pictures of items.")] = True,
+    gallery: Annotated[bool, typer.Option(help="With images of items.")] = True,
     title: Annotated[
         str, typer.Option(help="What the first page is called.")
     ] = "Perceptual metrics against people",
@@ -59,6 +59,6 @@ def report(
     result = sections(results, split(dataset), split(metric))
     with progress_reporter() as reporter:
         made = write(output, result, Options(title, examples, gallery), reporter)
-    counts = {"dataset": made.datasets, "metric": made.metrics, "picture": made.pictures}
+    counts = {"dataset": made.datasets, "metric": made.metrics, "image": made.pictures}
     message = ", ".join(f"{n:,} {noun}" + "s" * (n != 1) for noun, n in counts.items())
     typer.echo(f"{made.index}: {message}; the first page has {made.megabytes:.2f} MB")

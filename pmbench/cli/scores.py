@@ -69,7 +69,7 @@ def import_(
     name: Annotated[str, typer.Option(help="What the metric is called from now on.")],
     higher_is_better: HigherIsBetter = False,
     resize: Annotated[
-        str | None, typer.Option(help="How its pictures were resized: legacy (default) or exact.")
+        str | None, typer.Option(help="How its images were resized: legacy (default) or exact.")
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Also where there is another run of that name.")

@@ -24,11 +24,11 @@ from typing import BinaryIO, Self, cast
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import refusal
 
-LARGEST_MEMBER = 256 << 20  # bytes; a picture or a table beyond this is not one
+LARGEST_MEMBER = 256 << 20  # bytes; an image or a table beyond this is not one
 _CHUNK = 1 << 18  # bytes that are unpacked at a time
 _MOST_MEMORY = 256 << 20  # bytes that xz may ask for; xz -9 takes 65 MiB
 _UNSUSPECTED = 1 << 30  # bytes that any file may unpack to
-_DENSEST = 200  # times its size; what a larger one may unpack to. Pictures reach 2, tables 20
+_DENSEST = 200  # times its size; what a larger one may unpack to. Images reach 2, tables 20
 _LARGEST_SKIPPED = 16 << 30  # bytes; tarfile would step over exabytes, for years
 _LARGEST_HEADER = 32 << 10  # bytes of long names; tarfile reads them whole, and slowly
 _PADDING = 1 << 20  # bytes; what writers leave behind the end mark at most
@@ -112,7 +112,7 @@ class _Unpacked:
     def read(self, size: int) -> bytes:
         """Return the next bytes, fewer than ``size`` at the end.
 
-        Raises PmbenchError where they are many more than any compression makes of pictures.
+        Raises PmbenchError where they are many more than any compression makes of images.
         """
         data = self._file.read(size)
         self._total += len(data)
@@ -122,7 +122,7 @@ class _Unpacked:
         if self._total > max(_UNSUSPECTED, _DENSEST * packed):
             raise PmbenchError(
                 f"{self._source}: its first {packed:,} bytes unpack to more than "
-                f"{self._total:,}; expected pictures and votes, which no compression makes "
+                f"{self._total:,}; expected images and votes, which no compression makes "
                 f"{_DENSEST} times smaller; this is not the dataset's archive"
             )
         return data

@@ -1,9 +1,9 @@
 """The files of a dataset -> its images in a spool, decoded on all cores.
 
-One thread reads the archive and the headers of its pictures, and while enough of them wait it
+One thread reads the archive and the headers of its images, and while enough of them wait it
 decodes like the others: one thread more than there are cores costs a fifth of the speed, since one
 that is made to pause may be the one for which Python makes all others wait. What is under way is
-bounded in bytes, whatever the pictures declare.
+bounded in bytes, whatever the images declare.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pmbench.datasets.resize import Pixels, Resize
 from pmbench.utils.progress import Reporter
 from pmbench.utils.system import cores
 
-_AT_ONCE = 16  # pictures; handing over each alone would cost a tenth of decoding it
+_AT_ONCE = 16  # images; handing over each alone would cost a tenth of decoding it
 _SHARE = 8 << 20  # bytes, unpacked, after which a task has enough of them
 _UNDER_WAY = 256 << 20  # bytes of all tasks, but for the last one
 Task = deque[tuple[str, Picture]]
@@ -40,7 +40,7 @@ def store_images(
     """Put the images that a layout wants into a spool; return their numbers by name.
 
     One line says what was done to how many of them; see ``picture_file`` for ``raw``.
-    Raises PmbenchError where the files or a picture cannot be read.
+    Raises PmbenchError where the files or an image cannot be read.
     """
     total = None if source.is_dir() else float(source.stat().st_size)
     unit = "B" if total else "files"
@@ -59,7 +59,7 @@ def store_images(
 def _wanted(
     layout: Layout, source: Path, raw: bool, advance: Callable[[float], None]
 ) -> Iterator[tuple[str, Picture]]:
-    """Yield the pictures that the layout wants, opened, in the order of the files."""
+    """Yield the images that the layout wants, opened, in the order of the files."""
     is_folder = source.is_dir()
     for file in files(source, advance):
         name = layout.take(file.path, file.read)
@@ -96,7 +96,7 @@ class _Job:
 def _decoded(
     pictures: Iterator[tuple[str, Picture]], resize: Resize
 ) -> Iterator[tuple[str, Pixels, bytes, tuple[str, ...]]]:
-    """Yield names, pixels, digests and conversions in the order in which the pictures come."""
+    """Yield names, pixels, digests and conversions in the order in which the images come."""
     threads = cores()
     waiting: deque[_Job] = deque()
     load = 0
@@ -123,7 +123,7 @@ def _first(waiting: deque[_Job], resize: Resize) -> Decoded:
 
 
 def _tasks(pictures: Iterator[tuple[str, Picture]]) -> Iterator[tuple[Task, int]]:
-    """Yield a few pictures at a time, and how many bytes they take, packed and decoded."""
+    """Yield a few images at a time, and how many bytes they take, packed and decoded."""
     task: Task = deque()
     weight = 0
     for name, picture in pictures:

@@ -153,7 +153,7 @@ class _FoldersLayout:
             if missing:
                 raise PmbenchError(
                     f"{self._manifest.name}: the item {sub_dataset}/{item} has no file in "
-                    f"{' and '.join(missing)}; expected a picture "
+                    f"{' and '.join(missing)}; expected an image "
                     f"(.png, .jpg or the like) in each of {', '.join(self._folders.roles.values())}"
                     f", and a vote (.npy) in {self._folders.votes}; complete or remove the item"
                 )

@@ -1,6 +1,6 @@
-"""A picture file -> 8-bit RGB, and what had to be done to it for that.
+"""An image file -> 8-bit RGB, and what had to be done to it for that.
 
-A viewer shows a picture upright and lets the page show through where it is transparent. So the
+A viewer shows an image upright and lets the page show through where it is transparent. So the
 orientation of its EXIF is applied, and transparency is laid on white. ``raw`` does neither, like
 the papers' programs: pixels are as they are stored, and alpha is dropped.
 """
@@ -43,7 +43,7 @@ _WIDTH, _HEIGHT = 256, 257  # tags of TIFF
 
 @cache
 def endings() -> frozenset[str]:
-    """Return how the names of picture files end: in lower case, with the dot."""
+    """Return how the names of image files end: in lower case, with the dot."""
     Image.init()
     known = Image.registered_extensions()
     return frozenset(ending for ending, name in known.items() if name in FORMATS)
@@ -63,25 +63,25 @@ class Decoded(NamedTuple):
 
 
 def summary(conversions: Mapping[str, tuple[str, ...]]) -> str:
-    """Return what was done to how many pictures in one line, "" where nothing was.
+    """Return what was done to how many images in one line, "" where nothing was.
 
-    ``conversions`` has the phrases of every picture, by its name.
+    ``conversions`` has the phrases of every image, by its name.
     """
     counts = Counter(phrase for phrases in conversions.values() for phrase in phrases)
     words = ", ".join(phrase.format(f"{count:,}") for phrase, count in counts.items())
-    total = f"{len(conversions):,} picture{'s' * (len(conversions) != 1)}"
+    total = f"{len(conversions):,} image{'s' * (len(conversions) != 1)}"
     return f"{total}: {words}" if words else ""
 
 
 def decode(data: bytes, resize: Resize, name: str, raw: bool = False) -> Pixels:
-    """Return a picture file as uint8 RGB (height, width, 3), resized; see ``Picture``."""
+    """Return an image file as uint8 RGB (height, width, 3), resized; see ``Picture``."""
     with without_warnings():
         return Picture.open(data, name, raw).decode(resize).pixels
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Keep PIL from warning of pictures beyond a limit of its own, which is larger than LARGEST."""
+    """Keep PIL from warning of images beyond a limit of its own, which is larger than LARGEST."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         yield
@@ -89,7 +89,7 @@ def without_warnings() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file whose header has been read, and nothing more. Nobody vouches for it."""
+    """An image file whose header has been read, and nothing more. Nobody vouches for it."""
 
     image: ImageFile.ImageFile
     length: int  # of the file, in bytes
@@ -100,7 +100,7 @@ class Picture:
 
     @classmethod
     def open(cls, file: bytes | BinaryIO, name: str, raw: bool = False) -> Picture:
-        """Read a header. Raises PmbenchError for no picture, or more than LARGEST pixels."""
+        """Read a header. Raises PmbenchError for no image, or more than LARGEST pixels."""
         stream = io.BytesIO(file) if isinstance(file, bytes) else file
         length = stream.seek(0, io.SEEK_END)
         stream.seek(0)
@@ -131,10 +131,10 @@ class Picture:
         return (height, width) if turned else (width, height)
 
     def decode(self, resize: Resize) -> Decoded:
-        """Return the picture as 8-bit RGB, resized, and what was done to it.
+        """Return the image as 8-bit RGB, resized, and what was done to it.
 
         Grey is repeated, 16 bits keep their upper 8, CMYK is converted without its profile; colour
-        profiles and gamma are not applied; of several pictures in a file it is the first.
+        profiles and gamma are not applied; of several images in a file it is the first.
         Raises PmbenchError where it is damaged, or cannot be shown or resized so.
         """
         try:
@@ -163,16 +163,16 @@ class Picture:
             message = "floating-point numbers" if self.image.mode.startswith("F") else ""
         if message:
             raise PmbenchError(
-                f"{self.name}: expected a picture of 8 or 16 bits, got {message}; "
+                f"{self.name}: expected an image of 8 or 16 bits, got {message}; "
                 "convert or remove the item"
             )
 
 
 def _unreadable(name: str, length: int, error: Exception) -> PmbenchError:
-    # PIL's message for what is no picture at all names an address in memory
+    # PIL's message for what is no image at all names an address in memory
     why = "none that it knows" if isinstance(error, UnidentifiedImageError) else one_line_of(error)
     return PmbenchError(
-        f"{name}: expected a picture file, got {length:,} bytes that PIL cannot read "
+        f"{name}: expected an image file, got {length:,} bytes that PIL cannot read "
         f"({why}); mend or remove the item"
     )
 
@@ -185,7 +185,7 @@ def _tags(image: Image.Image) -> Mapping[int, int]:
 def _orientation(image: Image.Image) -> int:
     """Return the orientation that stands in front of the pixels, 1 where none can be read."""
     try:
-        # not PNG's own, which decodes the picture to find what stands behind its pixels
+        # not PNG's own, which decodes the image to find what stands behind its pixels
         orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
         return int(orientation) if orientation in _TURNS else 1
     except Exception:  # noqa: BLE001  PIL's readers may raise anything, and viewers show it upright
@@ -193,7 +193,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _conversions(image: ImageFile.ImageFile, orientation: int, raw: bool) -> tuple[str, ...]:
-    """Return a phrase for each thing that is done to a picture with such a header."""
+    """Return a phrase for each thing that is done to an image with such a header."""
     is_turned = not raw or bool(_tags(image))
     cases = {
         "orientation of EXIF applied to {}": orientation > 1 and is_turned,
@@ -201,7 +201,7 @@ def _conversions(image: ImageFile.ImageFile, orientation: int, raw: bool) -> tup
         "16 bits reduced to 8 in {}": _is_16_bit(image),
         "CMYK converted without its profile in {}": image.mode == "CMYK",
         "colour profile not applied in {}": image.mode != "CMYK" and _has_other_profile(image),
-        "first of several pictures taken in {}": _is_several(image),
+        "first of several images taken in {}": _is_several(image),
     }
     return tuple(phrase for phrase, holds in cases.items() if holds)
 
@@ -230,7 +230,7 @@ def _is_several(image: Image.Image) -> bool:
 
 
 def _rgb(picture: Image.Image, raw: bool) -> tuple[Image.Image, bool]:
-    """Return a picture in RGB, and whether any of it is transparent."""
+    """Return an image in RGB, and whether any of it is transparent."""
     if picture.mode.startswith("I"):  # PIL's own conversion of 16 bits clips instead of scaling
         picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).astype(np.uint8))
     is_transparent = False

@@ -1,4 +1,4 @@
-"""Picture files as a pack: nothing is copied, and each is read when a batch needs it.
+"""Image files as a pack: nothing is copied, and each is read when a batch needs it.
 
 Sizes come from the files' headers, so that what does not fit together is known at once.
 """
@@ -41,7 +41,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file, decoded as for packs and brought to a size, bilinear and antialiased.
+    """An image file, decoded as for packs and brought to a size, bilinear and antialiased.
 
     What was done to those that have been read stands in ``conversions``, by path.
     """
@@ -97,7 +97,7 @@ def pack_of(
 
 @dataclass(frozen=True)
 class Resizing:
-    """What to do about sizes: from those of the two pictures of a pair to the one of both."""
+    """What to do about sizes: from those of the two images of a pair to the one of both."""
 
     label: str
     target: Callable[[Size, Size], Size]
@@ -106,7 +106,7 @@ class Resizing:
 def parse_resizing(text: str) -> Resizing:
     """Return what "WIDTHxHEIGHT" or "smaller" asks for.
 
-    "smaller": both pictures get the size of the one with fewer pixels. Raises PmbenchError for
+    "smaller": both images get the size of the one with fewer pixels. Raises PmbenchError for
     other words.
     """
     if text == "smaller":
@@ -122,7 +122,7 @@ class OpenPairs:
     """Pairs of files as a pack of the roles ``ref`` and ``dist``.
 
     ``places`` says which pair each item of the pack is; ``unreadable`` why others are not in it.
-    ``conversions`` says what was done to the pictures that have been read.
+    ``conversions`` says what was done to the images that have been read.
     """
 
     pack: Pictures
@@ -132,9 +132,9 @@ class OpenPairs:
 
 
 def open_pairs(pairs: Sequence[Pair], resizing: Resizing | None) -> OpenPairs:
-    """Return pairs of picture files as a pack, brought to one size as ``resizing`` says.
+    """Return pairs of image files as a pack, brought to one size as ``resizing`` says.
 
-    Raises PmbenchError where pictures of a pair differ in size and ``resizing`` is None, and where
+    Raises PmbenchError where images of a pair differ in size and ``resizing`` is None, and where
     no pair can be read.
     """
     images: dict[int, tuple[Picture, Picture]] = {}
@@ -166,7 +166,7 @@ def open_pairs(pairs: Sequence[Pair], resizing: Resizing | None) -> OpenPairs:
 
 
 def size_of(path: Path) -> Size:
-    """Return a picture file's width and height. Raises PmbenchError where it is none."""
+    """Return an image file's width and height. Raises PmbenchError where it is none."""
     with _opened(path) as picture:
         return picture.size
 
@@ -177,7 +177,7 @@ def _opened(path: Path) -> Iterator[picture_file.Picture]:
         with path.open("rb") as file, picture_file.without_warnings():
             yield picture_file.Picture.open(file, str(path))
     except FileNotFoundError as error:
-        raise PmbenchError(f"{path} does not exist; expected a picture file") from error
+        raise PmbenchError(f"{path} does not exist; expected an image file") from error
     except OSError as error:
         raise PmbenchError(f"{path}: cannot be read: {error.strerror}") from error
 

@@ -1,4 +1,4 @@
-"""Pairs of picture files that belong to no dataset: two files, two folders, patterns, or a CSV."""
+"""Pairs of image files that belong to no dataset: two files, two folders, patterns, or a CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pmbench.utils.text import one_line
 
 @dataclass(frozen=True)
 class Pair:
-    """Two picture files, and what the pair is called in a table."""
+    """Two image files, and what the pair is called in a table."""
 
     name: str
     ref: Path
@@ -33,11 +33,11 @@ class PairList:
 
 
 def find_pairs(ref: Path, dist: Path | None) -> PairList:
-    """Return the pairs of two pictures, of two folders, or of a CSV (``dist`` None).
+    """Return the pairs of two images, of two folders, or of a CSV (``dist`` None).
 
     Files of two folders (with their subfolders) belong together if they have the same name, or
     the same name but for its ending. Of two patterns with ``{id}`` in them, files of the same id
-    do; where one names a single picture, it goes with each of the other's. A CSV has the columns
+    do; where one names a single image, it goes with each of the other's. A CSV has the columns
     ref and dist; its relative paths count from its own folder. Raises PmbenchError where there is
     no pair.
     """
@@ -49,12 +49,12 @@ def find_pairs(ref: Path, dist: Path | None) -> PairList:
         return _of_patterns(ref, dist)
     for path in (ref, dist):
         if not path.exists():
-            raise PmbenchError(f"{path} does not exist; expected a picture or a folder of pictures")
+            raise PmbenchError(f"{path} does not exist; expected an image or a folder of images")
     if ref.is_dir() != dist.is_dir():
         folder, picture = (ref, dist) if ref.is_dir() else (dist, ref)
         raise PmbenchError(
             f"{folder} is a folder and {picture} is none; "
-            "expected two pictures or two folders of pictures"
+            "expected two images or two folders of images"
         )
     if not ref.is_dir():
         return PairList([Pair(dist.name, ref, dist)])
@@ -121,7 +121,7 @@ def _by_id(pattern: Path) -> dict[str, Path]:
 
 def _single(path: Path) -> Path:
     if not path.is_file():
-        raise PmbenchError(f"{path}: expected a picture, or a pattern with {_ID} in its name")
+        raise PmbenchError(f"{path}: expected an image, or a pattern with {_ID} in its name")
     return path
 
 
@@ -139,7 +139,7 @@ def _of_folders(ref: Path, dist: Path) -> PairList:
             pairs.append(Pair(name, ref / name, dist / partner))
     if not pairs:
         raise PmbenchError(
-            f"no picture in {ref} has a partner of the same name in {dist} "
+            f"no image in {ref} has a partner of the same name in {dist} "
             f"({_few(list(references))} there, {_few(list(distorted))} here); "
             "name them alike, or give a CSV with the columns ref,dist"
         )
@@ -148,12 +148,12 @@ def _of_folders(ref: Path, dist: Path) -> PairList:
 
 
 def _pictures_in(folder: Path) -> dict[str, None]:
-    """Return the paths, from the folder, of the files that are pictures by their ending; sorted."""
+    """Return the paths, from the folder, of the files that are images by their ending; sorted."""
     result = (p for p in folder.rglob("*") if p.suffix.lower() in endings() and p.is_file())
     names = sorted(path.relative_to(folder).as_posix() for path in result)
     names = [name for name in names if not Path(name).name.startswith(".")]
     if not names:
-        raise PmbenchError(f"{folder}: no pictures in this folder; expected files such as .png")
+        raise PmbenchError(f"{folder}: no images in this folder; expected files such as .png")
     return dict.fromkeys(names)
 
 
@@ -175,13 +175,13 @@ def _few(names: list[str], most: int = 10) -> str:
 
 def _of_csv(path: Path) -> list[Pair]:
     if path.suffix.lower() in endings():
-        raise PmbenchError(f"{path} is one picture; name the other one too")
+        raise PmbenchError(f"{path} is one image; name the other one too")
     try:
         data = path.read_bytes()
     except OSError as error:
         raise PmbenchError(
             f"{path}: cannot be read ({error.strerror}); expected a CSV with the columns ref,dist, "
-            "or give two pictures or two folders"
+            "or give two images or two folders"
         ) from error
     table = parse_csv(data, str(path))
     if not len(table) or "ref" not in table or "dist" not in table:
@@ -190,6 +190,6 @@ def _of_csv(path: Path) -> list[Pair]:
     pairs = []
     for line, ref, dist in zip(table.lines, table.column("ref"), table.column("dist"), strict=True):
         if not (ref and dist):
-            raise PmbenchError(f"{path}: line {line} names no picture in ref or in dist")
+            raise PmbenchError(f"{path}: line {line} names no image in ref or in dist")
         pairs.append(Pair(f"{ref} {dist}", path.parent / ref, path.parent / dist))
     return pairs

@@ -1,4 +1,4 @@
-"""The resize modes: from the pixels of a picture to those that metrics see.
+"""The resize modes: from the pixels of an image to those that metrics see.
 
 BAPPS stores 64×64 patches enlarged to 256×256 by corner-aligned nearest neighbour: pixel i of N
 shows source pixel rint(i·(n-1)/(N-1)). ``legacy`` is what the LPIPS paper's numbers used,
@@ -19,7 +19,7 @@ from pmbench.datasets.manifest import Manifest
 from pmbench.utils.errors import PmbenchError
 
 Pixels = NDArray[np.uint8]
-LARGEST = 1 << 26  # pixels of a picture, 8192×8192; a small file may declare billions
+LARGEST = 1 << 26  # pixels of an image, 8192×8192; a small file may declare billions
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ def resize_for(manifest: Manifest, mode: str | None) -> Resize:
 
 
 def too_large(name: str, size: str) -> PmbenchError:
-    """Return the error for a picture of more than LARGEST pixels; ``size`` in words."""
+    """Return the error for an image of more than LARGEST pixels; ``size`` in words."""
     return PmbenchError(
-        f"{name}: expected a picture of at most {LARGEST:,} pixels (8192×8192), got one of {size}; "
+        f"{name}: expected an image of at most {LARGEST:,} pixels (8192×8192), got one of {size}; "
         "scale it down or remove the item"
     )
 
 
 def resized(picture: Image.Image, resize: Resize, name: str) -> Pixels:
-    """Return an RGB picture as uint8 pixels (height, width, 3), resized.
+    """Return an RGB image as uint8 pixels (height, width, 3), resized.
 
     Raises PmbenchError where it cannot be resized so, or is larger than LARGEST then.
     """
@@ -101,5 +101,5 @@ def _undone(picture: Image.Image, factor: int, name: str) -> Pixels:
             return patch
     raise PmbenchError(
         f"{name}: --resize exact expects a {factor}-fold nearest-neighbour enlargement, "
-        f"got a {width}×{height} picture that is none; use --resize legacy"
+        f"got a {width}×{height} image that is none; use --resize legacy"
     )

@@ -1,6 +1,6 @@
-"""Where pictures differ: a map of each pair, as numbers and as a picture.
+"""Where images differ: a map of each pair, as numbers and as an image.
 
-The pictures of one metric share a scale, from black (what equal pictures have) to white (the
+The images of one metric share a scale, from black (what equal images have) to white (the
 farthest of all pairs), so that they can be compared. The numbers are float32 arrays (height, width)
 in the metric's own direction.
 """
@@ -41,7 +41,7 @@ _UNSAFE = re.compile(r"[^\w.+-]+")  # in a file's name
 class Maps:
     """The maps of one metric: their files, and the values that are black and white in them.
 
-    ``files`` are the pictures, by pair; beside each lies ``.npy``. ``failed`` says of other pairs
+    ``files`` are the images, by pair; beside each lies ``.npy``. ``failed`` says of other pairs
     why they have none.
     """
 
@@ -68,7 +68,7 @@ def write_maps(
     if not any(loaded.metric.has_map for loaded in metrics):
         names = ", ".join(loaded.metric.name for loaded in metrics)
         raise PmbenchError(
-            f"--map: none of the metrics says where pictures differ ({names}); `pmbench list "
+            f"--map: none of the metrics says where images differ ({names}); `pmbench list "
             "metrics --json` names those that do, under has_map"
         )
     opened = open_pairs(pairs, resizing)
@@ -119,7 +119,7 @@ def _write_numbers(
 
 
 def _draw(file: Path, maps: Maps) -> None:
-    """Write the picture of a map."""
+    """Write the image of a map."""
     values = np.load(file.with_suffix(".npy"))
     amount = (values - maps.black) / ((maps.white - maps.black) or 1)
     at = np.linspace(0, 1, len(_COLOURS))

@@ -37,7 +37,7 @@ Size = tuple[int, int]  # height and width in pixels
 Origin = Literal["recorded", "probed", "elsewhere", "unknown", "undefined"]
 
 _PROBING = 10.0  # seconds after which no probe begins
-_PIXELS, _SIDE = 8 * 64 * 64, 256  # of a probe's pictures, in a role and a side at most
+_PIXELS, _SIDE = 8 * 64 * 64, 256  # of a probe's images, in a role and a side at most
 _NO_TIME = f"not tried, since {_PROBING:g} s were over"
 _SOME = 1000  # items of a dataset of which nobody knows how many it has
 _LOADING = 4.0  # seconds of a process that ``pmbench speed`` starts, before it has loaded a metric
@@ -49,7 +49,7 @@ _FETCHING = {"dreamsim", "pyiqa", "timm"}  # extras whose packages fetch weights
 class Workload:
     """What a dataset asks of every metric; ``batches`` and ``images`` where its pack is here.
 
-    ``sizes`` is how many items have pictures of a size; empty where nobody knows yet. ``passes`` is
+    ``sizes`` is how many items have images of a size; empty where nobody knows yet. ``passes`` is
     how many images a network sees, those again that more items share than fit into a batch.
     """
 

@@ -1,4 +1,4 @@
-"""Pairs of pictures × metrics -> distances, in memory: what ``pmbench distance`` prints.
+"""Pairs of images × metrics -> distances, in memory: what ``pmbench distance`` prints.
 
 A metric that fails on a batch is tried again pair by pair, so that one bad pair costs no other its
 distance.
@@ -145,7 +145,7 @@ class _Kept:
 
 _PAIR = Protocol(
     name="pair",
-    title="pairs of pictures",
+    title="pairs of images",
     roles=ROLES,
     pairs=(ROLES,),
     task="rating",
@@ -162,7 +162,7 @@ class Column:
     """What one metric says of every pair: (n,) in its own direction, NaN where there is a reason.
 
     ``undefined`` are pairs on whose size the metric is not defined, ``failed`` those on which it
-    failed or whose pictures cannot be read, each with the reason.
+    failed or whose images cannot be read, each with the reason.
     """
 
     values: NDArray[np.float64]
@@ -188,8 +188,8 @@ def measure_pairs(
 ) -> PairDistances:
     """Return the distance of every pair under every metric; what fails, fails alone.
 
-    One line says what was done to pictures that were not upright, opaque RGB of 8 bits.
-    Raises PmbenchError where pictures of a pair differ in size and ``resizing`` is None, and where
+    One line says what was done to images that were not upright, opaque RGB of 8 bits.
+    Raises PmbenchError where images of a pair differ in size and ``resizing`` is None, and where
     no pair can be read.
     """
     opened = open_pairs(pairs, resizing)

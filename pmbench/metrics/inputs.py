@@ -13,7 +13,7 @@ from pmbench.utils.errors import PmbenchError, unknown
 
 _SLACK = 1e-3  # of a range's width: what resampling and float16 add to it
 _OVERSHOOT = 0.25  # of a range's width: as far as networks and bicubic filters go beyond it
-_DARKEST = 16  # of 255: the largest value of whole pictures is beyond it
+_DARKEST = 16  # of 255: the largest value of whole images is beyond it
 _RGB, _RGBA = (1, 3), (4,)  # channels, grey among them
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 

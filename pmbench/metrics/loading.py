@@ -121,7 +121,7 @@ def not_finite(metric: Metric, what: str, value: float) -> PmbenchError:
     """Return the error for a number that is not finite; ``what`` says which it is."""
     return PmbenchError(
         f"{metric.name}: the {what} is {value}; expected a finite number; the metric "
-        "is not defined on such pictures: leave them out, or choose another metric (if it is "
+        "is not defined on such images: leave them out, or choose another metric (if it is "
         "yours: mend it, or say in its `min_size` where it is not defined)"
     )
 
@@ -176,16 +176,17 @@ class ModelSize:
 def model_size(distance: Distance) -> ModelSize | None:
     """Return what a metric holds, a tensor that has two names once; None where nobody can tell.
 
-    Counted are the tensors that its digest is made of. Those of a program, or of an object that is
-    neither a network nor a function, are not to be seen.
+    Counted are the tensors of modules that its digest is made of. A tensor that a function takes
+    from around it, such as a window, is a constant of the formula. Those of a program, or of an
+    object that is neither a network nor a function, are not to be seen.
     """
     formula = _formula(distance)
     if not (isinstance(formula, nn.Module) or inspect.isroutine(formula)):
         return None
-    tensors = {
-        (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype): tensor
-        for tensor in _tensors(distance).values()
-    }.values()
+    # of what a function takes from around it, networks count, which have dots in names
+    around = {name: one for name, one in _closure_tensors(formula).items() if "." in name}
+    held = [one for one in (_state(distance) | around).values() if isinstance(one, Tensor)]
+    tensors = {(one.data_ptr(), one.shape, one.stride(), one.dtype): one for one in held}.values()
     return ModelSize(
         numbers=sum(tensor.numel() for tensor in tensors),
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),

@@ -1,4 +1,4 @@
-"""Distances of pairs of pictures (``pmbench distance``) -> tables for a terminal."""
+"""Distances of pairs of images (``pmbench distance``) -> tables for a terminal."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ def _lacking(estimate: CostEstimate) -> list[str]:
             command = f"`pmbench download {work.dataset}`"
             lines.append(f"{work.dataset}: not on this machine{size}; get it with {command}")
         if not work.sizes:
-            lines.append(f"{work.dataset}: nobody knows yet how large its pictures are")
+            lines.append(f"{work.dataset}: nobody knows yet how large its images are")
     for file in estimate.missing:
         size = f"{file.megabytes:g} MB" if file.megabytes else "of unknown size"
         few = len(file.metrics) < 4

@@ -38,7 +38,7 @@ _COLUMNS = [
     _Column("paper", "paper", lambda card: str(card["short_paper"]) or "–", 110, 24),
     _Column("symmetry", "symmetric", lambda card: "yes" if card["symmetric"] else "no", 160),
     _Column("licence", "licence", lambda card: str(card["licence"]) or "–", 160, 20),
-    _Column("parameters", "parameters", lambda card: _parameters(card) or "–", 160, 32),
+    _Column("settings", "settings", lambda card: _settings(card) or "–", 160, 32),
 ]
 _NARROWEST_TITLE = 16
 
@@ -101,15 +101,15 @@ def _weights(card: Card) -> str:
     return f"{sum(sizes):,.0f} MB" if sum(sizes) >= 1 else "under 1 MB"
 
 
-def _parameters(card: Card) -> str:
-    return parameters_text(card["parameters"])
+def _settings(card: Card) -> str:
+    return settings_text(card["parameters"])
 
 
-def parameters_text(parameters: Mapping[str, Any]) -> str:
-    """Return a metric's parameters in a line, "" where it has none."""
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Return a metric's settings in a line, "" where it has none."""
     return ", ".join(
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in parameters.items()
+        for name, value in settings.items()
     )
 
 
@@ -131,9 +131,9 @@ def card_to_rich(card: Card) -> RenderableType:
         ("smallest side", smallest),
         ("tolerance", f"{card['tolerance']:g}, relative, between machines"),
         ("version", card["version"]),
-        ("parameters", parameters_text(card["parameters"])),
+        ("settings", settings_text(card["parameters"])),
         ("install", card["install"]),
-        ("numbers", None if card["numbers"] is None else numbers_text(card["numbers"])),
+        ("parameters", None if card["numbers"] is None else f"{card['numbers']:,}"),
         ("signature", card["signature"]),
         ("not loaded", card["not_loaded"]),
         ("runs", _runs(card["runs"])),
@@ -172,8 +172,3 @@ def _grid() -> Table:
     grid.add_column(no_wrap=True, min_width=LABEL)
     grid.add_column(overflow="fold")
     return grid
-
-
-def numbers_text(count: int) -> str:
-    """Return how many numbers a metric holds."""
-    return f"{count:,} in its networks and filters" if count else "none but its parameters"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pmbench.reporting.metric_cards import LABEL, numbers_text, parameters_text
+from pmbench.reporting.metric_cards import LABEL, settings_text
 from pmbench.results.reproduce import Recipe
 from pmbench.results.schema import Batches, Bootstrap, DatasetInfo, MetricInfo, RunInfo
 
@@ -59,9 +59,9 @@ def _metric_lines(metric: MetricInfo) -> list[tuple[str, object]]:
         ("package", metric.package),
         ("version", metric.version),
         ("digest", metric.digest),
-        ("parameters", parameters_text(metric.parameters)),
+        ("settings", settings_text(metric.parameters)),
         *[("weights", f"{name}: {file}") for name, file in metric.weights.items()],
-        ("numbers", None if count is None else f"{numbers_text(count)}, {metric.weights_mb:g} MB"),
+        ("parameters", None if count is None else f"{count:,}, {metric.weights_mb:g} MB"),
         ("better", "higher" if metric.higher_is_better else "lower"),
         ("tolerance", None if tolerance is None else f"{tolerance:g}, relative, between machines"),
         *[("undefined on", f"{size}: {why}") for size, why in metric.undefined_on.items()],

@@ -86,7 +86,7 @@ class MetricInfo(_Record):
     source: str = ""  # a digest of its code
     source_files: dict[str, str] = Field(default_factory=dict)  # name -> digest of its code
     weights: dict[str, str]  # name -> file and digest
-    parameters_count: int | None = None  # numbers in its networks and filters; None: not known
+    parameters_count: int | None = None  # parameters of its networks and filters; None: not known
     weights_mb: float | None = None  # 10⁶ bytes in memory
     tolerance: float | None = None  # relative change of a distance that another machine may cause
     address: str | None = None  # what it was asked for by, "" where that is its registered name

@@ -57,7 +57,7 @@ class Timing:
     turns: int = 0
     calls: int = 0  # in all turns
     memory_mb: float = math.nan  # peak, above what the process had before it loaded the metric
-    parameters: int = -1  # numbers in its networks and filters; -1: nobody can tell
+    parameters: int = -1  # parameters of its networks and filters; -1: nobody can tell
     note: str = ""
     measured: str = ""  # when: ISO 8601
 

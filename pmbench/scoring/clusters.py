@@ -1,7 +1,7 @@
 """Which items vary together, and how many of them count as independent.
 
 Items of one cluster are not independent: patches of one photograph, or triplets that share a
-picture. Whatever is said of chance is said of clusters. Those that touch the same sub-datasets are
+image. Whatever is said of chance is said of clusters. Those that touch the same sub-datasets are
 drawn from one urn.
 
 Clusters of unlike sizes say less than their number: c of them, of m items each, say as much as
@@ -138,27 +138,27 @@ def assumption(items: Items, unit: str, has_clusters: bool) -> str:
     """Return in a sentence which items count as independent.
 
     ``unit`` is what they are called ("triplets"); ``has_clusters`` says whether the data name their
-    clusters, which are pictures otherwise.
+    clusters, which are images otherwise.
     """
     count = len(np.unique(items.cluster))
     if items.further is not None:
-        by = "any cluster, as the data name it," if has_clusters else "a picture, in whatever role,"
+        by = "any cluster, as the data name it," if has_clusters else "an image, in whatever role,"
         return f"{unit} that share {by} count as dependent"
     if count == len(items):
         return f"all {unit} count as independent"
     if has_clusters:
         of_one = f"{unit} of one cluster, as the data name it,"
         return f"{of_one} count as dependent ({count:,} clusters)"
-    return f"{unit} with the same reference picture count as dependent ({count:,} pictures)"
+    return f"{unit} with the same reference image count as dependent ({count:,} images)"
 
 
 # --- items that are in several clusters each ------------------------------------------------------
 
 
 def by_pictures(pictures: NDArray[np.int64]) -> tuple[Index, Index | None]:
-    """Return the clusters of items that share pictures, from (n, roles), the reference first.
+    """Return the clusters of items that share images, from (n, roles), the reference first.
 
-    The cluster is the reference picture; pictures of other roles are further ones.
+    The cluster is the reference image; images of other roles are further ones.
     """
     numbers = _by_appearance(pictures.T.ravel()).reshape(-1, len(pictures)).T
     return numbers[:, 0], crossing(numbers[:, 0], numbers[:, 1:])

@@ -9,7 +9,7 @@ formula. ``ones(n)`` gives the plain value. There is at least one item. A statis
 undefined (no item drawn, no variance, nobody said "same") is NaN, never a made-up number.
 
 Two alternative forced choice ("2AFC"): p is the share of people who preferred p1.
-Just noticeable differences ("JND"): p is the share of people who said "same".
+Just noticeable differences ("JND"): p is the share of raters who said "same".
 """
 
 from __future__ import annotations

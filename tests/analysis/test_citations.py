@@ -134,7 +134,7 @@ def test_a_run_is_cited_by_what_it_was_measured_with(empty_folder: Path) -> None
     """Of a metric that is not registered, what stands in its run counts."""
     Path("mine.py").write_text(
         "from pmbench.metrics import metric\n"
-        "@metric('mine@home', title='', paper='Doe: Pictures {and} more, 2031')\n"
+        "@metric('mine@home', title='', paper='Doe: Images {and} more, 2031')\n"
         "def one(x, y):\n    return (x.pixels - y.pixels).abs().amax((1, 2, 3))\n"
     )
     pmbench("eval", "-m", "./mine.py", *LADDER)
@@ -142,7 +142,7 @@ def test_a_run_is_cited_by_what_it_was_measured_with(empty_folder: Path) -> None
     for words in ([], ["mine@home"]):
         told = pmbench("cite", *words).stdout
         assert (
-            "% no BibTeX entry known for: mine(at)home (Doe: Pictures {and} more, 2031)"
+            "% no BibTeX entry known for: mine(at)home (Doe: Images {and} more, 2031)"
             in comments(told)
         )
         assert told.count("@") == 1  # BibTeX would read an entry behind another one

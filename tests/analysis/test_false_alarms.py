@@ -151,11 +151,11 @@ def test_five_clusters_of_unlike_sizes_are_not_judged() -> None:
     assert compared(*clustered([[8] * 5])(np.random.default_rng(0))).p > 0
 
 
-# --- pictures that items share --------------------------------------------------------------------
+# --- images that items share --------------------------------------------------------------------
 
 
 def crossed(n: int, pictures: int, effect: float) -> Callable[[Random], Sample]:
-    """Return how to draw n triplets of few pictures; some pictures are hard for a metric."""
+    """Return how to draw n triplets of few images; some images are hard for a metric."""
 
     def draw(rng: Random) -> Sample:
         shown = np.array([rng.choice(pictures, 3, replace=False) for _ in range(n)])

@@ -149,7 +149,7 @@ def test_the_legend_says_which_human_row_is_the_ceiling(results: Path) -> None:
     assert boards(results, View())[0].legend == [
         "macro: plain mean of the sub-datasets; 95 % intervals",
         "~ interval of fewer than 20 independent items: unreliable",
-        "rank: places it may have, by paired tests (Holm-corrected, 5 %); those from 1 on cannot "
+        "rank: range of ranks by paired tests (Holm-corrected, 5 %); those from 1 on cannot "
         "be told apart from the best",
         "human-paper: Human, the paper's row: p²+(1-p)²",
         "human-fresh: Human, one person against the others",

@@ -155,8 +155,8 @@ def test_what_papers_report_is_shown_in_every_form(
     for form in ("html", "latex", "csv", "json"):
         assert "Alex-lin" in pmbench("leaderboard", "--published", "--format", form).stdout
     assert one_line(pmbench("leaderboard", "--published", "-d", "ladder", code=2).stderr) == (
-        "no runs on ladder in results; make some with `pmbench eval`, name another folder with "
-        "--results, or see what papers report with --published"
+        "no runs on ladder-2afc or ladder-jnd in results; make some with `pmbench eval`, name "
+        "another folder with --results, or see what papers report with --published"
     )
 
 

@@ -360,7 +360,7 @@ def test_a_users_own_dataset_needs_one_manifest_and_no_code(
     (mine / "mine.toml").write_text(
         """
         name = "mine"
-        title = "My pictures"
+        title = "My images"
         protocol = "2afc"
         source = { path = "." }
         [table]
@@ -375,7 +375,7 @@ def test_a_users_own_dataset_needs_one_manifest_and_no_code(
         """
     )
     result = pmbench("eval", "-m", "ssim", "-d", "mine", "--manifests", mine)
-    assert "My pictures" in result.stdout
+    assert "My images" in result.stdout
     assert "human-fresh" in result.stdout
     pmbench("export", "mine/ssim", "-o", "d.csv")
     table = pd.read_csv("d.csv")

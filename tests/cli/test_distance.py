@@ -26,7 +26,7 @@ def l1(*words: str) -> list[float]:
     return [pair["distances"]["l1"] for pair in json.loads(result.stdout)["pairs"]]
 
 
-# --- what is done to pictures ---------------------------------------------------------------------
+# --- what is done to images ---------------------------------------------------------------------
 
 
 def test_a_half_transparent_copy_is_not_the_same() -> None:
@@ -35,7 +35,7 @@ def test_a_half_transparent_copy_is_not_the_same() -> None:
     half.putalpha(128)
     half.save("half.png")
     result = pmbench("distance", "a.png", "half.png", "-m", "l1", "--json")
-    assert result.stderr == "2 pictures: transparency laid on white in 1\n"
+    assert result.stderr == "2 images: transparency laid on white in 1\n"
     pixels = np.asarray(PHOTO) / 255
     expected = 2 * np.abs((1 - pixels) * (1 - 128 / 255)).mean()  # on [-1, 1]
     (pair,) = json.loads(result.stdout)["pairs"]
@@ -49,7 +49,7 @@ def test_a_turned_photograph_is_compared_upright() -> None:
     PHOTO.save("a.png")
     PHOTO.rotate(90, expand=True).save("turned.png", exif=exif)  # 64×96 as it is stored
     result = pmbench("distance", "a.png", "turned.png", "-m", "l1", "--json")
-    assert result.stderr == "2 pictures: orientation of EXIF applied to 1\n"
+    assert result.stderr == "2 images: orientation of EXIF applied to 1\n"
     (pair,) = json.loads(result.stdout)["pairs"]
     assert (pair["width"], pair["height"]) == (96, 64)
     assert pair["distances"]["l1"] == 0
@@ -63,7 +63,7 @@ def test_each_picture_is_counted_once_however_often_it_is_read() -> None:
             half.putalpha(128 if i else 255)
             half.resize((64 + i, 64)).save(f"{folder}/{i}.png")
     result = pmbench("distance", "a", "b", "-m", "ssim", "--map", "maps")
-    assert result.stderr == "6 pictures: transparency laid on white in 4\n"
+    assert result.stderr == "6 images: transparency laid on white in 4\n"
 
 
 def test_a_picture_of_too_many_pixels_is_named_with_the_limit() -> None:
@@ -72,7 +72,7 @@ def test_a_picture_of_too_many_pixels_is_named_with_the_limit() -> None:
     Path("bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
     PHOTO.save("a.png")
     assert pmbench("distance", "bomb.png", "a.png", "-m", "l1", code=2).stderr == (
-        "bomb.png: expected a picture of at most 67,108,864 pixels (8192×8192), got one of "
+        "bomb.png: expected an image of at most 67,108,864 pixels (8192×8192), got one of "
         "400,000,000; scale it down or remove the item\n"
     )
 
@@ -118,5 +118,5 @@ def test_pairs_are_read_from_what_spreadsheets_write(text: str) -> None:
 def test_a_pair_without_a_picture_is_named_by_its_line_in_the_file() -> None:
     Path("pairs.csv").write_text('ref,dist,note\na.png,b.png,"two\nlines"\n\na.png,,\n')
     assert pmbench("distance", "pairs.csv", "-m", "l1", code=2).stderr == (
-        "pairs.csv: line 5 names no picture in ref or in dist\n"
+        "pairs.csv: line 5 names no image in ref or in dist\n"
     )

@@ -316,7 +316,7 @@ def test_a_map_of_holes_that_makes_no_sense_ends(give: Callable[..., Pack], map_
     message = refusal(give, sparse(PICTURE, 10, [], map_) + bytes(512))
     assert (
         "toy.tar: expected a whole tar archive" in message
-        or f"{PICTURE}: expected a pict" in message
+        or f"{PICTURE}: expected an image" in message
     )
 
 
@@ -396,7 +396,7 @@ def test_a_link_to_what_is_no_picture_is_told_by_its_own_name(
     (tree / PICTURE).unlink()
     (tree / PICTURE).symlink_to("/etc/passwd")
     message = refusal(give, tree)
-    assert message.startswith(f"{PICTURE}: expected a picture file, got ")
+    assert message.startswith(f"{PICTURE}: expected an image file, got ")
     assert "root" not in message
 
 

@@ -1,4 +1,4 @@
-"""Pictures and votes that somebody made to do harm, or damaged: told, and confined.
+"""Images and votes that somebody made to do harm, or damaged: told, and confined.
 
 Each of them is really made, and given to ``download`` as a user's file. Whatever comes of it,
 nothing may lie outside the cache, and no half of a pack in it.
@@ -40,7 +40,7 @@ from pmbench.datasets.picture_file import decode
 from pmbench.datasets.resize import LARGEST, Resize
 from pmbench.utils.progress import Silent
 
-# --- pictures -------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------
 
 RGB = picture(7)
 
@@ -62,12 +62,12 @@ def damaged(data: bytes, at: bytes, offset: int) -> bytes:
     ("data", "sentence"),
     [
         pytest.param(png_of(50_000, 50_000, data=bytes(1 << 20)),
-            "expected a picture of at most 67,108,864 pixels (8192×8192), got one of 2,500,000,000",
+            "expected an image of at most 67,108,864 pixels (8192×8192), got one of 2,500,000,000",
             id="bomb of 2.5 gigapixels"),
         pytest.param(png_of(10_000, 10_000, data=bytes(1 << 20)),
-            "expected a picture of at most 67,108,864 pixels (8192×8192), got one of 10,000×10,000",
+            "expected an image of at most 67,108,864 pixels (8192×8192), got one of 10,000×10,000",
             id="bomb of which PIL would only warn"),
-        pytest.param(b"", "expected a picture file, got 0 bytes that PIL cannot read (",
+        pytest.param(b"", "expected an image file, got 0 bytes that PIL cannot read (",
             id="empty"),
         pytest.param(png(RGB)[:-30], "that PIL cannot read (OSError: ", id="truncated"),
         pytest.param(png(RGB)[:40], "that PIL cannot read (", id="truncated in its header"),
@@ -83,7 +83,7 @@ def test_a_picture_that_is_none_is_told(
     give: Callable[..., Pack], data: bytes, sentence: str
 ) -> None:
     message = refusal(give, tar(TOY | {PICTURE: data}))
-    assert message.startswith(f"{PICTURE}: expected a picture ")
+    assert message.startswith(f"{PICTURE}: expected an image ")
     assert sentence in message
     assert message.endswith(" or remove the item")
 
@@ -103,7 +103,7 @@ def test_a_picture_of_one_pixel_is_one(give: Callable[..., Pack]) -> None:
 def test_a_resize_does_not_make_a_bomb_of_a_thin_picture() -> None:
     thin = saved(Image.new("RGB", (1, 60_000)), "PNG")
     assert message_of(decode, thin, Resize("legacy", 64), "thin.png") == (
-        f"thin.png: expected a picture of at most {LARGEST:,} pixels (8192×8192), got one of "
+        f"thin.png: expected an image of at most {LARGEST:,} pixels (8192×8192), got one of "
         "64×3,840,000 after --resize legacy64; scale it down or remove the item"
     )
 
@@ -124,9 +124,9 @@ def test_what_was_done_to_pictures_is_said_when_they_are_packed(tmp_path: Path) 
     write_tree(tmp_path / "tree", TOY | {"val/cnn/p0/000000.png": half})
     reporter = Silent()
     shown = packed(manifest(tmp_path, name="shown", source={"path": "tree"}), reporter)
-    assert reporter.notes == ["tree: 6 pictures: transparency laid on white in 1"]
+    assert reporter.notes == ["tree: 6 images: transparency laid on white in 1"]
     raw = packed(manifest(tmp_path, name="raw", source={"path": "tree"}, raw_pixels=True), reporter)
-    assert reporter.notes[1:] == ["tree: 6 pictures: transparency dropped in 1"]
+    assert reporter.notes[1:] == ["tree: 6 images: transparency dropped in 1"]
     np.testing.assert_array_equal(role_images(raw, "cnn/000000")[1], picture(1))
     assert (role_images(shown, "cnn/000000")[1] > picture(1)).any()
 

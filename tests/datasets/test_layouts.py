@@ -92,7 +92,7 @@ def test_an_item_without_one_of_its_files_is_told(
     path = next(path for path in TOY if f"color/{folder}/000001" in path)
     write_tree(tmp_path / "tree", {k: v for k, v in TOY.items() if k != path})
     assert error_message(toy) == (
-        f"toy: the item color/000001 has no file in {folder}; expected a picture (.png, "
+        f"toy: the item color/000001 has no file in {folder}; expected an image (.png, "
         ".jpg or the like) in each of ref, p0, p1, and a vote (.npy) in judge; complete or remove "
         "the item"
     )
@@ -360,7 +360,7 @@ def test_without_a_column_all_items_are_in_one_sub_dataset(tmp_path: Path) -> No
     write_table(tmp_path, as_csv(RECORDS))
     pack = packed(table_of(tmp_path, {"sub_dataset": None, "cluster": None}))
     assert pack.items.sub_names == ("whole",)
-    assert pack.items.cluster.tolist() == [0, 0, 1]  # the reference picture
+    assert pack.items.cluster.tolist() == [0, 0, 1]  # the reference image
 
 
 WITHOUT_COUNTS = {"vote_counts": None, "vote": "nx"}

@@ -154,7 +154,7 @@ def test_without_clusters_items_that_share_the_reference_are_one(tmp_path: Path)
     pack = pack_of(tmp_path / "toy.h5")
     assert not pack.has_clusters
     assert pack.items.cluster.tolist() == [0, 1, 0, 2]  # cnn/0 and cnn/1 have the reference a
-    assert pack.items.further is None  # the pictures that p0 and p1 share are shared in it only
+    assert pack.items.further is None  # the images that p0 and p1 share are shared in it only
 
 
 def test_pictures_that_are_shared_across_references_are_further_clusters(tmp_path: Path) -> None:

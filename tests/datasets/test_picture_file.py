@@ -1,4 +1,4 @@
-"""Picture files of every kind become 8-bit RGB as a viewer shows them; what was done is said."""
+"""Image files of every kind become 8-bit RGB as a viewer shows them; what was done is said."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_many_pictures_in_one_are_its_first() -> None:
         one = saved(Image.fromarray(RGB), kind)
         got, conversions = Picture.open(data, "x").decode(NONE)
         np.testing.assert_array_equal(got, decode(one, NONE, "x"))
-        assert conversions == ("first of several pictures taken in {}",)
+        assert conversions == ("first of several images taken in {}",)
 
 
 def test_profiles_and_gamma_are_not_applied() -> None:
@@ -217,8 +217,8 @@ def test_what_was_done_is_said(data: bytes, phrases: list[str]) -> None:
 
 def test_what_was_done_is_counted_in_one_line() -> None:
     conversions = {"a": ("turned in {}", "laid on {}"), "b": (), "c": ("turned in {}",)}
-    assert summary(conversions) == "3 pictures: turned in 2, laid on 1"
-    assert summary({"a": ("turned in {}",)}) == "1 picture: turned in 1"
+    assert summary(conversions) == "3 images: turned in 2, laid on 1"
+    assert summary({"a": ("turned in {}",)}) == "1 image: turned in 1"
     assert summary({"a": (), "b": ()}) == ""
 
 
@@ -234,7 +234,7 @@ def test_numbers_of_which_nobody_says_where_white_is_are_refused(
     pixels: Any, sentence: str
 ) -> None:
     assert message_of(decode, saved(Image.fromarray(pixels), "TIFF"), NONE, "a.tif") == (
-        f"a.tif: expected a picture of 8 or 16 bits, got {sentence}; convert or remove the item"
+        f"a.tif: expected an image of 8 or 16 bits, got {sentence}; convert or remove the item"
     )
 
 
@@ -267,7 +267,7 @@ def test_a_damaged_picture_gives_pixels_or_a_sentence(
         got = decode(data[:end], NONE, "val/cnn/p0/1.png")
     except PmbenchError as error:
         message = str(error)
-        assert message.startswith("val/cnn/p0/1.png: expected a picture ")
+        assert message.startswith("val/cnn/p0/1.png: expected an image ")
         assert message.endswith(" or remove the item")
     else:
         assert (got.ndim, got.shape[2], got.dtype) == (3, 3, np.uint8)

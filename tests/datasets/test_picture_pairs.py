@@ -62,7 +62,7 @@ def test_one_picture_goes_with_each_of_a_pattern() -> None:
     assert pairs("ref.png", "out/{id}.png") == both
     assert pairs("out/{id}.png", "ref.png") == [(name, dist, ref) for name, ref, dist in both]
     assert message_of(pairs, "out", "out/{id}.png") == (
-        "out: expected a picture, or a pattern with {id} in its name"
+        "out: expected an image, or a pattern with {id} in its name"
     )
 
 

@@ -1,4 +1,4 @@
-"""From stored pictures to pixels: the resize modes and the decoding of every kind of picture."""
+"""From stored images to pixels: the resize modes and the decoding of every kind of image."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def one_pixel_off() -> Pixels:
 def test_exact_refuses_what_is_no_such_enlargement(pixels: Pixels, size: str) -> None:
     assert message_of(decode, png(pixels), EXACT, "val/cnn/p0/1.png") == (
         "val/cnn/p0/1.png: --resize exact expects a 4-fold nearest-neighbour enlargement, "
-        f"got a {size} picture that is none; use --resize legacy"
+        f"got a {size} image that is none; use --resize legacy"
     )
 
 

@@ -165,7 +165,7 @@ def test_equal_pictures_have_a_black_map(pictures: None) -> None:
 def test_where_no_metric_has_a_map_nothing_is_written(pictures: None) -> None:
     result = pmbench("distance", "0_gt.png", "0_pred.png", "-m", "psnr", "--map", "maps", code=2)
     assert one_line(result.stderr) == (
-        "--map: none of the metrics says where pictures differ (psnr); `pmbench list metrics "
+        "--map: none of the metrics says where images differ (psnr); `pmbench list metrics "
         "--json` names those that do, under has_map"
     )
     assert not Path("maps").exists()
@@ -185,7 +185,7 @@ def test_a_pair_without_a_distance_has_no_map(pictures: None) -> None:
 
 
 def test_black_is_what_equal_pictures_have(pictures: None) -> None:
-    """Also where no place of the pairs is alike: a picture and its negative."""
+    """Also where no place of the pairs is alike: an image and its negative."""
     Image.eval(Image.open("0_gt.png"), lambda value: 255 - value).save("negative.png")
     result = pmbench("distance", "0_gt.png", "negative.png", "-m", "ssim", "--map", "maps")
     assert "ssim, black is 1 and white -0." in one_line(result.stdout)

@@ -173,7 +173,7 @@ def test_the_item_whose_distance_is_wrong_is_named(
     error = in_one_batch(config, metric_of("wrong", wrong, pixels_at_once=pixels_at_once))["wrong"]
     assert str(error) == (
         f"wrong: the distance of ref and p1 of item {config.pack.items.id[item]} is nan; expected "
-        "a finite number; the metric is not defined on such pictures: leave them out, or choose "
+        "a finite number; the metric is not defined on such images: leave them out, or choose "
         "another metric (if it is yours: mend it, or say in its `min_size` where it is not defined)"
     )
 

@@ -1,4 +1,4 @@
-"""``pmbench distance``: pictures in, numbers out."""
+"""``pmbench distance``: images in, numbers out."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def l2_by_hand(a: Pixels, b: Pixels) -> float:
     return float(np.mean(((a.astype(float) - b.astype(float)) * 2 / 255) ** 2))
 
 
-# --- two pictures ---------------------------------------------------------------------------------
+# --- two images ---------------------------------------------------------------------------------
 
 
 def test_two_pictures_and_several_metrics() -> None:
@@ -146,7 +146,7 @@ def test_two_folders_of_different_sizes_formats_and_strays() -> None:
     save("b/deep/er.png", picture(6))
     save("a/only here.png", picture(7))
     save("b/only there.png", picture(8))
-    Path("a/notes.txt").write_text("no picture")
+    Path("a/notes.txt").write_text("no image")
     Path("a/.hidden.png").write_bytes(png(picture(9)))
     result = pmbench("distance", "a", "b", "-m", "l2,dssim", "--csv")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
@@ -202,12 +202,12 @@ def test_folders_without_a_common_name_are_told_apart() -> None:
     save("a/x.png", picture(1))
     save("b/y.png", picture(1))
     assert pmbench("distance", "a", "b", "-m", "l2", code=2).stderr == (
-        "no picture in a has a partner of the same name in b (x.png there, y.png here); "
+        "no image in a has a partner of the same name in b (x.png there, y.png here); "
         "name them alike, or give a CSV with the columns ref,dist\n"
     )
     Path("empty").mkdir()
     assert pmbench("distance", "a", "empty", "-m", "l2", code=2).stderr == (
-        "empty: no pictures in this folder; expected files such as .png\n"
+        "empty: no images in this folder; expected files such as .png\n"
     )
 
 
@@ -224,25 +224,25 @@ def test_sizes_that_differ_in_a_folder_are_told_before_anything_is_measured() ->
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["a", "p.png"], "a is a folder and p.png is none; expected two pictures or two folders of "
+        (["a", "p.png"], "a is a folder and p.png is none; expected two images or two folders of "
          "pictures"),
-        (["p.png", "a"], "a is a folder and p.png is none; expected two pictures or two folders of "
+        (["p.png", "a"], "a is a folder and p.png is none; expected two images or two folders of "
          "pictures"),
-        (["p.png", "x.png"], "x.png does not exist; expected a picture or a folder of pictures"),
+        (["p.png", "x.png"], "x.png does not exist; expected an image or a folder of images"),
         (["x.csv"], "x.csv: cannot be read (No such file or directory); expected a CSV with the "
-         "columns ref,dist, or give two pictures or two folders"),
+         "columns ref,dist, or give two images or two folders"),
         (["a"], "a: cannot be read (Is a directory); expected a CSV with the columns ref,dist, or "
-         "give two pictures or two folders"),
-        (["p.png"], "p.png is one picture; name the other one too"),
+         "give two images or two folders"),
+        (["p.png"], "p.png is one image; name the other one too"),
         (["p.png", "p.png", "--csv", "--json"], "--csv and --json exclude each other"),
-        (["p.png", "no.png"], "no.png: expected a picture file, got 10 bytes that PIL cannot read "
+        (["p.png", "no.png"], "no.png: expected an image file, got 10 bytes that PIL cannot read "
          "(none that it knows); mend or remove the item"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_one_sentence(words: list[str], sentence: str) -> None:
     save("a/p.png", picture(1))
     save("p.png", picture(1))
-    Path("no.png").write_text("no picture")
+    Path("no.png").write_text("no image")
     result = pmbench("distance", *words, "-m", "l2", code=2)
     assert result.stderr == sentence + "\n"
     assert result.stdout == ""
@@ -283,7 +283,7 @@ def test_a_csv_of_pairs_counts_paths_from_its_own_folder(empty_folder: Path) -> 
         ("", "expected a CSV with the columns ref,dist, got no rows"),
         ("ref,dist\n", "expected a CSV with the columns ref,dist, got no rows"),
         ("a,b\n1,2\n", "expected a CSV with the columns ref,dist, got a, b"),
-        ("ref,dist\nx.png,\n", "line 2 names no picture in ref or in dist"),
+        ("ref,dist\nx.png,\n", "line 2 names no image in ref or in dist"),
         ("ref,dist\nx.png\n", "line 2 has 1 field, the header 2; expected one for each column"),
     ],
 )
@@ -310,17 +310,17 @@ def test_a_damaged_picture_costs_only_its_own_pair() -> None:
     pairs = json.loads(result.stdout)["pairs"]
     assert [pair["distances"]["l2"] is None for pair in pairs] == [False, True, True, False]
     assert pairs[1]["not_available"]["l2"].startswith(
-        f"b/1.png: expected a picture file, got {len(whole) // 2:,} bytes that PIL cannot read ("
+        f"b/1.png: expected an image file, got {len(whole) // 2:,} bytes that PIL cannot read ("
     )
     assert pairs[2]["not_available"]["l1"] == (
-        "b/2.png: expected a picture file, got 7 bytes that PIL cannot read (none that it knows); "
+        "b/2.png: expected an image file, got 7 bytes that PIL cannot read (none that it knows); "
         "mend or remove the item"
     )
     assert "width" not in pairs[2]
     output = pmbench("distance", "a", "b", "-m", "l2,l1", code=1).stdout
     assert re.search(r"^2\.png +n/a +n/a$", output, re.MULTILINE)
     assert "* mean of the pairs that have a distance" in output
-    assert "n/a: l2, l1: b/2.png: expected a picture file, got 7 bytes that PIL" in output
+    assert "n/a: l2, l1: b/2.png: expected an image file, got 7 bytes that PIL" in output
     rows = list(csv.DictReader(io.StringIO(
         pmbench("distance", "a", "b", "-m", "l2,l1", "--csv", code=1).stdout
     )))  # fmt: skip
@@ -388,7 +388,7 @@ def test_a_pair_that_a_metric_fails_on_costs_no_other_pair(
 def test_a_metric_that_changes_the_folder_meanwhile_loses_no_picture(
     planted: Callable[[str, Callable[..., Tensor]], None],
 ) -> None:
-    """Paths count from the folder, so no picture may be read while a metric computes."""
+    """Paths count from the folder, so no image may be read while a metric computes."""
 
     def wanders(x: Images, y: Images) -> Tensor:
         folder = Path.cwd()
@@ -451,7 +451,7 @@ def test_batches_are_bounded_in_pixels_and_each_picture_is_read_once_in_one(
     pairs += [Pair(f"{i}", Path(f"{i}.png"), Path(f"{i + 1}.png")) for i in (4, 6)]
     loaded, _ = load_metrics([Metric("seen", lambda device: seen, title="seen")], CPU, Silent())
     result = measure_pairs(pairs, None, loaded, CPU, Silent())
-    assert sorted(sizes) == [1, 4]  # of six and of two pictures
+    assert sorted(sizes) == [1, 4]  # of six and of two images
     assert sorted(read) == [f"{i}.png" for i in range(8)]
     expected = np.abs(picture(0, 16, 16) / 255 - picture(3, 16, 16) / 255).mean()
     assert result.columns["seen"].values[2] == pytest.approx(expected, rel=1e-5)

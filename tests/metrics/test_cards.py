@@ -68,14 +68,12 @@ def test_the_list_fits_into_the_terminal_and_cuts_nothing_off(width: int) -> Non
 
 def test_a_wider_terminal_shows_more_and_a_narrow_one_says_what_it_leaves_out() -> None:
     narrow, middle, wide = (pmbench("list", columns=width).stdout for width in (80, 120, 200))
-    left_out = (
-        "paper, symmetry, licence, parameters, code and more:\npmbench show METRIC, or --json"
-    )
+    left_out = "paper, symmetry, licence, settings, code and more:\npmbench show METRIC, or --json"
     assert left_out in narrow
     assert "Zhang et al. 2018" not in narrow
     assert "Zhang et al. 2018" in middle
     assert "BSD-2-Clause" not in middle
-    assert "symmetry, licence, parameters, code and more:" in middle
+    assert "symmetry, licence, settings, code and more:" in middle
     assert "BSD-2-Clause" in wide
     assert "patch 3, s 0.06, r 1024" in wide
     assert "\ncode and more:\npmbench show METRIC, or --json\n" in wide
@@ -201,9 +199,9 @@ def test_a_whole_card(reference_weights: Path) -> None:
         "differentiable  yes",
         "smallest side   31 pixels",
         "tolerance       1e-05, relative, between machines",
-        "parameters      trunk alexnet, seed -1",
+        "settings        trunk alexnet, seed -1",
         # five convolutions with their biases, and a weight for each channel
-        "numbers         2,470,848 in its networks and filters",
+        "parameters      2,470,848",
         f"  place         {reference_weights / 'alexnet.safetensors'}",
         "  from          https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
         "  from          the package lpips",

@@ -225,7 +225,7 @@ def test_a_distance_that_is_no_number_is_said_to_the_caller() -> None:
     distance = pmbench.metric(Metric("half", lambda device: of_the_second, title=""))
     sentence = (
         "half: the distance of pair 1 is inf; expected a finite number; the metric is not defined "
-        "on such pictures: leave them out, or choose another metric (if it is yours: mend it, or "
+        "on such images: leave them out, or choose another metric (if it is yours: mend it, or "
         "say in its `min_size` where it is not defined)"
     )
     assert message_of(distance, torch.ones(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)) == sentence

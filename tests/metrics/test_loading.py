@@ -235,8 +235,9 @@ def test_a_formula_holds_nothing_and_of_an_object_nobody_can_tell() -> None:
         return (x.pixels - y.pixels).mean((1, 2, 3))
 
     assert model_size(formula) == ModelSize(0, 0)
-    # a network's three filters and bias, and one number beside it, a float64
-    assert model_size(uses_surroundings) == ModelSize(5, 4 * 4 + 8)
+    # a network's three filters and bias; the number beside it is a constant of the formula
+    assert model_size(uses_surroundings) == ModelSize(4, 4 * 4)
+    assert model_size(registered()["ssim"].load(CPU)) == ModelSize(0, 0)
     assert model_size(Plain()) is None
 
 

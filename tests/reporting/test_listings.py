@@ -62,7 +62,7 @@ def test_a_forecast_says_how_long_where_from_and_what_lacks() -> None:
         "`pmbench speed -m METRIC --size 64` records what is unknown",
         "bapps: not on this machine (1.1 GB); get it with `pmbench download bapps`",
         "new: not on this machine; get it with `pmbench download new`",
-        "new: nobody knows yet how large its pictures are",
+        "new: nobody knows yet how large its images are",
         "to be fetched: vgg16, 528 MB: for 18 metrics",
         "to be fetched: pieapp, of unknown size: for pieapp",
         "unknown: mine: a reason",

@@ -27,7 +27,7 @@ PICTURES = np.random.default_rng(3).integers(0, 40, (60, 3))
 
 
 def of_pictures(pictures: Index) -> Items:
-    """Return items of one sub-dataset that show pictures (n, roles)."""
+    """Return items of one sub-dataset that show images (n, roles)."""
     cluster, further = by_pictures(pictures)
     n = len(pictures)
     p = np.random.default_rng(0).integers(0, 6, n) / 5
@@ -35,7 +35,7 @@ def of_pictures(pictures: Index) -> Items:
 
 
 def share(pictures: Index) -> Array:
-    """Return 1 where two items share a picture: (n, n)."""
+    """Return 1 where two items share an image: (n, n)."""
     return np.array([[bool(set(a) & set(b)) for b in pictures] for a in pictures], float)
 
 
@@ -142,7 +142,7 @@ def test_what_is_assumed_is_said() -> None:
         "all pairs count as independent",
         "all pairs count as independent",
         "pairs of one cluster, as the data name it, count as dependent (2 clusters)",
-        "pairs with the same reference picture count as dependent (2 pictures)",
+        "pairs with the same reference image count as dependent (2 images)",
         "pairs that share any cluster, as the data name it, count as dependent",
-        "pairs that share a picture, in whatever role, count as dependent",
+        "pairs that share an image, in whatever role, count as dependent",
     ]

@@ -40,7 +40,7 @@ NOISE = (4, 16, 32, 64)  # the more of it, the lower the opinion
 
 @pytest.fixture
 def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of a dataset of pictures with noise, whose protocol is known meanwhile."""
+    """Return the folder of a dataset of images with noise, whose protocol is known meanwhile."""
     monkeypatch.setitem(PROTOCOLS, RATING.name, RATING)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)

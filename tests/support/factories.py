@@ -1,4 +1,4 @@
-"""Toy datasets: pictures, votes, files in folders and archives, manifests."""
+"""Toy datasets: images, votes, files in folders and archives, manifests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def picture(seed: int, height: int = 8, width: int = 8) -> Pixels:
 
 
 def png(pixels: Any, **options: Any) -> bytes:
-    """Return pixels, or a PIL picture, as a PNG file."""
+    """Return pixels, or a PIL image, as a PNG file."""
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     file = io.BytesIO()
     image.save(file, "PNG", **options)

@@ -148,6 +148,8 @@ def import_commands() -> None:
 def run_main(words: object) -> NoReturn:
     """Run ``pmbench WORDS`` in this child, and exit as it does."""
     sys.argv = ["pmbench", *words]  # type: ignore[misc]
+    # the server's own know whether what was there before could be sought in
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
     from pmbench.cli import main
 
     code = 0

@@ -1,4 +1,4 @@
-"""The laws that every formula obeys, each a function of a metric, and pictures to try them on.
+"""The laws that every formula obeys, each a function of a metric, and images to try them on.
 
 Those of a metric in a program, as ``pmbench.metric`` gives it, are in ``laws_in_programs``.
 
@@ -40,7 +40,7 @@ def loaded(name: str) -> Distance:
 
 
 def pictures(n: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Return smooth random pictures with fine detail: noise at three scales, in [0, 1]."""
+    """Return smooth random images with fine detail: noise at three scales, in [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(n, 3, height, width)
     for cells in (2, 8, 64):
@@ -98,7 +98,7 @@ def identical_images_score_best(metric: Metric) -> None:
 
 
 def more_distortion_is_farther(metric: Metric) -> None:
-    """The direction is as declared: pictures mixed with noise, little and much."""
+    """The direction is as declared: images mixed with noise, little and much."""
     sign = -1 if metric.higher_is_better else 1
     n = side(metric)
     x = pictures(4, n, n)

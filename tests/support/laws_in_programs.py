@@ -126,7 +126,7 @@ def pictures_of_few_colours_have_a_number_or_a_sentence(metric: Metric) -> None:
             assert torch.isfinite(distance(picture[None], few)).all()
         except PmbenchError as error:
             sentence = str(error)
-            assert "the metric is not defined on such pictures" in sentence
+            assert "the metric is not defined on such images" in sentence
             assert metric.name in NOT_ON_EVERY_PICTURE
 
 
@@ -158,7 +158,7 @@ def few_colours(n: int) -> Tensor:
 def one_picture_is_compared_with_many(metric: Metric) -> None:
     distance, (x, y) = perceptual(metric), pair(3, side(metric), side(metric))
     for one, many in (((x[:1], y), (x[:1].expand_as(x), y)), ((y, x[:1]), (y, x[:1].expand_as(x)))):
-        # a network on one picture may add in another order than on three
+        # a network on one image may add in another order than on three
         torch.testing.assert_close(distance(*one), distance(*many), rtol=1e-4, atol=1e-7)
 
 

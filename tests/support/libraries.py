@@ -1,4 +1,4 @@
-"""Pictures for metrics of libraries, and the functions of piq."""
+"""Images for metrics of libraries, and the functions of piq."""
 
 from __future__ import annotations
 

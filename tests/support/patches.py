@@ -1,4 +1,4 @@
-"""Pictures and their patches, in NumPy in float64."""
+"""Images and their patches, in NumPy in float64."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 
 def pictures(n: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Return smooth random pictures with some fine detail, in [0, 1]."""
+    """Return smooth random images with some fine detail, in [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(n, 3, 4, 4, generator=generator)
     fine = torch.rand(n, 3, height, width, generator=generator)
@@ -21,7 +21,7 @@ def pictures(n: int, height: int, width: int, seed: int = 0) -> Tensor:
 
 
 def as_signed(picture: Tensor) -> Array:
-    """Return one picture (3, H, W), on [-1, 1], in float64."""
+    """Return one image (3, H, W), on [-1, 1], in float64."""
     return 2 * picture.double().numpy() - 1
 
 

@@ -52,7 +52,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def links(page: Path) -> list[str]:
-    """Return where the links and pictures of a page lead."""
+    """Return where the links and images of a page lead."""
     return _LINK.findall(_without_code(page.read_text(encoding="utf-8")))
 
 

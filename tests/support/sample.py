@@ -14,7 +14,7 @@ from pmbench.datasets.resize import Resize
 
 
 def sample_pixels(shared: Path, role: str, items: Iterable[str]) -> Tensor:
-    """Return pictures of a role, resized as the official evaluation does: (N, 3, 64, 64) in [0, 1].
+    """Return images of a role, resized as the official evaluation does: (N, 3, 64, 64) in [0, 1].
 
     Items are called as in "cnn/000563".
     """

@@ -53,7 +53,7 @@ def loading_error(text: str) -> str:
 
 
 def pictures(n: int, seed: int, size: int = 8) -> Tensor:
-    """Return random 8-bit pictures as metrics see them, (n, 3, size, size)."""
+    """Return random 8-bit images as metrics see them, (n, 3, size, size)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (n, 3, size, size), generator=generator) / 255
 
@@ -64,7 +64,7 @@ def measure(entry: Metric, x: Tensor, y: Tensor) -> Tensor:
 
 
 def write_program(text: str, name: str = "my_metric") -> Path:
-    """Write a shell script; $1 and $2 are the pictures."""
+    """Write a shell script; $1 and $2 are the images."""
     return write_file(name, "#!/bin/sh\n" + dedent(text).lstrip(), executable=True)
 
 

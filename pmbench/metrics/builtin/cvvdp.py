@@ -1,7 +1,7 @@
 """ColorVideoVDP: Mantiuk, Hanji, Ashraf, Asano, Chapiro 2024; the successor of HDR-VDP.
 
 The authors' package predicts quality in just-objectionable-difference units (JOD): 10 means that no
-difference is seen, and of two pictures one unit apart 75 % of people choose the better one. It
+difference is seen, and of two images one unit apart 75 % of people choose the better one. It
 models a display. This is the authors' default, a 30-inch 4K monitor of 200 cd/m² in an office, seen
 from 0.75 m (75 pixels per degree). Everything it needs is in the package.
 """
@@ -21,7 +21,7 @@ _DISPLAY = "standard_4k"
 
 
 class Cvvdp(nn.Module):
-    """The authors' metric on still pictures; its constants are buffers, and so in the signature."""
+    """The authors' metric on still images; its constants are buffers, and so in the signature."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Cvvdp(nn.Module):
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keep the package from warning of every batch of dark pictures, and of lacking compilers."""
+    """Keep the package from warning of every batch of dark images, and of lacking compilers."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:

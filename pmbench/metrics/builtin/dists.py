@@ -10,7 +10,7 @@ Differs from the authors' code in how one minus a similarity is computed. The we
     1 - (2·cov(x, y) + c) / (var x + var y + c)         = var(x - y) / (var x + var y + c)
 
 so no two almost equal sums are subtracted. In float32 theirs is up to a per mille off on smooth
-pictures of BAPPS, and wholly wrong at a hundredth of their contrast. Identical images are at zero.
+images of BAPPS, and wholly wrong at a hundredth of their contrast. Identical images are at zero.
 """
 
 from __future__ import annotations

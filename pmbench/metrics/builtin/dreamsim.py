@@ -28,7 +28,7 @@ _NEEDED = (
 
 
 class DreamSim(nn.Module):
-    """1 - cosine of the angle between two pictures' embeddings."""
+    """1 - cosine of the angle between two images' embeddings."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

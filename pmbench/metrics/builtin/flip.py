@@ -1,7 +1,7 @@
-"""FLIP for pictures on a standard display: Andersson et al. 2020.
+"""FLIP for images on a standard display: Andersson et al. 2020.
 
-How visible a difference is when one picture is replaced by the other and back: the error map of the
-authors' package, averaged over the picture. It is compiled code that works on the CPU, one pair
+How visible a difference is when one image is replaced by the other and back: the error map of the
+authors' package, averaged over the image. It is compiled code that works on the CPU, one pair
 after the other.
 """
 

@@ -1,16 +1,16 @@
 """Classical metrics as the package piq computes them, each pair for itself.
 
 Differs from calling piq in three ways. What is more than 1e-5 off in float32 is computed in
-float64: there variances E[x²] - E[x]² cancel where a picture is smooth, and VIFp of real patches is
+float64: there variances E[x²] - E[x]² cancel where an image is smooth, and VIFp of real patches is
 up to 4 % off. SR-SIM and IW-SSIM take one pair at a time: piq scales SR-SIM's saliency by the range
 in the whole batch, and one flat reference stops IW-SSIM for a whole batch. Where piq has no answer
-for pictures without any detail, their limit is taken: see ``_lit`` and ``_with_detail``.
+for images without any detail, their limit is taken: see ``_lit`` and ``_with_detail``.
 
 Two answers are piq's conventions: a flat reference has a VIFp of 1, whatever it is compared with,
 since it holds nothing that could be lost; DSS judges the worst 5 % of the 8×8 blocks, which on
 32×32 images is a single one.
 
-Those declared not differentiable have a gradient in piq, but it is NaN where a picture is flat (the
+Those declared not differentiable have a gradient in piq, but it is NaN where an image is flat (the
 root of squared gradients that are 0), or where both are identical: it is not handed on.
 
 ``pieapp`` (Prashnani, Cai, Mostofi, Sen 2018) has piq's network, and weights in a file like any
@@ -137,10 +137,10 @@ def _as_they_are(distorted: Tensor, reference: Tensor) -> Pair:
 
 
 def _lit(distorted: Tensor, reference: Tensor) -> Pair:
-    """Return two grey pictures for two black ones.
+    """Return two grey images for two black ones.
 
-    HaarPSI weighs similarities by responses that are 0 everywhere in black pictures, and only in
-    those. The similarities are 1, so any weights give what two equal grey pictures give. Black is
+    HaarPSI weighs similarities by responses that are 0 everywhere in black images, and only in
+    those. The similarities are 1, so any weights give what two equal grey images give. Black is
     what is below 1e-6: weights by so little would be those of the rounding.
     """
     dark = (distorted < 1e-6) & (reference < 1e-6)
@@ -151,7 +151,7 @@ def _lit(distorted: Tensor, reference: Tensor) -> Pair:
 def _with_detail(distorted: Tensor, reference: Tensor) -> Pair:
     """Return the pair, with faint noise on a reference that is flat; of equal ones, equal noise.
 
-    IW-SSIM inverts the covariance of the reference's patches, and is 1 for equal pictures whatever
+    IW-SSIM inverts the covariance of the reference's patches, and is 1 for equal images whatever
     that is. As a reference becomes flat, the value tends to a limit that does not depend on how;
     noise of 1e-8 is within 1 % of it. There is no such limit for a reference that is a mere ramp or
     step: IW-SSIM is not defined on it.

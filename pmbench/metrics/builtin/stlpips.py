@@ -1,6 +1,6 @@
 """Shift-tolerant LPIPS: Ghildyal & Liu 2022, the LPIPS formula on networks that alias less.
 
-A picture shifted by a pixel looks the same, but what a network samples at every second position
+An image shifted by a pixel looks the same, but what a network samples at every second position
 does not. Here no layer has a stride: each that had one is followed by a blur that halves the size,
 with two pixels reflected around it. Networks and channel weights are the authors' own.
 

@@ -53,7 +53,7 @@ def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
     if missing := [place for place in ("{ref}", "{dist}") if place not in " ".join(words[1:])]:
         raise PmbenchError(
             f"cmd:{address}: {' and '.join(missing)} must stand where the program gets the path of "
-            "a picture: cmd:./my_metric {ref} {dist}"
+            "an image: cmd:./my_metric {ref} {dist}"
         )
     if strange := [key for key in options if key not in _OPTIONS]:
         raise unknown("option of cmd", strange[0], _OPTIONS)
@@ -123,7 +123,7 @@ def _value(result: Completed, program: str) -> float:
             how = f"was ended by signal {-result.code} ({signal.strsignal(-result.code)})"
         last = result.complaint.strip().rpartition("\n")[2]
         words = f"saying {_quoted(last)}" if last else "saying nothing on stderr"
-        raise PmbenchError(f"{program} {how}, {words}; mend it, and try it on two pictures by hand")
+        raise PmbenchError(f"{program} {how}, {words}; mend it, and try it on two images by hand")
     text = result.output.strip()
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
@@ -166,7 +166,7 @@ def _digests(words: list[str]) -> dict[str, str]:
     return {f"sha256 of {file}": sha256_of(Path(file)) for file in files}
 
 
-# --- pictures on disk, for as long as the batch that they are of is in memory ---------------------
+# --- images on disk, for as long as the batch that they are of is in memory ---------------------
 
 _numbers = itertools.count()
 _files: dict[int, Path] = {}

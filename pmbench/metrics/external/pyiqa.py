@@ -54,7 +54,7 @@ def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
         )
     if modes.get(address) == "NR":
         raise PmbenchError(
-            f"pyiqa:{address} judges one picture, without a reference, and pmbench compares two; "
+            f"pyiqa:{address} judges one image, without a reference, and pmbench compares two; "
             "choose one of those that pyiqa.list_models('FR') names"
         )
     if address not in modes:

@@ -1,8 +1,8 @@
 """Full-reference image metrics of the package torchmetrics: ``torchmetrics:ssim``.
 
 Each pair is a call of its own, since most of the functions average over what they are given. The
-values are the library's, for images in [0, 1]: some are NaN or infinite on black pictures, and
-``psnr`` is infinite where both pictures are identical.
+values are the library's, for images in [0, 1]: some are NaN or infinite on black images, and
+``psnr`` is infinite where both images are identical.
 """
 
 from __future__ import annotations

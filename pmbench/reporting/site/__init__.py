@@ -1,4 +1,4 @@
-"""The report: boards, distances and pictures -> a static site that works offline.
+"""The report: boards, distances and images -> a static site that works offline.
 
 ``sections`` collects plain values, ``summary`` says them in sentences, ``figures`` draws them,
 ``gallery`` chooses the items worth looking at, ``pages`` fills the templates, ``build`` writes the

@@ -28,7 +28,7 @@ from pmbench.utils.progress import Reporter
 MARKER = "report.json"
 # what systems put into folders that somebody looked at; it goes with the report
 _OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini", ".directory", "._*")
-_RIVALS = 6  # metrics of which every pair is compared in pictures
+_RIVALS = 6  # metrics of which every pair is compared in images
 
 
 @dataclass(frozen=True)
@@ -158,11 +158,11 @@ class _Site:
     def _maker(self, section: Section) -> Maker | str:
         """Return what makes the section's examples, or why there are none."""
         if not self._options.gallery:
-            return "Made without pictures (--no-gallery)."
+            return "Made without images (--no-gallery)."
         if not section.metrics:
             return "No metric is defined on these data."
         if section.protocol.task == "rating":
-            return "Ratings have no examples: people did not choose between pictures."
+            return "Ratings have no examples: raters did not choose between images."
         pack = pack_of(section.runs[section.metrics[0].name])
         if isinstance(pack, str):
             self._reporter.note(f"{section.name}: {pack}")
@@ -215,8 +215,8 @@ class _Site:
         )
 
     def _without_pictures(self, section: Section, error: PmbenchError) -> str:
-        """Leave out the pictures of one section, which cannot be had, and return why."""
-        sentence = f"No pictures: {error}."
+        """Leave out the images of one section, which cannot be had, and return why."""
+        sentence = f"No images: {error}."
         self._reporter.note(f"{section.name}: {sentence}")
         self._makers[section.name] = sentence
         return sentence
@@ -255,7 +255,7 @@ class _Site:
         if name not in {row.name for row in section.metrics}:
             return (
                 [],
-                "No pictures: it has no score, or was measured in another way than the latest one.",
+                "No images: it has no score, or was measured in another way than the latest one.",
             )
         try:
             return maker.of_metric(name), ""

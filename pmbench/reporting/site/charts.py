@@ -2,7 +2,7 @@
 
 Colours are the page's (``var(--ink)`` …), so that a chart is right in light, dark and print: Vega
 writes colours as they are given, and so they reach the page's style sheet. What Vega says for
-screen readers about every mark becomes a native tooltip; the picture as a whole has one sentence.
+screen readers about every mark becomes a native tooltip; the image as a whole has one sentence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which items are worth looking at: those where a metric and people, or two metrics, part.
+"""Which items are worth looking at: those where a metric and raters, or two metrics, disagree.
 
 Everything here is an index into the items.
 
@@ -25,7 +25,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Mistakes:
-    """Where one metric parts with unanimous people."""
+    """Where one metric disagrees with unanimous raters."""
 
     asked: int  # items on which people were unanimous, and the metric is defined
     wrong: int  # on how many of them the metric says otherwise
@@ -34,7 +34,7 @@ class Mistakes:
 
 @dataclass(frozen=True)
 class Disagreements:
-    """Where two metrics part."""
+    """Where two metrics disagree."""
 
     a: str
     b: str
@@ -136,7 +136,7 @@ def disagreements_jnd(
 ) -> Disagreements:
     """Return the pairs that one metric has in its nearer half and the other in its farther one.
 
-    First those whose places in the two orders differ most. People side with whoever calls near
+    First those whose places in the two orders differ most. Raters agree with whoever calls near
     what most of them call the same.
     """
     fa, fb = distance_rank(distances[a][:, 0]), distance_rank(distances[b][:, 0])

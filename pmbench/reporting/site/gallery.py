@@ -26,7 +26,7 @@ from pmbench.scoring.statistics import Array
 
 
 def panels_of(protocol: Protocol) -> dict[str, str]:
-    """Return the roles of an item's pictures from left to right, and what each is called."""
+    """Return the roles of an item's images from left to right, and what each is called."""
     (reference, first), *rest = protocol.pairs
     if protocol.task == "choice":
         return {first: "left", reference: "reference", rest[0][1]: "right"}
@@ -35,7 +35,7 @@ def panels_of(protocol: Protocol) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of an item."""
+    """One image of an item."""
 
     label: str  # "left" | "reference" | "right" | "first" | "second"
     picture: Picture
@@ -44,11 +44,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class Choice:
-    """What people or a metric say of an item: a text below each picture."""
+    """What people or a metric say of an item: a text below each image."""
 
     by: str  # "people" | "metric"
     texts: tuple[str, ...]  # of a triplet: left, who says so, right; of a pair: who, what
-    chosen: int | None = None  # the picture that is called closer
+    chosen: int | None = None  # the image that is called closer
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class ExampleSection:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Where two metrics part."""
+    """Where two metrics disagree."""
 
     a: str
     b: str
@@ -85,7 +85,7 @@ class Disagreement:
 
 
 class ExampleBuilder:
-    """Makes the examples of one section, whose pictures an album writes."""
+    """Makes the examples of one section, whose images an album writes."""
 
     def __init__(self, section: Section, album: Thumbnails, most: int) -> None:
         self._section, self._album, self._most = section, album, most
@@ -93,16 +93,16 @@ class ExampleBuilder:
         self._two = section.protocol.task == "choice"
 
     def of_metric(self, name: str) -> list[ExampleSection]:
-        """Return where a metric parts most clearly with unanimous people."""
+        """Return where a metric disagrees with unanimous raters, the largest margins first."""
         d = self._distances[name]
-        who = "people" if self._section.judged else "the construction"
+        who = "raters" if self._section.judged else "the construction"
         if self._two:
             result = mistakes_2afc(self._items, d, self._most)
             strip = ExampleSection(
-                f"Where it parts with {who}",
+                f"Where it disagrees with {who}",
                 _count(result, name, self._section.judged),
                 f"{result.wrong:,} of {result.asked:,}",
-                self._examples(result.worst, [name], _clearness(choices(d))),
+                self._examples(result.worst, [name], _margins(choices(d))),
             )
             return [strip]
         far = too_far(self._items, d, self._most)
@@ -138,7 +138,7 @@ class ExampleBuilder:
         }
         return ExampleSection(
             "What most metrics get wrong",
-            "Triplets on which people are unanimous, by how many metrics say otherwise."
+            "Triplets on which raters are unanimous, by how many metrics say otherwise."
             if self._section.judged
             else "Triplets, by how many metrics say otherwise than their construction.",
             "",
@@ -146,7 +146,7 @@ class ExampleBuilder:
         )
 
     def duels(self, names: Sequence[str]) -> list[Disagreement]:
-        """Return where the metrics of each pair part; those that agree throughout come last."""
+        """Return where the metrics of each pair disagree; those that agree throughout come last."""
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
         results = [self._duel(a, b) for a, b in pairs]
         return sorted(results, key=lambda duel: not duel.examples)
@@ -156,7 +156,7 @@ class ExampleBuilder:
         result = find(self._items, self._distances, a, b, self._most)
         how = "choose differently on" if self._two else "put into different halves"
         unit = self._section.board.unit
-        who = "People side" if self._section.judged else "The construction sides"
+        who = "Raters agree" if self._section.judged else "The construction agrees"
         lead = (
             f"{a} and {b} {how} {result.apart:,} of {result.asked:,} {unit}. {who} with {a} on "
             f"{result.with_a:,} of these and with {b} on {result.with_b:,}."
@@ -233,18 +233,18 @@ def _few(result: Mistakes) -> str:
 
 def _count(result: Mistakes, name: str, judged: bool) -> str:
     """Return how many triplets there were to get wrong, and how many were."""
-    asked = f"{result.asked:,} triplets" + " on which people are unanimous" * judged
+    asked = f"{result.asked:,} triplets" + " on which raters are unanimous" * judged
     if not result.wrong:
         return f"{name} chooses the other one on none of {asked}."
     more = result.wrong > len(result.worst)
     return f"{name} chooses the other one on {result.wrong:,} of {asked}" + (
-        "; the clearest are shown." if more else "."
+        "; those of the largest margins are shown." if more else "."
     )
 
 
-def _clearness(z: Array) -> dict[int, str]:
+def _margins(z: Array) -> dict[int, str]:
     return {
-        i: f"decided by {abs(value):.1f} times its usual difference"
+        i: f"margin: {abs(value):.1f} times its usual difference"
         for i, value in enumerate(z.tolist())
     }
 
@@ -263,10 +263,10 @@ def _votes(items: Items, i: int, two: bool, judged: bool) -> str:
     if not two:
         if not judged:
             return "the same by construction" if p == 1 else "different by construction"
-        return f"{round(p * n)} of {n} people said “same”"
+        return f"{round(p * n)} of {n} raters said “same”"
     side, share = ("right", p) if p > 0.5 else ("left", 1 - p)
     if not judged:
         return f"the {side} one is closer by construction"
     if p == 0.5:
-        return f"{n} people were evenly divided"
-    return f"{round(share * n)} of {n} people chose the {side} one"
+        return f"{n} raters were evenly divided"
+    return f"{round(share * n)} of {n} raters chose the {side} one"

@@ -60,7 +60,7 @@ def card_of(run: Run) -> Facts:
     """Return what a metric says of itself; what it does not say is left out."""
     metric = run.info.metric
     count, size = metric.parameters_count, metric.weights_mb
-    parameters = [f"{name} {_plain(value)}" for name, value in metric.parameters.items()]
+    settings = [f"{name} {_plain(value)}" for name, value in metric.parameters.items()]
     facts = [
         ("family", metric.family),
         ("paper", metric.paper),
@@ -72,8 +72,8 @@ def card_of(run: Run) -> Facts:
         ),
         ("symmetric", "yes" if metric.symmetric else "no"),
         ("version", metric.version),
-        ("parameters", ", ".join(parameters)),
-        ("numbers", None if count is None else f"{count:,} in its networks and filters"),
+        ("settings", ", ".join(settings)),
+        ("parameters", None if count is None else f"{count:,}"),
         ("size", f"{size:,.4g} MB" if size else None),
         *[("weights", f"{name}: {file}") for name, file in metric.weights.items()],
         *[("undefined on", f"{side}: {why}") for side, why in metric.undefined_on.items()],

@@ -76,7 +76,7 @@ def index(site: Site, shown: list[DatasetSection], relations: list[tuple[str, Fi
 
 
 def gallery(site: Site, walls: list[GallerySection]) -> str:
-    """Return the page of pictures."""
+    """Return the page of images."""
     return _render("gallery.html.j2", site, "", walls=walls)
 
 

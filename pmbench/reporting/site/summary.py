@@ -20,7 +20,7 @@ def warning(section: Section) -> str:
     said = []
     if not section.judged:
         said.append(
-            "A sanity check, which does not rank metrics: nobody judged these pictures, and what "
+            "A sanity check, which does not rank metrics: nobody judged these images, and what "
             "counts as right follows from how they were made. It finds metrics that are blind to "
             "something; among sound ones it says nothing about which agrees with people."
         )

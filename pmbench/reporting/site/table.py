@@ -13,7 +13,7 @@ _MEANING = {
     "rank": "the places it may have",
     "speed": "items a second, the metric alone",
     "ms": "milliseconds for a pair, the metric alone",
-    "parameters": "numbers in its networks and filters",
+    "parameters": "parameters of its networks and filters",
 }
 _ELSEWHERE = ("memory", "weights")  # on the metric's page, where there is room
 
@@ -30,7 +30,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Strip:
-    """An interval as a picture: where its ends and its value are, in percent of the width."""
+    """An interval as an image: where its ends and its value are, in percent of the width."""
 
     low: float
     at: float

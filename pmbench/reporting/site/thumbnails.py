@@ -1,4 +1,4 @@
-"""Pictures of items, as metrics saw them: PNG files of true pixels, each different one once."""
+"""Images of items, as metrics saw them: PNG files of true pixels, each different one once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pmbench.utils.errors import PmbenchError
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture file."""
+    """One image file."""
 
     address: str  # from the top of the site
     width: int
@@ -26,7 +26,7 @@ class Picture:
 
 
 class Thumbnails:
-    """Writes pictures of one pack's items into a site."""
+    """Writes images of one pack's items into a site."""
 
     def __init__(self, pack: Pack, site: Path) -> None:
         self._pack = pack
@@ -35,7 +35,7 @@ class Thumbnails:
         self._known: dict[str, dict[str, Picture]] = {}
 
     def of(self, item: str) -> dict[str, Picture]:
-        """Return the pictures of an item by role, writing those that are not there yet.
+        """Return the images of an item by role, writing those that are not there yet.
 
         Raises PmbenchError where the pack has no such item, or cannot be read.
         """
@@ -70,7 +70,7 @@ def pack_of(run: Run) -> Pack | str:
     entry = manifest.datasets().get(name)
     if entry is None:
         return (
-            f"No pictures: nothing is known of a dataset {name}; "
+            f"No images: nothing is known of a dataset {name}; "
             "name the folder of its manifest with --manifests."
         )
     modes = ("legacy", "exact") if entry.enlarged else (None,)
@@ -85,13 +85,13 @@ def pack_of(run: Run) -> Pack | str:
             try:
                 pack = Pack.open(path)
             except PmbenchError as error:
-                return f"No pictures: {error}."
+                return f"No images: {error}."
             if pack.digest == digest:
                 return pack
             return (
-                f"No pictures: the pack of {name} on this machine holds other pictures or votes "
+                f"No images: the pack of {name} on this machine holds other images or votes "
                 f"than those that were measured (digest {pack.digest[:8]}, expected "
                 f"{str(digest)[:8]})."
             )
     way = f"`pmbench download {name}`" if entry.local_source is None else "`pmbench eval`"
-    return f"No pictures: the pack of {name} is not on this machine; {way} makes it."
+    return f"No images: the pack of {name} is not on this machine; {way} makes it."

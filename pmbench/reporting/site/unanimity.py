@@ -61,7 +61,7 @@ class Mean:
 
 
 def majorities(items: Items) -> list[Bin]:
-    """Return the items by the share of people in the majority, from divided to unanimous."""
+    """Return the items by the share of raters in the majority, from divided to unanimous."""
     share = np.maximum(items.p, 1 - items.p)
     return _bins(share, items.votes, _TENTHS)
 
@@ -183,7 +183,7 @@ def _agreement(d: Array, p: Array) -> Array:
 def _asked(two: bool, judged: bool) -> str:
     if not judged:
         return "by construction"
-    return "people in the majority" if two else 'people who said "same"'
+    return "raters in the majority" if two else 'raters who said "same"'
 
 
 def _chart(bins: list[Bin], lines: Lines, two: bool, asked: str) -> Layers:

@@ -1,6 +1,6 @@
 """Just noticeable differences: are the two images of a pair the same?
 
-Zhang et al. 2018 (the LPIPS paper), section 4. p is the share of people who said "same".
+Zhang et al. 2018 (the LPIPS paper), section 4. p is the share of raters who said "same".
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ JND = Protocol(
     roles=("p0", "p1"),
     pairs=(("p0", "p1"),),
     task="discrimination",
-    judgement=Judgement("same", 'share of people who said "same"'),
+    judgement=Judgement("same", 'share of raters who said "same"'),
     unit="pairs",
     description=(
-        "People saw two pictures for a moment and said whether they are the same. The score is how "
+        "People saw two images for a moment and said whether they are the same. The score is how "
         "well small distances pick out the pairs that people call the same: mean average "
         "precision, in percent."
     ),

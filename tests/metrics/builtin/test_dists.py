@@ -21,14 +21,14 @@ from pmbench.networks.backbones import TRAINED, Initialization, blur_pool, featu
 
 CPU = torch.device("cpu")
 RANDOM = Initialization("kaiming", 0)
-# a lively picture, and three smooth ones, on which the similarities are hardest to compute
+# a lively image, and three smooth ones, on which the similarities are hardest to compute
 REAL = ["cnn/000563", "superres/009398", "traditional/004609", "deblur/008476"]
 Pairs = tuple[Tensor, Tensor]
 
 
 @pytest.fixture
 def real(shared: Path) -> Pairs:
-    """Return references and distorted pictures of BAPPS, (4, 3, 64, 64) each."""
+    """Return references and distorted images of BAPPS, (4, 3, 64, 64) each."""
     return sample_pixels(shared, "ref", REAL), sample_pixels(shared, "p0", REAL)
 
 

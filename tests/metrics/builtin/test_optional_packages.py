@@ -216,7 +216,7 @@ def test_what_pyiqa_does_not_have_is_answered_in_a_sentence() -> None:
         "unknown metric of pyiqa 'fsmi'; did you mean fsim or vsi or ssim?"
     )
     assert message_of(through_pyiqa, "niqe") == (
-        "pyiqa:niqe judges one picture, without a reference, and pmbench compares two; choose one "
+        "pyiqa:niqe judges one image, without a reference, and pmbench compares two; choose one "
         "of those that pyiqa.list_models('FR') names"
     )
 

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 def changed(
     height: int, width: int, *changes: tuple[int, int, int, float]
 ) -> tuple[Images, Images]:
-    """Return a grey picture and the same with (channel, row, column) changed by some value."""
+    """Return a grey image and the same with (channel, row, column) changed by some value."""
     x = torch.full((1, 3, height, width), 0.5)
     y = x.clone()
     for channel, row, column, value in changes:

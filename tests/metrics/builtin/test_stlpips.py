@@ -44,7 +44,7 @@ def short(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def real(shared: Path) -> Pairs:
-    """Return references and distorted pictures of BAPPS, of every sub-dataset: (6, 3, 64, 64)."""
+    """Return references and distorted images of BAPPS, of every sub-dataset: (6, 3, 64, 64)."""
     folders = sorted((shared / "bapps_sample" / "2afc" / "val").iterdir())
     items = [f"{one.name}/{min((one / 'ref').glob('*.png')).stem}" for one in folders]
     return sample_pixels(shared, "ref", items), sample_pixels(shared, "p0", items)

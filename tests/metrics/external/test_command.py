@@ -143,13 +143,13 @@ def test_one_number_in_any_form(import_folder: Path, text: str) -> None:
     [
         ("echo loading; echo cannot find model.bin >&2; exit 3",
          "ended with exit code 3, saying 'cannot find model.bin'; mend it, and try it on two "
-         "pictures by hand"),
+         "images by hand"),
         ("exit 1",
-         "ended with exit code 1, saying nothing on stderr; mend it, and try it on two pictures "
+         "ended with exit code 1, saying nothing on stderr; mend it, and try it on two images "
          "by hand"),
         ("kill -SEGV $$",
          "was ended by signal 11 (Segmentation fault), saying nothing on stderr; mend it, and "
-         "try it on two pictures by hand"),
+         "try it on two images by hand"),
         ("echo distance: 0.5", "printed 'distance: 0.5'"),
         ("echo 0.5 0.6", "printed '0.5 0.6'"),
         ("echo 0,5", "printed '0,5'"),
@@ -200,9 +200,9 @@ def test_a_program_that_is_not_there_fails_alone(
 
 COMMAND_MISTAKES = {
     "cmd:./m {ref}": "cmd:./m {ref}: {dist} must stand where the program gets the path of a "
-    "picture: cmd:./my_metric {ref} {dist}",
+    "image: cmd:./my_metric {ref} {dist}",
     "cmd:{ref} x": "cmd:{ref} x: {ref} and {dist} must stand where the program gets the path of a "
-    "picture: cmd:./my_metric {ref} {dist}",
+    "image: cmd:./my_metric {ref} {dist}",
     "cmd:./m 'a {ref} {dist}": "cmd:./m 'a {ref} {dist}: No closing quotation; close the quotation "
     "mark",
     "cmd?job=2:./m {ref} {dist}": "unknown option of cmd 'job'; did you mean jobs?",
@@ -316,7 +316,7 @@ def test_programs_that_fail_leave_the_others_alone(import_folder: Path) -> None:
         "cmd:garbage": "./garbage printed 'nonsense'; expected one finite number and nothing else "
         "on stdout; let it print remarks to stderr",
         "cmd:raises": "./raises ended with exit code 2, saying 'out of luck'; mend it, and try it "
-        "on two pictures by hand",
+        "on two images by hand",
         "cmd:absent": "there is no program ./absent; mend the path, or install it",
     }
     assert {path.parent.name[:9] for path in Path("results").glob("*/*/run.json")} == {

@@ -352,7 +352,7 @@ def test_installed_plug_ins_at_the_terminal(tmp_path: Path) -> None:
         "shape": "expected floating-point numbers of shape (6,), one a pair, got torch.float32 of "
         "shape (6, 3, 64, 64)",
         "nan": f"the distance of p0 and p1 of item {item} is nan; expected a finite number; the "
-        "metric is not defined on such pictures: leave them out, or choose another metric (if it "
+        "metric is not defined on such images: leave them out, or choose another metric (if it "
         "is yours: mend it, or say in its `min_size` where it is not defined)",
         "leaves": f"failed on the batch of item {item}: SystemExit: 3 (in good.py, line 58)",
         "lacking": BROKEN["lacking"][1] + FROM,

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("import_folder")
 
 
 def value_of(address: str = ADDRESS, n: int = 1) -> list[float]:
-    """Measure pairs of random pictures with a program."""
+    """Measure pairs of random images with a program."""
     (loaded,), failures = load_metrics(select_metrics([address]).metrics, CPU, Silent())
     assert not failures
     generator = torch.Generator().manual_seed(0)

@@ -156,7 +156,7 @@ def test_the_keyboard_reaches_the_content_and_sorts(index: Page) -> None:
 
 @pytest.mark.parametrize("name", ["index.html", "gallery.html", "metrics/ssim.html"])
 def test_pages_are_sound(site: Path, context: BrowserContext, name: str) -> None:
-    """Pictures load and have words, links lead somewhere, headings are in order."""
+    """Images load and have words, links lead somewhere, headings are in order."""
     page = context.new_page()
     page.goto((site / name).as_uri())
     pictures = page.evaluate(

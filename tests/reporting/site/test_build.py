@@ -35,7 +35,7 @@ from pmbench.utils.progress import Silent
 def test_a_report_of_a_dataset_whose_pictures_are_not_here(results: Path, tmp_path: Path) -> None:
     index, notes = write_report(results, tmp_path / "out", title="Mine & <yours>")
     sentence = (
-        "No pictures: nothing is known of a dataset toy; "
+        "No images: nothing is known of a dataset toy; "
         "name the folder of its manifest with --manifests."
     )
     assert notes == [f"toy: {sentence}"]
@@ -135,7 +135,7 @@ def test_a_card_leaves_out_what_is_not_known(tmp_path: Path) -> None:
     assert dict(card_of(run)) == {
         "family": "own", "code": "https://example.org/code", "licence": "MIT",
         "direction": "smaller is more alike", "symmetric": "yes", "version": "1",
-        "numbers": "1,234 in its networks and filters", "size": "0.1 MB",
+        "parameters": "1,234", "size": "0.1 MB",
     }  # fmt: skip
 
 
@@ -143,12 +143,12 @@ def test_pictures_are_of_the_pack_that_was_measured(tmp_path: Path) -> None:
     items = items_of([1.0])
     run = save_run(tmp_path, "x", differences(1), items, "ladder-2afc", resize="none")
     assert pack_of(run) == (
-        "No pictures: the pack of ladder-2afc on this machine holds other pictures or votes than "
+        "No images: the pack of ladder-2afc on this machine holds other images or votes than "
         "those that were measured (digest 8e41bc94, expected d3b0)."
     )
     absent = save_run(tmp_path, "x", differences(1), items, "bapps-2afc-val", resize="legacy64")
     assert pack_of(absent) == (
-        "No pictures: the pack of bapps-2afc-val is not on this machine; "
+        "No images: the pack of bapps-2afc-val is not on this machine; "
         "`pmbench download bapps-2afc-val` makes it."
     )
 
@@ -170,7 +170,7 @@ def test_a_fault_in_the_pictures_of_one_dataset_costs_these_only(tmp_path: Path)
     result = pmbench("report", "-o", out, "--results", results)
     where = packs["ladder-2afc"].path
     sentence = (
-        f"No pictures: {where} has no item 'x/212', which was measured; measure the dataset again "
+        f"No images: {where} has no item 'x/212', which was measured; measure the dataset again "
         "with `pmbench eval --fresh`."
     )
     assert f"ladder-2afc: {sentence}\n" in result.stderr
@@ -195,10 +195,13 @@ def test_a_gallery_shows_the_pixels_the_votes_and_the_numbers_of_the_metric(tmp_
     out = tmp_path / "site"
     arguments = ["report", "-o", str(out), "--results", str(tmp_path / "results")]
     output = pmbench(*arguments, "--examples", "1").stdout.replace("\n", "")
-    counts = r"site/index\.html: 1 dataset, 2 metrics, 3 pictures; the first page has 0\.\d\d MB"
+    counts = r"site/index\.html: 1 dataset, 2 metrics, 3 images; the first page has 0\.\d\d MB"
     assert re.search(counts, output)
     page = (out / page_of("blind")).read_text()
-    assert "blind chooses the other one on 2 of 216 triplets; the clearest are shown." in page
+    assert (
+        "blind chooses the other one on 2 of 216 triplets; those of the largest margins are shown."
+        in page
+    )
     item = str(items.id[9])  # |d0-d1| is 10, of item 5 it is 6
     assert re.findall(r'<span class="item">.*<code>(.*?)</code>', page) == [item]
     truth = pack.images(int(pack.size[9]), pack.rows[9])  # ref, p0, p1
@@ -216,7 +219,7 @@ def test_a_gallery_shows_the_pixels_the_votes_and_the_numbers_of_the_metric(tmp_
     arguments = [*arguments, "--no-gallery"]
     pmbench(*arguments)
     assert not (out / "gallery.html").exists()
-    assert "Made without pictures (--no-gallery)." in (out / page_of("blind")).read_text()
+    assert "Made without images (--no-gallery)." in (out / page_of("blind")).read_text()
 
 
 # --- where it writes ------------------------------------------------------------------------------
