@@ -167,7 +167,9 @@ def save_run(
     scores = score(
         config.protocol, name, items, distances, undefined=undefined, resampling=config.resampling
     )
-    table = pd.concat([scores.table, human], ignore_index=True)
+    table = scores.table
+    if len(human):
+        table = pd.concat([table, human], ignore_index=True)
     return save(config.folder(name), info, items, distances, table, scores.draws)
 
 

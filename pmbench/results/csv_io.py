@@ -180,15 +180,16 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> Array:
 
     Nor may it be so large that nothing can be computed with it.
     """
-    values = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
+    words = table[column]
+    values = pd.to_numeric(words, errors="coerce").to_numpy(np.float64)
     bad = np.flatnonzero(~(np.abs(values) <= _LARGEST))  # NaN is not
     if len(bad):
-        result = preview(table[column].iloc[bad[0]], "'")
+        result = preview(words.iloc[bad[0]], "'")
         raise PmbenchError(
             f"{path}: line {bad[0] + 2}: column '{column}' is {result}; expected a finite number"
             f"{f', of at most {_LARGEST:g}' * bool(np.isfinite(values[bad[0]]))}"
         )
-    return values
+    return words.to_numpy(object).astype(np.float64)  # pandas before 3.1 misses the last digit
 
 
 def _votes(path: Path, table: pd.DataFrame, judgement: Judgement) -> tuple[Array, Array]:

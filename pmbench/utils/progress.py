@@ -1,4 +1,4 @@
-"""How long work tells whoever is watching; the library itself never prints."""
+"""How long work tells whoever is watching; the library prints bars at most."""
 
 from __future__ import annotations
 
