@@ -60,7 +60,8 @@ def metric(
 def _not_compiled(method: _Method) -> _Method:
     """Keep torch.compile out of a method."""
     disable: Any = torch.compiler.disable  # it has no types
-    return cast(_Method, disable(method))
+    with usual_defaults():  # torch 2.7 cannot import its compiler under another default device
+        return cast(_Method, disable(method))
 
 
 class Perceptual:

@@ -246,7 +246,8 @@ def test_a_mistake_gets_one_sentence(words: list[str], sentence: str) -> None:
     save("p.png", picture(1))
     Path("no.png").write_text("no picture")
     result = pmbench("distance", *words, "-m", "l2", code=2)
-    assert result.stderr == sentence + "\n"
+    # Pillow before 11.3 names the whole path
+    assert result.stderr.replace(f"'{Path.cwd()}/", "'") == sentence + "\n"
     assert result.stdout == ""
 
 
@@ -314,7 +315,7 @@ def test_a_damaged_picture_costs_only_its_own_pair() -> None:
     assert pairs[1]["not_available"]["l2"].startswith(
         f"b/1.png: expected a picture file, got {len(whole) // 2:,} bytes that PIL cannot read ("
     )
-    assert pairs[2]["not_available"]["l1"] == (
+    assert pairs[2]["not_available"]["l1"].replace(f"'{Path.cwd()}/", "'") == (
         "b/2.png: expected a picture file, got one that PIL cannot read "
         "(cannot identify image file 'b/2.png')"
     )
