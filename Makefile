@@ -21,7 +21,7 @@ BENCH_OPTIONS ?=
 # a missing reference file fails where the reference material is there at all
 export PMBENCH_REQUIRE_SHARED := $(if $(wildcard ../shared),1,$(PMBENCH_REQUIRE_SHARED))
 
-.PHONY: help demo test check docs regress slow bench clean
+.PHONY: help demo test check docs regress quick slow lowest newest bench clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,8 +29,7 @@ help:  ## say what there is
 demo: $(VENV)/.installed  ## install, run MMD++ on the built-in data, show the leaderboard
 	$(BIN)/pmbench eval --metric mmdpp
 
-test: check docs regress  ## install and run everything that must pass: lint, types, docs, scores, tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not slow"
+test: check docs regress quick  ## install and run everything that must pass: lint, types, docs, scores, tests
 
 check: $(VENV)/.installed-dev  ## lint, format, types, import contracts
 	$(BIN)/ruff check $(SOURCES)
@@ -46,8 +45,21 @@ regress: $(VENV)/.installed-dev  ## are scores on the built-in data those of the
 	$(BIN)/pmbench eval -m $(REGRESSED) -d ladder --fresh --results build/regress >/dev/null
 	$(BIN)/pmbench check --baseline tests/baselines/ladder.json --results build/regress $(CHECK_OPTIONS)
 
+quick: $(VENV)/.installed-dev  ## the tests that take seconds, alone
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not slow"
+
 slow: $(VENV)/.installed-dev  ## the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m slow
+
+lowest:  ## demo, scores and quick tests with the lowest versions that are allowed, on Python 3.11
+	mkdir -p build
+	$(PYTHON) tools/lowest.py > build/lowest.txt
+	rm -f build/lowest/.installed*
+	PIP_CONSTRAINT=build/lowest.txt $(MAKE) VENV=build/lowest demo regress quick
+
+newest:  ## the same with the newest versions of everything
+	rm -f build/newest/.installed*
+	PIP_UPGRADE=1 PIP_UPGRADE_STRATEGY=eager $(MAKE) VENV=build/newest demo regress quick
 
 bench: $(VENV)/.installed-dev  ## how fast it is beside the usual ways: a table of ratios, half an hour
 	$(BIN)/python -m benchmarks $(BENCH_OPTIONS)

@@ -44,7 +44,8 @@ class RichReporter:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._progress.stop()
+        if not self._progress.disable:  # rich before 14.3 would write an empty line
+            self._progress.stop()
 
     @contextmanager
     def task(self, what: str, total: float | None, unit: str) -> Iterator[Task]:

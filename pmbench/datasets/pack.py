@@ -266,8 +266,8 @@ def _repeats(values: NDArray[np.int64]) -> bool:
 def _check_attributes(attributes: dict[str, Any]) -> None:
     """Raise KeyError or ValueError where a pack does not say what every pack says."""
     for name, kind in _ATTRIBUTES.items():
-        if not isinstance(attributes[name], kind):
-            raise ValueError(f"its {name} is {attributes[name]!r}")  # noqa: TRY004  of the file
+        if not isinstance(value := attributes[name], kind):
+            raise ValueError(f"its {name} is {np.asarray(value).tolist()!r}")  # noqa: TRY004  of the file
     check_all_printable([attributes[name] for name in _ATTRIBUTES])
     if attributes["protocol"] not in PROTOCOLS:
         raise ValueError(f"unknown protocol '{attributes['protocol']}'")

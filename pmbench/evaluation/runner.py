@@ -167,7 +167,7 @@ def save_run(
     scores = score(
         config.protocol, name, items, distances, undefined=undefined, resampling=config.resampling
     )
-    table = pd.concat([scores.table, human], ignore_index=True)
+    table = pd.concat([scores.table, human], ignore_index=True) if len(human) else scores.table
     return save(config.folder(name), info, items, distances, table, scores.draws)
 
 

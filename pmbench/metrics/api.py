@@ -24,7 +24,7 @@ from pmbench.metrics.selection import select_metrics
 from pmbench.utils.devices import choose_device
 from pmbench.utils.errors import PmbenchError, one_line_of
 from pmbench.utils.memory import is_out_of_memory
-from pmbench.utils.progress import Silent
+from pmbench.utils.progress import Silent, TqdmReporter
 from pmbench.utils.tracking import is_tracked, is_transformed
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -35,14 +35,16 @@ def metric(
     device: str | torch.device = "cpu",
     *,
     range: str = "[0,1]",
+    progress: bool = True,
 ) -> Perceptual:
     """Return a metric, ready to be called on images on ``device``.
 
     ``name`` is whatever `pmbench eval --metric` takes: a name ("lpips-vgg"), an address
     ("./mine.py:distance"), or a Metric. ``device`` is "cpu", "cuda", "cuda:1", "mps" or "auto".
     ``range`` says what stands for black and white in the images: "[0,1]", "[-1,1]" or "[0,255]".
-    Weights that are not on this machine are fetched. Raises PmbenchError for an unknown name or
-    range, for a device that is not there, and where something cannot be loaded.
+    Weights that are not on this machine are fetched; ``progress`` shows a bar meanwhile, on a
+    terminal or in a notebook. Raises PmbenchError for an unknown name or range, for a device that
+    is not there, and where something cannot be loaded.
     """
     value_range = parse_range(range)
     entries = [name] if isinstance(name, Metric) else select_metrics([name]).metrics
@@ -51,13 +53,15 @@ def metric(
         more = ", …" * (len(entries) > 5)
         raise PmbenchError(f"'{name}' stands for {len(entries)} metrics ({names}{more}); name one")
     where = choose_device(str(device))
-    return Perceptual(load_metric(entries[0], where, Silent()), where, value_range)
+    reporter = TqdmReporter() if progress else Silent()
+    return Perceptual(load_metric(entries[0], where, reporter), where, value_range)
 
 
 def _not_compiled(method: _Method) -> _Method:
     """Keep torch.compile out of a method."""
     disable: Any = torch.compiler.disable  # it has no types
-    return cast(_Method, disable(method))
+    with usual_defaults():  # torch 2.7 cannot import its compiler under another default device
+        return cast(_Method, disable(method))
 
 
 class Perceptual:

@@ -17,6 +17,13 @@ import numpy as np
 import torch
 
 
+def _device() -> torch.device:
+    try:
+        return torch.get_default_device()
+    except AttributeError:  # torch 2.7 and 2.8, once a default has been taken back
+        return torch.device("cpu")
+
+
 def _put_device(name: str) -> None:
     # "cpu" as a default is no device at all: another default costs time at each call
     torch.set_default_device(None if name == "cpu" else name)
@@ -42,6 +49,8 @@ _ROUNDING = (
     "", "cuda.matmul", "cudnn", "cudnn.conv", "cudnn.rnn", "mkldnn", "mkldnn.conv", "mkldnn.rnn",
     "mkldnn.matmul",
 )  # fmt: skip
+# asked once: where torch has only the older setting, a metric may make an attribute of that name
+_HAS_KINDS = hasattr(torch.backends, "fp32_precision")
 
 
 def _rounding() -> tuple[str | None, list[str]]:
@@ -66,7 +75,7 @@ def _put_rounding(results: tuple[str | None, list[str]]) -> None:
 
 def _kinds() -> list[Any]:
     """Return what has a rounding of its own, the general one first: to set it sets the others."""
-    if not hasattr(torch.backends, "fp32_precision"):  # a torch that has only the older setting
+    if not _HAS_KINDS:
         return [_Tf32()]
     return [reduce(getattr, filter(None, name.split(".")), torch.backends) for name in _ROUNDING]
 
@@ -118,7 +127,7 @@ def _put_autocast(enabled: tuple[bool, bool]) -> None:
 _SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
     "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
-    "torch's default device": (lambda: str(torch.get_default_device()), _put_device),
+    "torch's default device": (lambda: str(_device()), _put_device),
     "whether torch records gradients": (torch.is_grad_enabled, torch.set_grad_enabled),
     "whether torch is deterministic": (
         torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms,
@@ -163,7 +172,7 @@ def usual_defaults(device: str = "cpu") -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(_float32())
-        if torch.get_default_device().type != "cpu":  # a mode costs time at each call
+        if _device().type != "cpu":  # a mode costs time at each call
             stack.enter_context(torch.device("cpu"))
         for kind in {"cpu", device}:
             stack.enter_context(torch.autocast(kind, enabled=False))

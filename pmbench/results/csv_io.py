@@ -146,9 +146,9 @@ def score_table(
 ) -> pd.DataFrame:
     """Return the tidy scores of distances made elsewhere, with the human rows."""
     kind = PROTOCOLS[protocol]
-    scores = score(kind, name, items, distances, resampling=resampling)
-    tables = [scores.table, human_rows(kind, items, resampling)]
-    return pd.concat(tables, ignore_index=True)
+    table = score(kind, name, items, distances, resampling=resampling).table
+    human = human_rows(kind, items, resampling)
+    return pd.concat([table, human], ignore_index=True) if len(human) else table
 
 
 def read_table(

@@ -153,7 +153,9 @@ class Run:
         path = self.folder / SCORES_FILE
         try:
             text = path.read_text(encoding="utf-8")
-            table = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=["nan"])
+            table = pd.read_csv(
+                io.StringIO(text), keep_default_na=False, na_values=["nan"], converters=_EXACT
+            )
             check_printable(text, lines=True)
             if not text.endswith("\n"):
                 raise ValueError("its last line is cut off")
@@ -242,6 +244,18 @@ def save(
     info = info.model_copy(update={"bootstrap": bootstrap, "files": files})
     write_text(folder / RUN_FILE, info.to_json())
     return Run(folder, info)
+
+
+def _number(text: str) -> float | str:
+    """Return the number that is written, or the text where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+# pandas before 3.1 misses the last digit
+_EXACT = dict.fromkeys(("value", "low", "high"), _number)
 
 
 def _is_of(folder: Path, signature: str) -> bool:

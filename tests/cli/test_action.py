@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,13 +171,38 @@ def test_the_action_is_complete_and_its_example_short() -> None:
     assert len(lines) <= 12
 
 
+JOBS = loaded(REPOSITORY / ".github" / "workflows" / "tests.yml")["jobs"]
+
+
 def test_the_workflows_run_what_a_newcomer_types() -> None:
-    jobs = loaded(REPOSITORY / ".github" / "workflows" / "tests.yml")["jobs"]
-    runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    runs = [step["run"] for job in JOBS.values() for step in job["steps"] if "run" in step]
     assert "make test" in runs
     assert any(run.startswith("make regress ") and "$GITHUB_STEP_SUMMARY" in run for run in runs)
     rules = (REPOSITORY / "Makefile").read_text()
     assert re.search(r"^test: .*\bregress\b", rules, re.MULTILINE)
+
+
+def test_every_python_that_is_declared_is_tried_and_both_ends_of_the_versions() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    declared = [line.rpartition(" ")[2] for line in project["classifiers"] if ":: 3." in line]
+    assert project["requires-python"] == f">={declared[0]}"
+    assert JOBS["tests"]["strategy"]["matrix"]["python-version"] == declared
+    lowest, newest = JOBS["versions"]["strategy"]["matrix"]["include"]
+    assert lowest == {"which": "lowest", "python-version": declared[0]}
+    assert newest == {"which": "newest", "python-version": declared[-1]}
+    rules = (REPOSITORY / "Makefile").read_text()
+    for name in ("lowest", "newest"):
+        assert re.search(rf"^{name}:(.|\n\t)+ demo regress quick$", rules, re.MULTILINE)
+
+
+def test_make_lowest_installs_the_lowest_version_of_each_dependency() -> None:
+    words = [sys.executable, REPOSITORY / "tools" / "lowest.py"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    versions = dict(line.split("==") for line in done.stdout.splitlines())
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    bounds = dict(line.split(">=") for line in project["dependencies"])
+    assert {name: versions[name] for name in bounds} == bounds  # each has one
+    assert versions["pytest-xdist"] == "3.5"  # of an extra
 
 
 def test_the_committed_baseline_is_of_what_make_regress_measures() -> None:

@@ -1,13 +1,16 @@
-"""What is installed, not the checkout: the wheel holds all that it needs."""
+"""What is distributed: the wheel holds all that it needs, the sdist all that the tests need."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
+import pytest
 from support.paths import REPOSITORY
 
 
@@ -41,3 +44,38 @@ def test_a_wheel_runs_the_main_job_from_any_directory(tmp_path: Path) -> None:
         text=True, check=True,
     ).stdout  # fmt: skip
     assert found.startswith(str(site))
+
+
+def sdist(folder: Path) -> Path:
+    """Build the sdist; return the folder that it unpacks to."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(folder)]
+    subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
+    (archive,) = folder.glob("pmbench-*.tar.gz")
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def test_an_sdist_is_the_whole_checkout(tmp_path: Path) -> None:
+    if shutil.which("git") is None or not (REPOSITORY / ".git").exists():
+        pytest.skip("needs the git checkout")
+    unpacked = sdist(tmp_path)
+    git = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    tracked = git.stdout.rstrip("\0").split("\0")
+    assert "tests/example_project/.github/workflows/metric.yml" in tracked
+    assert [name for name in tracked if not (unpacked / name).is_file()] == []
+
+
+@pytest.mark.slow
+def test_the_tests_of_an_sdist_collect(tmp_path: Path) -> None:
+    unpacked = sdist(tmp_path)
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        collect, cwd=unpacked, env={**os.environ, "PYTHONPATH": str(unpacked)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = {line.partition(":")[0] for line in done.stdout.splitlines() if line}
+    assert len(files) == len(list(unpacked.glob("tests/**/test_*.py")))

@@ -74,7 +74,7 @@ def damaged(data: bytes, at: bytes, offset: int) -> bytes:
         pytest.param(damaged(png(RGB), b"IHDR", 18), "cannot read (none that it knows)", id="CRC"),
         pytest.param(damaged(png(RGB), b"IDAT", 40), "cannot read (OSError: ", id="other pixels"),
         pytest.param(png_of(8, 8, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100 << 20), 9))),
-            "cannot read (ValueError: Decompressed data too large", id="text of 100 MB"),
+            "cannot read (ValueError: Decompressed ", id="text of 100 MB"),
         pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n",
             "that PIL cannot read (none that it knows)", id="a program in PostScript"),
     ],

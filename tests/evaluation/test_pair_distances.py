@@ -244,7 +244,8 @@ def test_a_mistake_gets_one_sentence(words: list[str], sentence: str) -> None:
     save("p.png", picture(1))
     Path("no.png").write_text("no image")
     result = pmbench("distance", *words, "-m", "l2", code=2)
-    assert result.stderr == sentence + "\n"
+    # Pillow before 11.3 names the whole path
+    assert result.stderr.replace(f"'{Path.cwd()}/", "'") == sentence + "\n"
     assert result.stdout == ""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -139,7 +138,7 @@ def with_numpy(pixels: Tensor) -> None:
 
 
 def with_a_capsule(pixels: Tensor) -> None:
-    np.from_dlpack(pixels).__iadd__(0.25)
+    torch.from_dlpack(pixels).add_(0.25)
 
 
 def as_data(pixels: Tensor) -> None:

@@ -10,7 +10,7 @@ from pmbench.reporting.columns import Column, Text, columns_of
 from pmbench.reporting.site.sections import FRESH, MAJORITY, Section, counted, page_of
 
 _MEANING = {
-    "rank": "the places it may have",
+    "rank": "the range of ranks",
     "speed": "items a second, the metric alone",
     "ms": "milliseconds for a pair, the metric alone",
     "parameters": "parameters of its networks and filters",
