@@ -267,8 +267,8 @@ def _legend(comparison: Comparison) -> list[str]:
     else:
         differences = list(comparison.differences.values())
         lines.append(
-            "p (Holm): corrected for all pairs, which the intervals are not; rank: places it may "
-            "have at 5 %; metrics that share a letter cannot be told apart"
+            "p (Holm): corrected for all pairs, which the intervals are not; rank: range of ranks "
+            "at 5 %; metrics that share a letter cannot be told apart"
         )
         if len(comparison.names) > 2:
             lines.append("* p < 0.05, ** p < 0.01, *** p < 0.001, all by Holm")
