@@ -147,6 +147,7 @@ def imported_metric_info(name: str, file: Path, higher_is_better: bool, digest: 
         parameters={},
         digest=digest,
         source="",
+        source_files={},
         weights={},
         parameters_count=None,
         weights_mb=None,

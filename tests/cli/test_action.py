@@ -126,6 +126,7 @@ def test_a_metric_that_cannot_be_measured_fails_the_job(
     assert "no runs in pmbench-results; make some with `pmbench eval`" in job.output
 
 
+@pytest.mark.slow
 def test_what_cannot_be_installed_ends_the_job(project: Path, inputs: dict[str, str]) -> None:
     job = act(project, {**inputs, "requirements": "-r needs.txt"})
     assert job.code == 1

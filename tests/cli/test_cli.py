@@ -407,8 +407,8 @@ def test_a_changed_pack_is_measured_anew(sample: Path, shared: Path, tmp_path: P
     [
         ("--help",),
         ("list", "datasets"),
-        ("list", "metrics", "--json"),
-        ("show", "l1", "--json"),
+        pytest.param(("list", "metrics", "--json"), marks=pytest.mark.slow),
+        pytest.param(("show", "l1", "--json"), marks=pytest.mark.slow),
         ("eval", "-m", "l1", "-d", "ladder", "--limit", "2", "--resamples", "100"),
     ],
 )

@@ -51,7 +51,7 @@ def use_every_command(dataset: str, options: list[str]) -> None:
     pmbench("cache", "info", "--verify", *options)
 
 
-@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("partial", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_bapps_jnd_which_names_no_counts(empty_folder: Path, partial: bool) -> None:
     archive = jnd_archive(empty_folder)
     words = ["download", "bapps-jnd-val", "--from", archive, *["--partial"] * partial]

@@ -13,9 +13,12 @@ from support.cli import pmbench
 from support.runs import save_run
 
 COMMAND = [sys.executable, "-m", "pmbench"]
+SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "shift_jis"])
+@pytest.mark.parametrize(
+    "encoding", ["cp1252", *(pytest.param(name, marks=SLOW) for name in ("ascii", "shift_jis"))]
+)
 def test_a_stream_that_cannot_show_a_sign_has_one_that_stands_for_it(
     empty_folder: Path, encoding: str
 ) -> None:

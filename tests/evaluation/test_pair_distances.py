@@ -225,9 +225,9 @@ def test_sizes_that_differ_in_a_folder_are_told_before_anything_is_measured() ->
     ("words", "sentence"),
     [
         (["a", "p.png"], "a is a folder and p.png is none; expected two images or two folders of "
-         "pictures"),
+         "images"),
         (["p.png", "a"], "a is a folder and p.png is none; expected two images or two folders of "
-         "pictures"),
+         "images"),
         (["p.png", "x.png"], "x.png does not exist; expected an image or a folder of images"),
         (["x.csv"], "x.csv: cannot be read (No such file or directory); expected a CSV with the "
          "columns ref,dist, or give two images or two folders"),
@@ -235,7 +235,7 @@ def test_sizes_that_differ_in_a_folder_are_told_before_anything_is_measured() ->
          "give two images or two folders"),
         (["p.png"], "p.png is one image; name the other one too"),
         (["p.png", "p.png", "--csv", "--json"], "--csv and --json exclude each other"),
-        (["p.png", "no.png"], "no.png: expected an image file, got 10 bytes that PIL cannot read "
+        (["p.png", "no.png"], "no.png: expected an image file, got 8 bytes that PIL cannot read "
          "(none that it knows); mend or remove the item"),
     ],
 )  # fmt: skip

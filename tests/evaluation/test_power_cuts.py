@@ -30,7 +30,7 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("what", ["eval", "report"])
+@pytest.mark.parametrize("what", ["eval", pytest.param("report", marks=pytest.mark.slow)])
 def test_what_a_command_has_made_outlasts_a_power_cut(
     what: str, disk: Disk, parent: ForkServer
 ) -> None:

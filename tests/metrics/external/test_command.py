@@ -199,10 +199,10 @@ def test_a_program_that_is_not_there_fails_alone(
 
 
 COMMAND_MISTAKES = {
-    "cmd:./m {ref}": "cmd:./m {ref}: {dist} must stand where the program gets the path of a "
-    "image: cmd:./my_metric {ref} {dist}",
-    "cmd:{ref} x": "cmd:{ref} x: {ref} and {dist} must stand where the program gets the path of a "
-    "image: cmd:./my_metric {ref} {dist}",
+    "cmd:./m {ref}": "cmd:./m {ref}: {dist} must stand where the program gets the path of "
+    "an image: cmd:./my_metric {ref} {dist}",
+    "cmd:{ref} x": "cmd:{ref} x: {ref} and {dist} must stand where the program gets the path of "
+    "an image: cmd:./my_metric {ref} {dist}",
     "cmd:./m 'a {ref} {dist}": "cmd:./m 'a {ref} {dist}: No closing quotation; close the quotation "
     "mark",
     "cmd?job=2:./m {ref} {dist}": "unknown option of cmd 'job'; did you mean jobs?",
