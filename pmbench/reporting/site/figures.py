@@ -96,7 +96,10 @@ def _panel(section: Section, rows: list[Row], place: str, first: bool) -> Layers
         if name in section.people
     }
     axis = around("", [*points["low"], *points["high"], *people.values()])
-    across = alt.Axis(tickCount=3, grid=False, format=DIGITS, labelFlush=True)
+    across = alt.Axis(
+        tickCount=3, grid=False, format=DIGITS, labelFlush=True, labelOverlap=True,
+        labelSeparation=8,
+    )  # fmt: skip
     x = alt.X("low:Q", title=None, axis=across, scale=axis.scale)
     order = [row.name for row in rows]
     y = alt.Y(
