@@ -99,11 +99,7 @@ def clean(
     set_env_default("PMBENCH_MANIFESTS", manifests)
     things = _things(verify)
     chosen = entries_to_remove(things, CleanOptions(downloads, everything))
-
-    def warn(sentence: str) -> None:
-        print_warning(sentence)
-
-    gone = chosen if dry_run else remove(chosen, warn)
+    gone = chosen if dry_run else remove(chosen, print_warning)
     left = [thing for thing in things if thing.state in ("in use", "unknown")]
     total = sum(thing.bytes for thing in gone)
     if as_json:
@@ -115,7 +111,7 @@ def clean(
         why = f"{thing.state}: {thing.why}" if thing.why else thing.state
         typer.echo(f"{verb} {_place(thing)}: {thing.bytes:,} bytes, {thing.kind} ({why})")
     for thing in left:
-        warn(f"left {_place(thing)}: {thing.bytes:,} bytes ({thing.why})")
+        print_warning(f"left {_place(thing)}: {thing.bytes:,} bytes ({thing.why})")
     verb = "would be freed" if dry_run else "freed"
     typer.echo(f"{_counted(gone)}, {total:,} bytes {verb} in {paths.home()}")
 

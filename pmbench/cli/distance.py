@@ -21,7 +21,7 @@ from pmbench.cli.common import (
 )  # fmt: skip
 from pmbench.cli.completion import complete_metrics
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.text import printable
+from pmbench.utils.text import one_line, printable
 
 if TYPE_CHECKING:
     from pmbench.evaluation.difference_maps import Maps
@@ -110,7 +110,7 @@ def distance(
     elif loaded:
         _print_table(compared, higher, signatures)
     for line in _about_maps(written):
-        typer.echo(line, err=as_csv or as_json)
+        typer.echo(printable(line), err=as_csv or as_json)
     absent = {**choice.left_out, **not_run}
     remarks = [f"not run: {name}: {why}" for name, why in absent.items()]
     if without := [name for name in compared.columns if written and name not in written]:
@@ -129,7 +129,7 @@ def _print_table(
 
     terminal = console()
     columns = {name: column.values.tolist() for name, column in compared.columns.items()}
-    names = [pair.name for pair in compared.pairs]
+    names = [one_line(pair.name) for pair in compared.pairs]
     terminal.print(to_rich(names, columns, higher, terminal.width))
     terminal.print(f"signatures: {', '.join(signatures.values())}", style="dim", markup=False)
 

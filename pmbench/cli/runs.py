@@ -10,7 +10,6 @@ import typer
 from pmbench.cli.catalog import What, list_
 from pmbench.cli.common import ResultsOption, app, print_warning
 from pmbench.cli.leaderboard import Dataset
-from pmbench.utils.errors import PmbenchError
 
 runs = typer.Typer(
     no_args_is_help=True,
@@ -48,10 +47,9 @@ def remove(
     `pmbench runs remove ladder-jnd/mine`
     """
     from pmbench.reporting.leaderboard import write_leaderboards
-    from pmbench.results.run import LOCK_FILE
+    from pmbench.results.run import locked
     from pmbench.results.run import remove as remove_run
     from pmbench.results.store import run_folders
-    from pmbench.utils.locks import BusyError, exclusive
 
     folders = dict.fromkeys(
         folder for name in names for folder in run_folders(results, name, dataset)
@@ -60,13 +58,9 @@ def remove(
         if dry_run:
             typer.echo(f"would remove {folder}")
             continue
-        try:
-            with exclusive(folder / LOCK_FILE):
-                left = remove_run(folder)
-        except BusyError as error:
-            raise PmbenchError(f"{error} is measuring into {folder}; wait for it") from error
+        with locked(folder):
+            left = remove_run(folder)
         typer.echo(f"removed {folder}")
         if left:
             print_warning(f"left in {folder}: {', '.join(path.name for path in left)}")
-    if not dry_run:
-        write_leaderboards(results)
+        write_leaderboards(results)  # each time, since the next one may be in use

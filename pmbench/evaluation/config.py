@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from pmbench.datasets.pack import Pack
 from pmbench.datasets.resize import resize_for
 from pmbench.results.run import (
     DEFAULT_PRECISION,
-    LOCK_FILE,
     Subset,
     folder_name,
     metric_folder,
@@ -27,7 +25,6 @@ from pmbench.results.signature import Signature, build_setup
 from pmbench.scoring.bootstrap import DEFAULT_RESAMPLING, Resampling
 from pmbench.scoring.protocols import PROTOCOLS, Protocol
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.locks import BusyError, exclusive
 from pmbench.utils.progress import Reporter
 
 
@@ -130,17 +127,3 @@ def find_packs(
 
 def _download_command(missing: Sequence[str], resize: str | None) -> str:
     return f"pmbench download {' '.join(missing)}" + f" --resize {resize}" * (resize is not None)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a second process from measuring the same thing into the same folder."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(exclusive(folder / LOCK_FILE))
-        except BusyError as error:
-            raise PmbenchError(
-                f"{error} is measuring into {folder}; wait for it, or choose another folder with "
-                "--results"
-            ) from error
-        yield

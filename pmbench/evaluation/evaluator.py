@@ -15,11 +15,11 @@ from pmbench import __version__
 from pmbench.evaluation import provenance
 from pmbench.evaluation.batching import BatchLimits
 from pmbench.evaluation.checkpoint import read_header
-from pmbench.evaluation.config import EvalConfig, locked
+from pmbench.evaluation.config import EvalConfig
 from pmbench.evaluation.determinism import check_determinism
 from pmbench.evaluation.runner import EvalContext, EvalResult, run_group, save_run
 from pmbench.metrics.loading import SOURCE_KIND, LoadedMetric
-from pmbench.results.run import CHECKPOINT_FILE, LOCK_FILE, Run, open_run
+from pmbench.results.run import CHECKPOINT_FILE, LOCK_FILE, Run, locked, open_run
 from pmbench.results.signature import Signature
 from pmbench.scoring.scores import human_rows
 from pmbench.utils.devices import network_precision

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from pmbench.datasets.pack import Items
 from pmbench.evaluation import provenance
-from pmbench.evaluation.config import EvalConfig, locked
+from pmbench.evaluation.config import EvalConfig
 from pmbench.evaluation.runner import save_run
 from pmbench.results.csv_io import numbers, read_table
-from pmbench.results.run import CHECKPOINT_FILE, Run, open_run
+from pmbench.results.run import CHECKPOINT_FILE, Run, locked, open_run
 from pmbench.results.schema import Rate
 from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.scoring.scores import human_rows

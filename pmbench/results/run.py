@@ -14,6 +14,8 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +39,7 @@ from pmbench.scoring.items import Items
 from pmbench.scoring.protocols import Protocol
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.files import sha256_of, write_text
+from pmbench.utils.locks import BusyError, exclusive
 from pmbench.utils.text import check_printable
 
 if TYPE_CHECKING:
@@ -268,6 +271,20 @@ def _is_of(folder: Path, signature: str) -> bool:
     except PmbenchError:
         return False
     return run is not None and run.signature == signature
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second process from measuring the same thing into the same folder."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(folder / LOCK_FILE))
+        except BusyError as error:
+            raise PmbenchError(
+                f"{error} is measuring into {folder}; wait for it, or choose another folder with "
+                "--results"
+            ) from error
+        yield
 
 
 def remove(folder: Path) -> list[Path]:

@@ -314,8 +314,8 @@ def test_code_that_was_edited_after_it_was_measured_fails(empty_folder: Path, fi
     (finding,) = json.loads(output)["findings"]
     assert (finding["verdict"], finding["message"]) == ("stale", sentence)
     assert json.loads(output)["messages"][0] == "failed: 1 stale, of 1 compared with b.json"
-    told = pmbench("check", "--baseline", "b.json", "--allow-stale").stdout
-    assert "passed: 1 same" in told
+    output = pmbench("check", "--baseline", "b.json", "--allow-stale").stdout
+    assert "passed: 1 same" in output
     assert one_line(pmbench("baseline", "-o", "b.json").stderr) == f"ladder-jnd/mine: {sentence}"
     pmbench("eval", "-m", "mine=./mine.py:f", "-d", "ladder-jnd")
     assert "passed: 1 same" in pmbench("check", "--baseline", "b.json").stdout

@@ -34,8 +34,8 @@ def four(empty_folder: Path) -> None:
 @pytest.mark.usefixtures("four")
 def test_runs_of_a_metric_are_removed_on_all_datasets_or_on_one() -> None:
     whole = names()
-    told = pmbench("runs", "remove", "mine", "--dry-run").stdout
-    assert told == "would remove results/one/mine\nwould remove results/two/mine\n"
+    output = pmbench("runs", "remove", "mine", "--dry-run").stdout
+    assert output == "would remove results/one/mine\nwould remove results/two/mine\n"
     assert names() == whole
     assert pmbench("runs", "remove", "mine", "-d", "two").stdout == "removed results/two/mine\n"
     assert names() == ["one/mine", "one/net:a/b", "two/net:a/b"]
@@ -71,7 +71,9 @@ def test_a_run_under_way_and_unknown_names_are_refused() -> None:
     with exclusive(Path("results/one/mine") / LOCK_FILE):
         message = one_line(pmbench("runs", "remove", "one/mine", code=2).stderr)
     assert message.startswith("another pmbench (process ")
-    assert message.endswith(" is measuring into results/one/mine; wait for it")
+    assert message.endswith(
+        " is measuring into results/one/mine; wait for it, or choose another folder with --results"
+    )
     assert one_line(pmbench("runs", "remove", "mime", code=2).stderr) == (
         "unknown run 'mime'; did you mean mine?"
     )

@@ -83,15 +83,15 @@ def test_recorded_times_are_scaled_by_pixels_from_the_nearest_size(tmp_path: Pat
         [known("l1", 1), known("ssim", 1), known("ssim", 8, 256), known("grad", 1, status="failed"),
          known("psnr", 1, direction=BACKWARD)],
     )  # fmt: skip
-    told = of(named("l1", "ssim", "grad", "psnr"), tmp_path)
-    assert told.seconds["l1"]["toy"] == pytest.approx(2 * (90 * 0.001 + 10 * 0.004))
+    forecast = of(named("l1", "ssim", "grad", "psnr"), tmp_path)
+    assert forecast.seconds["l1"]["toy"] == pytest.approx(2 * (90 * 0.001 + 10 * 0.004))
     wide = replace(WORK, sizes={(256, 128): 100})  # half of 256×256
     assert of(named("ssim"), tmp_path, wide).seconds["ssim"]["toy"] == pytest.approx(200 * 0.004)
-    assert [told.times[name].origin for name in ("l1", "ssim", "grad", "psnr")] == [
+    assert [forecast.times[name].origin for name in ("l1", "ssim", "grad", "psnr")] == [
         "recorded", "recorded", "unknown", "unknown"
     ]  # fmt: skip
-    assert told.times["psnr"].note.startswith("not tried, since ")
-    assert math.isnan(told.seconds["psnr"]["toy"])
+    assert forecast.times["psnr"].note.startswith("not tried, since ")
+    assert math.isnan(forecast.seconds["psnr"]["toy"])
 
 
 @pytest.mark.usefixtures("no_probes")
@@ -103,11 +103,11 @@ def test_times_of_another_machine_are_said_to_be_so(tmp_path: Path) -> None:
     for strange in (gpu, rough):
         timings.add(tmp_path, strange, [known(name, 9) for name in (*names, "grad")])
     timings.add(tmp_path, HERE, [known("vsi", 1)])
-    told = of(named(*names, "grad"), tmp_path)
-    assert told.elsewhere == other
-    origins = [told.times[name].origin for name in (*names, "grad")]
+    forecast = of(named(*names, "grad"), tmp_path)
+    assert forecast.elsewhere == other
+    origins = [forecast.times[name].origin for name in (*names, "grad")]
     assert origins == ["elsewhere", "elsewhere", "recorded", "unknown"]
-    assert told.seconds["fsim"]["toy"] == pytest.approx(2 * told.seconds["vsi"]["toy"])
+    assert forecast.seconds["fsim"]["toy"] == pytest.approx(2 * forecast.seconds["vsi"]["toy"])
 
 
 def test_a_metric_without_a_time_is_tried_and_one_that_fails_does_so_alone(tmp_path: Path) -> None:
@@ -117,15 +117,15 @@ def test_a_metric_without_a_time_is_tried_and_one_that_fails_does_so_alone(tmp_p
         "def wrong(x, y):\n    raise ValueError('no such thing')\n"
     )
     mine = [f"{name}={tmp_path}/mine.py:{name}" for name in ("slow", "wrong")]
-    told = of(named(*mine, "iw-ssim"), tmp_path / "results")
-    assert told.times["slow"].origin == "probed"
+    forecast = of(named(*mine, "iw-ssim"), tmp_path / "results")
+    assert forecast.times["slow"].origin == "probed"
     # a call of eight pairs takes 20 ms and more
-    assert told.seconds["slow"]["toy"] > 2 * 90 * 0.02 / 8
-    assert told.failures == {"wrong": "failed: ValueError: no such thing (in mine.py, line 6)"}
-    assert "wrong" not in told.seconds
-    assert told.times["iw-ssim"].origin == "undefined"
-    assert told.times["iw-ssim"].note == "needs at least 161 pixels a side, got 64×64"
-    assert told.seconds["iw-ssim"]["toy"] == 0
+    assert forecast.seconds["slow"]["toy"] > 2 * 90 * 0.02 / 8
+    assert forecast.failures == {"wrong": "failed: ValueError: no such thing (in mine.py, line 6)"}
+    assert "wrong" not in forecast.seconds
+    assert forecast.times["iw-ssim"].origin == "undefined"
+    assert forecast.times["iw-ssim"].note == "needs at least 161 pixels a side, got 64×64"
+    assert forecast.seconds["iw-ssim"]["toy"] == 0
     assert not (tmp_path / "results").exists()
 
 
@@ -133,37 +133,37 @@ def test_what_would_be_fetched_is_not_tried_and_stands_there_once(
     tmp_path: Path, home: Path
 ) -> None:
     names = ("lpips-vgg", "net-vgg", "vgg-loss-l2", "watson-dct")
-    told = of(named(*names), tmp_path)
-    assert [(file.name, file.megabytes, file.metrics) for file in told.missing] == [
+    forecast = of(named(*names), tmp_path)
+    assert [(file.name, file.megabytes, file.metrics) for file in forecast.missing] == [
         ("vgg16", 528, ["lpips-vgg", "net-vgg", "vgg-loss-l2"]),
         ("watson-dct", 0.005, ["watson-dct"]),
     ]
-    assert told.times["vgg-loss-l2"].origin == "unknown"
-    assert told.times["vgg-loss-l2"].note == "not tried, since its weights are not here"
-    assert told.times["net-vgg"].origin == "elsewhere"  # a time that pmbench brings along
+    assert forecast.times["vgg-loss-l2"].origin == "unknown"
+    assert forecast.times["vgg-loss-l2"].note == "not tried, since its weights are not here"
+    assert forecast.times["net-vgg"].origin == "elsewhere"  # a time that pmbench brings along
     assert not any(home.rglob("*.pth"))
 
 
 def test_a_package_that_fetches_its_weights_itself_is_not_tried(tmp_path: Path) -> None:
-    told = of([replace(registered()["l1"], name="mine", extra="timm")], tmp_path)
-    assert told.times["mine"].note == "not tried, since timm fetches weights by itself"
+    forecast = of([replace(registered()["l1"], name="mine", extra="timm")], tmp_path)
+    assert forecast.times["mine"].note == "not tried, since timm fetches weights by itself"
 
 
 @pytest.mark.usefixtures("no_probes")
 def test_a_network_passes_over_an_image_once_and_metrics_may_share_it(tmp_path: Path) -> None:
     few = replace(WORK, passes=100, sizes={(64, 64): 100})  # of 400 images of pairs
     timings.add(tmp_path, HERE, [known("lpips-vgg", 40), known("net-vgg", 30), known("l1", 1)])
-    told = of(named("lpips-vgg", "net-vgg", "l1", "fsim"), tmp_path, few)
-    assert told.seconds["net-vgg"]["toy"] == pytest.approx(200 * 0.03 / 4)
-    assert told.together["toy"] == pytest.approx((2 + 0.2, 2 + 1.5 + 0.2))
+    forecast = of(named("lpips-vgg", "net-vgg", "l1", "fsim"), tmp_path, few)
+    assert forecast.seconds["net-vgg"]["toy"] == pytest.approx(200 * 0.03 / 4)
+    assert forecast.together["toy"] == pytest.approx((2 + 0.2, 2 + 1.5 + 0.2))
     assert all(map(math.isnan, of(named("fsim"), tmp_path, few).together["toy"]))
 
 
 @pytest.mark.usefixtures("no_probes")
 def test_pictures_of_unknown_size_take_an_unknown_time(tmp_path: Path) -> None:
     timings.add(tmp_path, HERE, [known("l1", 1)])
-    told = of(named("l1"), tmp_path, replace(WORK, sizes={}))
-    assert math.isnan(told.seconds["l1"]["toy"])
+    forecast = of(named("l1"), tmp_path, replace(WORK, sizes={}))
+    assert math.isnan(forecast.seconds["l1"]["toy"])
 
 
 # --- pmbench speed --------------------------------------------------------------------------------
@@ -183,5 +183,5 @@ def test_measuring_speed_takes_its_turns_but_no_longer_than_it_may(tmp_path: Pat
     assert seconds("ssim") == pytest.approx(2 * 9 * 0.05)  # shorter calls are repeated
     assert seconds("grad") == pytest.approx(20 + 60)  # one call, however long
     assert seconds("gmsd") == pytest.approx(5 + 5)
-    told = estimate_speed(named("l1", "fsim", "gmsd"), trial, HERE, tmp_path)
-    assert (told.elsewhere, told.unknown) == (1, 1)
+    forecast = estimate_speed(named("l1", "fsim", "gmsd"), trial, HERE, tmp_path)
+    assert (forecast.elsewhere, forecast.unknown) == (1, 1)

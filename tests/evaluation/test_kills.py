@@ -128,14 +128,7 @@ def test_a_kill_before_every_single_change_of_a_file(
     scene = scenes(parent, tmp_path, server)[what]()
     if isinstance(scene, Eval):
         scene = Eval(parent, tmp_path, (), limit=1, metrics=("l1", "ssim"))
-    survival = Survival(scene)
-    step = 0
-    while survival.kill(step):
-        survival.finish()
-        step += 1
-    print(f"{what}: each of {step} changes: {survival.tally}")  # noqa: T201
-    assert survival.tally.complete == step > 10
-    assert survival.tally.reused > 0
+    Survival(scene).kill_before_every_change(what)
 
 
 @pytest.mark.slow

@@ -317,6 +317,16 @@ class Survival:
         self._see(ended)
         return False
 
+    def kill_before_every_change(self, what: str) -> None:
+        """Kill the command before each change of a file, and let it come to its end each time."""
+        step = 0
+        while self.kill(step):
+            self.finish()
+            step += 1
+        print(f"{what}: each of {step} changes: {self.tally}")  # noqa: T201
+        assert self.tally.complete == step > 10
+        assert self.tally.reused > 0
+
     def finish(self) -> None:
         """Let the command come to its end, and compare."""
         if self._killed:

@@ -18,7 +18,7 @@ from support.http_server import serving
 from pmbench.datasets.download import DownloadOptions, download
 from pmbench.datasets.manifest import load
 from pmbench.datasets.resize import resize_for
-from pmbench.evaluation.config import locked
+from pmbench.results.run import locked
 from pmbench.results.store import damaged_runs, find_runs
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.locks import BusyError, exclusive, is_free, is_read

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import pytest
 from support.cli import one_line, pmbench
-from support.factories import manifest, packed, triplets, update_digests, write_tree
+from support.factories import manifest, packed, picture, png, triplets, update_digests, write_tree
 from support.refusals import message_of
 from support.runs import save_run
 
@@ -146,6 +146,16 @@ def test_file_names_that_the_user_chose_are_escaped(empty_folder: Path) -> None:
         result = pmbench(*words, "--results", "r\x1b[2J", "--results", "s")
         assert "\x1b" not in result.output
         assert r"measured in s and in r\x1b[2J with the same scores" in one_line(result.stderr)
+
+
+@pytest.mark.parametrize("options", [(), ("--map", "maps")])
+def test_names_of_images_are_escaped(empty_folder: Path, options: tuple[str, ...]) -> None:
+    for name in ("a/x\x1b[2J.png", "b/x\x1b[2J.png", "a/y.png", "b/y.png", "a/z\x1b[2J.png"):
+        write_tree(empty_folder, {name: png(picture(1, 16, 16))})
+    result = pmbench("distance", "a", "b", "-m", "l2", *options)
+    assert r"x\x1b[2J.png" in result.stdout
+    assert r"z\x1b[2J.png" in result.stderr
+    assert "\x1b" not in result.output
 
 
 def test_a_warning_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
