@@ -71,8 +71,14 @@ def index(site: Site, shown: list[DatasetSection], relations: list[tuple[str, Fi
     """Return the first page."""
     return _render(
         "index.html.j2", site, "", shown=shown, relations=relations, humans=humans,
-        protocols=site.protocols, overall=site.overall,
+        protocols=site.protocols, overall=site.overall, common=_common_legend(shown),
     )  # fmt: skip
+
+
+def _common_legend(sections: list[DatasetSection]) -> list[str]:
+    """Return the lines of legend that are the same for all of several tables."""
+    first, *others = (section.legend for section in sections)
+    return [line for line in first if others and all(line in legend for legend in others)]
 
 
 def gallery(site: Site, walls: list[GallerySection]) -> str:

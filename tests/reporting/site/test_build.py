@@ -82,11 +82,34 @@ def test_the_signs_of_the_table_are_explained_below_it_and_its_strips_are_hidden
     file.write_text(json.dumps(info))
     index, _ = write_report(tmp_path / "r", tmp_path / "out")
     (legend,) = re.findall(r'<ul class="legend">(.*?)</ul>', index, re.DOTALL)
-    assert "<li>≈ cannot be told apart from the best (paired tests" in legend
     assert "<li>† measured in another way" in legend
+    assert "<li>macro: plain mean of the sub-datasets; 95 % intervals</li>" in legend
+    assert '<a href="#reading">' in legend
+    assert "≈ marks those that\ncannot be told apart from the best" in index
     assert "scores of 3 metrics, 1 of them (†) measured in another way on Toy" in index
     strips = re.findall(r'<td class="strip"[^>]*>', index)
     assert set(strips) == {'<td class="strip" aria-hidden="true">'}
+
+
+def test_what_holds_for_all_tables_stands_once(tmp_path: Path) -> None:
+    items = items_of([1.0, 0.8, 0.6, 0.0, 0.2, 0.4])
+    for dataset in ("toy", "other"):
+        for name in ("a", "b"):
+            save_run(tmp_path, name, differences(3, 2, 1, -3, -2, -1), items, dataset=dataset)
+    index, _ = write_report(tmp_path, tmp_path / "out")
+    legends = re.findall(r'<ul class="legend">(.*?)</ul>', index, re.DOTALL)
+    assert len(legends) == 2
+    for legend in legends:
+        first, *_ = re.findall("<li>(.*?)</li>", legend)
+        assert first.startswith("signature:")
+    _, reading = index.split("<dt>all tables</dt>")
+    for line in sections(tmp_path, [])[0].board.legend:
+        head = line.split(":")[0]
+        if head in ("macro", "rank"):
+            assert f"<dt>{head}</dt>" in index
+            assert line not in index
+        else:
+            assert unescape(reading).count(line) == unescape(index).count(line) == 1
 
 
 def test_unanimity_is_drawn_where_people_differ_and_said_where_not(tmp_path: Path) -> None:
