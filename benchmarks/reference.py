@@ -27,7 +27,7 @@ ROLES = ("ref", "p0", "p1")
 _TRUNKS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 
 
-class Pictures(Dataset[dict[str, Tensor]]):
+class Triplets(Dataset[dict[str, Tensor]]):
     """Triplets of PNGs, resized and mapped to [-1, 1], and what people said."""
 
     def __init__(self, root: Path, count: int) -> None:
@@ -79,7 +79,7 @@ def _fill(trunk: nn.Module, file: Path) -> None:
 def score(net: nn.Module, root: Path, count: int) -> float:
     """Return the share of people who agree with the network on triplets."""
     agreed = 0.0
-    for batch in DataLoader(Pictures(root, count), batch_size=50, num_workers=2):
+    for batch in DataLoader(Triplets(root, count), batch_size=50, num_workers=2):
         with torch.no_grad():
             d0 = net(batch["ref"], batch["p0"]).flatten()
             d1 = net(batch["ref"], batch["p1"]).flatten()

@@ -73,8 +73,8 @@ def distance(
 
     `pmbench distance pairs.csv -m lpips-vgg --csv > distances.csv`
     """
-    from pmbench.datasets import picture_pairs as pairing
-    from pmbench.datasets.picture_pack import parse_resizing
+    from pmbench.datasets import image_pairs as pairing
+    from pmbench.datasets.image_pack import parse_resizing
     from pmbench.evaluation.difference_maps import write_maps
     from pmbench.evaluation.pair_distances import measure_pairs
     from pmbench.metrics.loading import load_metrics

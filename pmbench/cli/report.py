@@ -59,6 +59,6 @@ def report(
     result = sections(results, split(dataset), split(metric))
     with progress_reporter() as reporter:
         made = write(output, result, Options(title, examples, gallery), reporter)
-    counts = {"dataset": made.datasets, "metric": made.metrics, "image": made.pictures}
+    counts = {"dataset": made.datasets, "metric": made.metrics, "image": made.images}
     message = ", ".join(f"{n:,} {noun}" + "s" * (n != 1) for noun, n in counts.items())
     typer.echo(f"{made.index}: {message}; the first page has {made.megabytes:.2f} MB")

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pmbench.datasets.archive import files
+from pmbench.datasets.image_file import EncodedImage, summary, without_warnings
 from pmbench.datasets.image_store import ImageStore, digest_of
 from pmbench.datasets.layouts import Layout
-from pmbench.datasets.picture_file import Picture, summary, without_warnings
 from pmbench.datasets.resize import Pixels, Resize
 from pmbench.utils.progress import Reporter
 from pmbench.utils.system import cores
@@ -25,7 +25,7 @@ from pmbench.utils.system import cores
 _AT_ONCE = 16  # images; handing over each alone would cost a tenth of decoding it
 _SHARE = 8 << 20  # bytes, unpacked, after which a task has enough of them
 _UNDER_WAY = 256 << 20  # bytes of all tasks, but for the last one
-Task = deque[tuple[str, Picture]]
+Task = deque[tuple[str, EncodedImage]]
 Decoded = list[tuple[str, Pixels, bytes, tuple[str, ...]]]  # the last: what was done to it
 
 
@@ -39,7 +39,7 @@ def store_images(
 ) -> dict[str, int]:
     """Put the images that a layout wants into a spool; return their numbers by name.
 
-    One line says what was done to how many of them; see ``picture_file`` for ``raw``.
+    One line says what was done to how many of them; see ``image_file`` for ``raw``.
     Raises PmbenchError where the files or an image cannot be read.
     """
     total = None if source.is_dir() else float(source.stat().st_size)
@@ -58,14 +58,14 @@ def store_images(
 
 def _wanted(
     layout: Layout, source: Path, raw: bool, advance: Callable[[float], None]
-) -> Iterator[tuple[str, Picture]]:
+) -> Iterator[tuple[str, EncodedImage]]:
     """Yield the images that the layout wants, opened, in the order of the files."""
     is_folder = source.is_dir()
     for file in files(source, advance):
         name = layout.take(file.path, file.read)
         if name is None:
             continue
-        yield name, Picture.open(file.read(), str(file.path), raw)
+        yield name, EncodedImage.open(file.read(), str(file.path), raw)
         if is_folder:
             advance(1)
 
@@ -94,7 +94,7 @@ class _Job:
 
 
 def _decoded(
-    pictures: Iterator[tuple[str, Picture]], resize: Resize
+    images: Iterator[tuple[str, EncodedImage]], resize: Resize
 ) -> Iterator[tuple[str, Pixels, bytes, tuple[str, ...]]]:
     """Yield names, pixels, digests and conversions in the order in which the images come."""
     threads = cores()
@@ -102,7 +102,7 @@ def _decoded(
     load = 0
     with ThreadPoolExecutor(max(1, threads - 1)) as pool:
         try:
-            for task, weight in _tasks(pictures):
+            for task, weight in _tasks(images):
                 waiting.append(_Job(task, weight, pool.submit(_decode, task, resize)))
                 load += weight
                 while waiting and (load > _UNDER_WAY or len(waiting) > 3 * threads):
@@ -122,13 +122,13 @@ def _first(waiting: deque[_Job], resize: Resize) -> Decoded:
     return waiting.popleft().result()
 
 
-def _tasks(pictures: Iterator[tuple[str, Picture]]) -> Iterator[tuple[Task, int]]:
+def _tasks(images: Iterator[tuple[str, EncodedImage]]) -> Iterator[tuple[Task, int]]:
     """Yield a few images at a time, and how many bytes they take, packed and decoded."""
     task: Task = deque()
     weight = 0
-    for name, picture in pictures:
-        task.append((name, picture))
-        weight += picture.weight
+    for name, image in images:
+        task.append((name, image))
+        weight += image.weight
         if len(task) == _AT_ONCE or weight > _SHARE:
             yield task, weight
             task, weight = deque(), 0
@@ -139,8 +139,8 @@ def _tasks(pictures: Iterator[tuple[str, Picture]]) -> Iterator[tuple[Task, int]
 def _decode(task: Task, resize: Resize) -> Decoded:
     decoded: Decoded = []
     while task:  # each is let go before the next, which then has its memory, still in the cache
-        name, picture = task.popleft()
-        pixels, conversions = picture.decode(resize)
+        name, image = task.popleft()
+        pixels, conversions = image.decode(resize)
         decoded.append((name, pixels, digest_of(pixels), conversions))
-        del picture
+        del image
     return decoded

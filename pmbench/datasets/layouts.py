@@ -20,8 +20,8 @@ from typing import Protocol as Interface
 import numpy as np
 
 from pmbench.datasets.archive import files
+from pmbench.datasets.image_file import endings
 from pmbench.datasets.manifest import Folders, Manifest, Table
-from pmbench.datasets.picture_file import endings
 from pmbench.scoring.protocols import Protocol
 from pmbench.utils.csv_table import find_column, parse_csv
 from pmbench.utils.errors import PmbenchError

@@ -13,7 +13,7 @@ Layout of the file (format 1)::
     images/HxW      (images, H, W, 3) uint8, every different image once, in the order of use
 
 Roles share images, so a reference that ten items use is stored once. Where the dataset names no
-clusters, items that share images are clusters (see ``by_pictures``). Reading needs no torch.
+clusters, items that share images are clusters (see ``by_images``). Reading needs no torch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pmbench.datasets.image_store import ImageStore as ImageStore  # from which 
 from pmbench.datasets.layouts import Item
 from pmbench.datasets.resize import Pixels
 from pmbench.datasets.stored_items import read_items, within
-from pmbench.scoring.clusters import by_pictures
+from pmbench.scoring.clusters import by_images
 from pmbench.scoring.items import Items as Items  # which a pack is asked for
 from pmbench.scoring.protocols import PROTOCOLS
 from pmbench.utils.errors import PmbenchError
@@ -197,7 +197,7 @@ class Pack:
                 within("items/rows", rows[size == k].ravel(), len(images))
             has_clusters = "items/cluster_name" in file or _repeats(items.cluster)
             if not has_clusters:
-                cluster, further = by_pictures(rows * len(sizes) + size[:, None])
+                cluster, further = by_images(rows * len(sizes) + size[:, None])
                 items = replace(items, cluster=cluster, further=further)
             return cls(path, items, rows, size, sizes, attributes, has_clusters)
 

@@ -68,31 +68,31 @@ def too_large(name: str, size: str) -> PmbenchError:
     )
 
 
-def resized(picture: Image.Image, resize: Resize, name: str) -> Pixels:
+def resized(image: Image.Image, resize: Resize, name: str) -> Pixels:
     """Return an RGB image as uint8 pixels (height, width, 3), resized.
 
     Raises PmbenchError where it cannot be resized so, or is larger than LARGEST then.
     """
     if resize.mode == "exact":
-        return _undone(picture, resize.number, name)
+        return _undone(image, resize.number, name)
     if resize.mode in ("legacy", "size"):
         # torchvision's Resize(int): the shorter side becomes `number`, the longer one is truncated
-        width, height = picture.size
-        side, short = resize.number, min(picture.size)
+        width, height = image.size
+        side, short = resize.number, min(image.size)
         target = (int(side * width / short), int(side * height / short))
         if target[0] * target[1] > LARGEST:
             raise too_large(name, f"{target[0]:,}×{target[1]:,} after --resize {resize.label}")
-        if target != picture.size:
-            picture = picture.resize(target, Image.Resampling.BILINEAR)
-    return np.array(picture)
+        if target != image.size:
+            image = image.resize(target, Image.Resampling.BILINEAR)
+    return np.array(image)
 
 
-def _undone(picture: Image.Image, factor: int, name: str) -> Pixels:
-    """Return the small image that ``picture`` is an enlargement of."""
-    width, height = picture.size
+def _undone(image: Image.Image, factor: int, name: str) -> Pixels:
+    """Return the small image that ``image`` is an enlargement of."""
+    width, height = image.size
     if not (width % factor or height % factor):
-        small = picture.resize((width // factor, height // factor), Image.Resampling.NEAREST)
-        patch, stored = np.array(small), np.asarray(picture)
+        small = image.resize((width // factor, height // factor), Image.Resampling.NEAREST)
+        patch, stored = np.array(small), np.asarray(image)
         rows, columns = (
             np.rint(np.arange(n) * (m - 1) / (n - 1)).astype(np.intp)
             for n, m in zip(stored.shape[:2], patch.shape[:2], strict=True)

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pmbench.datasets.picture_pack import OpenPairs, Resizing, open_pairs
-from pmbench.datasets.picture_pairs import Pair
+from pmbench.datasets.image_pack import OpenPairs, Resizing, open_pairs
+from pmbench.datasets.image_pairs import Pair
 from pmbench.metrics.api import Perceptual
 from pmbench.metrics.loading import LoadedMetric
 from pmbench.utils.errors import PmbenchError, describe

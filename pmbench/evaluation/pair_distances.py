@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pmbench.datasets.image_file import summary
+from pmbench.datasets.image_pack import ROLES, Resizing, Size, open_pairs
+from pmbench.datasets.image_pairs import Pair
 from pmbench.datasets.pack import Pack
-from pmbench.datasets.picture_file import summary
-from pmbench.datasets.picture_pack import ROLES, Resizing, Size, open_pairs
-from pmbench.datasets.picture_pairs import Pair
 from pmbench.evaluation.batching import Batch, BatchLimits, plan
 from pmbench.evaluation.loop import BatchResults, Result, measure
 from pmbench.metrics.loading import LoadedMetric

@@ -24,10 +24,10 @@ from torch import Tensor
 from pmbench.datasets import manifest
 from pmbench.datasets.archive import files
 from pmbench.datasets.download import pack_for
+from pmbench.datasets.image_file import decode
+from pmbench.datasets.image_pack import Size, pack_of
 from pmbench.datasets.layouts import layout_for
 from pmbench.datasets.pack import Pack
-from pmbench.datasets.picture_file import decode
-from pmbench.datasets.picture_pack import Size, pack_of
 from pmbench.datasets.resize import Pixels, resize_for
 from pmbench.evaluation import reference_implementations
 from pmbench.evaluation.pair_distances import Distances, measure_items
@@ -180,8 +180,8 @@ def read_triplets(source: Path) -> Pack:
             f"--triplets: {source} holds none of the {len(wanted)} triplets that the authors' "
             "numbers are of; expected the layout of BAPPS, such as val/cnn/ref/000563.png"
         )
-    pictures = [[images[name] for name in row.images] for row in rows]
-    return pack_of([row.item for row in rows], pictures, TWO_AFC.roles)
+    of_rows = [[images[name] for name in row.images] for row in rows]
+    return pack_of([row.item for row in rows], of_rows, TWO_AFC.roles)
 
 
 # --- packages -------------------------------------------------------------------------------------

@@ -155,12 +155,12 @@ def assumption(items: Items, unit: str, has_clusters: bool) -> str:
 # --- items that are in several clusters each ------------------------------------------------------
 
 
-def by_pictures(pictures: NDArray[np.int64]) -> tuple[Index, Index | None]:
+def by_images(images: NDArray[np.int64]) -> tuple[Index, Index | None]:
     """Return the clusters of items that share images, from (n, roles), the reference first.
 
     The cluster is the reference image; images of other roles are further ones.
     """
-    numbers = _by_appearance(pictures.T.ravel()).reshape(-1, len(pictures)).T
+    numbers = _by_appearance(images.T.ravel()).reshape(-1, len(images)).T
     return numbers[:, 0], crossing(numbers[:, 0], numbers[:, 1:])
 
 

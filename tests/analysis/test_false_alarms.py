@@ -17,7 +17,7 @@ from support.votes import items_of
 from pmbench.analysis.paired import Difference, difference
 from pmbench.datasets.pack import Items
 from pmbench.scoring import joint_scores
-from pmbench.scoring.clusters import by_pictures
+from pmbench.scoring.clusters import by_images
 from pmbench.scoring.joint_scores import joint
 from pmbench.scoring.protocols import JND, TWO_AFC
 from pmbench.scoring.statistics import Array
@@ -162,7 +162,7 @@ def crossed(n: int, pictures: int, effect: float) -> Callable[[Random], Sample]:
         p = rng.binomial(5, 0.5 + 0.5 * rng.random(n)) / 5
         ease = effect * rng.normal(size=(2, pictures))
         right = [rng.random(n) < 1 / (1 + np.exp(-1 - e[shown].sum(axis=1))) for e in ease]
-        cluster, further = by_pictures(shown)
+        cluster, further = by_images(shown)
         items = replace(items_of([0] * n, p), cluster=cluster, further=further)
         return items, votes(rng, right)
 

@@ -35,8 +35,8 @@ from support.factories import (
 from support.hostile import PICTURE, TOY, VOTE, chunk, refusal
 from support.refusals import message_of
 
+from pmbench.datasets.image_file import decode
 from pmbench.datasets.pack import Pack
-from pmbench.datasets.picture_file import decode
 from pmbench.datasets.resize import LARGEST, Resize
 from pmbench.utils.progress import Silent
 
@@ -110,10 +110,10 @@ def test_a_resize_does_not_make_a_bomb_of_a_thin_picture() -> None:
 
 def test_large_pictures_are_not_all_decoded_at_once(tmp_path: Path) -> None:
     from pmbench.datasets import decode as decoding
-    from pmbench.datasets.picture_file import Picture
+    from pmbench.datasets.image_file import EncodedImage
 
     large = saved(Image.new("RGB", (4000, 4000)), "PNG")
-    pictures = (Picture.open(large, "x") for _ in range(3))
+    pictures = (EncodedImage.open(large, "x") for _ in range(3))
     tasks = list(decoding._tasks((str(i), one) for i, one in enumerate(pictures)))
     assert [len(task) for task, _ in tasks] == [1, 1, 1]
     assert tasks[0][1] == len(large) + 4 * 4000 * 4000

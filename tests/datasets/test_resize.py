@@ -14,8 +14,8 @@ from support.factories import enlarged, manifest, picture, png
 from support.refusals import message_of
 from torchvision.transforms import Resize as TorchvisionResize
 
+from pmbench.datasets.image_file import decode
 from pmbench.datasets.manifest import datasets
-from pmbench.datasets.picture_file import decode
 from pmbench.datasets.resize import Pixels, Resize, resize_for
 
 EXACT, LEGACY, NONE = Resize("exact", 4), Resize("legacy", 64), Resize("none")

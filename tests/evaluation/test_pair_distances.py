@@ -22,8 +22,8 @@ from torch import Tensor
 
 import pmbench as package
 from pmbench import metrics as registry
-from pmbench.datasets.picture_pack import Picture, open_pairs, parse_resizing
-from pmbench.datasets.picture_pairs import Pair, find_pairs
+from pmbench.datasets.image_pack import ImageFile, open_pairs, parse_resizing
+from pmbench.datasets.image_pairs import Pair, find_pairs
 from pmbench.datasets.resize import Pixels
 from pmbench.evaluation import pair_distances as distances
 from pmbench.evaluation.batching import BatchLimits
@@ -434,9 +434,9 @@ def test_batches_are_bounded_in_pixels_and_each_picture_is_read_once_in_one(
 ) -> None:
     read: list[str] = []
     sizes: list[int] = []
-    original = Picture.read
+    original = ImageFile.read
 
-    def counted(self: Picture) -> Pixels:
+    def counted(self: ImageFile) -> Pixels:
         read.append(self.path.name)
         return original(self)
 
@@ -444,7 +444,7 @@ def test_batches_are_bounded_in_pixels_and_each_picture_is_read_once_in_one(
         sizes.append(len(x))
         return (x.pixels - y.pixels).abs().mean(dim=(1, 2, 3))
 
-    monkeypatch.setattr(Picture, "read", counted)
+    monkeypatch.setattr(ImageFile, "read", counted)
     monkeypatch.setattr(distances, "BatchLimits", lambda: BatchLimits(pixels=6 * 16 * 16))
     for i in range(9):
         save(f"{i}.png", picture(i, 16, 16))

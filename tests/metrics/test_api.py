@@ -13,8 +13,8 @@ from support.refusals import message_of
 from torch import Tensor, nn
 
 import pmbench
+from pmbench.datasets.image_pairs import Pair
 from pmbench.datasets.pack import Pack
-from pmbench.datasets.picture_pairs import Pair
 from pmbench.evaluation.pair_distances import measure_pairs
 from pmbench.metrics import Metric, registered
 from pmbench.metrics.api import Perceptual

@@ -12,7 +12,7 @@ from pmbench.datasets.pack import Items
 from pmbench.scoring.bootstrap import Resampling
 from pmbench.scoring.clusters import (
     assumption,
-    by_pictures,
+    by_images,
     crossing,
     effective,
     independent,
@@ -28,7 +28,7 @@ PICTURES = np.random.default_rng(3).integers(0, 40, (60, 3))
 
 def of_pictures(pictures: Index) -> Items:
     """Return items of one sub-dataset that show images (n, roles)."""
-    cluster, further = by_pictures(pictures)
+    cluster, further = by_images(pictures)
     n = len(pictures)
     p = np.random.default_rng(0).integers(0, 6, n) / 5
     return replace(items_of([0] * n, p), cluster=cluster, further=further)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pmbench.datasets.picture_file import decode
+from pmbench.datasets.image_file import decode
 from pmbench.datasets.resize import Resize
 
 

@@ -178,13 +178,13 @@ def stored(pixels: Tensor) -> Tensor:
     The files are removed with the returned tensor, at the latest when the process ends.
     """
     levels = (pixels.detach().clamp(0, 1) * 255).round().to(torch.uint8)
-    folder = TemporaryDirectory(prefix="pmbench-pictures-")
+    folder = TemporaryDirectory(prefix="pmbench-images-")
     numbers: list[int] = []
     try:
-        for picture in np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy()):
+        for image in np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy()):
             numbers.append(next(_numbers))
             _files[numbers[-1]] = Path(folder.name, f"{numbers[-1]}.png")
-            Image.fromarray(picture).save(_files[numbers[-1]], compress_level=1)
+            Image.fromarray(image).save(_files[numbers[-1]], compress_level=1)
     except BaseException:
         _remove(folder, numbers)
         raise

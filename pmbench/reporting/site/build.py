@@ -47,7 +47,7 @@ class Written:
     index: Path
     datasets: int
     metrics: int
-    pictures: int
+    images: int
     megabytes: float  # of the index page, with its style sheet and script
 
 
@@ -104,7 +104,7 @@ def write(out: Path, sections: list[Section], options: Options, reporter: Report
         index=parts[0],
         datasets=len(sections),
         metrics=len(made.names),
-        pictures=sum(name.endswith(".png") for name in names),
+        images=sum(name.endswith(".png") for name in names),
         megabytes=sum(path.stat().st_size for path in parts) / 1e6,
     )
 
@@ -209,12 +209,12 @@ class _Site:
             try:
                 return self._gallery(section, maker)
             except PmbenchError as error:
-                maker = self._without_pictures(section, error)
+                maker = self._without_images(section, error)
         return pages.GallerySection(
             section.name, section.board.title, None, [], [], maker, section.judged
         )
 
-    def _without_pictures(self, section: Section, error: PmbenchError) -> str:
+    def _without_images(self, section: Section, error: PmbenchError) -> str:
         """Leave out the images of one section, which cannot be had, and return why."""
         sentence = f"No images: {error}."
         self._reporter.note(f"{section.name}: {sentence}")
@@ -230,7 +230,7 @@ class _Site:
             hardest=maker.hardest(),
             metrics=[(name, [strip.count for strip in maker.of_metric(name)]) for name in names],
             duels=maker.duels(rivals),
-            why_no_pictures="",
+            why_no_images="",
             judged=section.judged,
         )
 
@@ -260,7 +260,7 @@ class _Site:
         try:
             return maker.of_metric(name), ""
         except PmbenchError as error:
-            return [], self._without_pictures(section, error)
+            return [], self._without_images(section, error)
 
 
 def _names(sections: list[Section]) -> list[str]:

@@ -19,7 +19,7 @@ from pmbench.reporting.site.disagreements import (
     too_near,
 )
 from pmbench.reporting.site.sections import Section
-from pmbench.reporting.site.thumbnails import Picture, Thumbnails
+from pmbench.reporting.site.thumbnails import Thumbnail, Thumbnails
 from pmbench.reporting.site.unanimity import distance_rank
 from pmbench.scoring.protocols import Protocol
 from pmbench.scoring.statistics import Array
@@ -38,7 +38,7 @@ class Panel:
     """One image of an item."""
 
     label: str  # "left" | "reference" | "right" | "first" | "second"
-    picture: Picture
+    thumbnail: Thumbnail
     alternative: str
 
 
@@ -175,21 +175,21 @@ class ExampleBuilder:
         items = self._items
         item = str(items.id[i])
         sub = items.sub_names[items.sub[i]]
-        pictures = self._album.of(item)
+        thumbnails = self._album.of(item)
         choices = self._of_triplet(i, names) if self._two else self._of_pair(i, names)
         return Example(
-            item, sub, self._panels(item, choices, pictures), choices,
+            item, sub, self._panels(item, choices, thumbnails), choices,
             _votes(items, i, self._two, self._section.judged), also,
         )  # fmt: skip
 
     def _panels(
-        self, item: str, choices: Sequence[Choice], pictures: Mapping[str, Picture]
+        self, item: str, choices: Sequence[Choice], thumbnails: Mapping[str, Thumbnail]
     ) -> list[Panel]:
         panels = []
         for k, (role, label) in enumerate(panels_of(self._section.protocol).items()):
             by = [choice.texts[1] for choice in choices if choice.chosen == k]
             alternative = f"{item}: {label}" + f", chosen by {' and '.join(by)}" * bool(by)
-            panels.append(Panel(label, pictures[role], alternative))
+            panels.append(Panel(label, thumbnails[role], alternative))
         return panels
 
     def _of_triplet(self, i: int, names: Sequence[str]) -> list[Choice]:

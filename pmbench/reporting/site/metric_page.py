@@ -42,7 +42,7 @@ class Measured:
     facts: Facts
     recipe: Recipe
     strips: list[ExampleSection]
-    why_no_pictures: str
+    why_no_images: str
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def measured(section: Section, name: str, strips: list[ExampleSection], why_not:
         facts=_provenance(run),
         recipe=recipe(run),
         strips=strips,
-        why_no_pictures=why_not,
+        why_no_images=why_not,
     )
 
 

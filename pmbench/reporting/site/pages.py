@@ -50,7 +50,7 @@ class GallerySection:
     hardest: ExampleSection | None
     metrics: list[tuple[str, list[str]]]  # name, and how many items its page is about
     duels: list[Disagreement]
-    why_no_pictures: str
+    why_no_images: str
     judged: bool
 
 

@@ -17,7 +17,7 @@ from pmbench.utils.errors import PmbenchError
 
 
 @dataclass(frozen=True)
-class Picture:
+class Thumbnail:
     """One image file."""
 
     address: str  # from the top of the site
@@ -32,9 +32,9 @@ class Thumbnails:
         self._pack = pack
         self._site = site
         self._rows = {str(item): i for i, item in enumerate(pack.items.id)}
-        self._known: dict[str, dict[str, Picture]] = {}
+        self._known: dict[str, dict[str, Thumbnail]] = {}
 
-    def of(self, item: str) -> dict[str, Picture]:
+    def of(self, item: str) -> dict[str, Thumbnail]:
         """Return the images of an item by role, writing those that are not there yet.
 
         Raises PmbenchError where the pack has no such item, or cannot be read.
@@ -52,16 +52,16 @@ class Thumbnails:
             }
         return self._known[item]
 
-    def _written(self, pixels: Pixels) -> Picture:
+    def _written(self, pixels: Pixels) -> Thumbnail:
         height, width = pixels.shape[:2]
         facts = f"{height}x{width}".encode()
         name = hashlib.blake2b(pixels.tobytes(), digest_size=8, person=facts).hexdigest()
-        address = f"pictures/{name}.png"
+        address = f"images/{name}.png"
         path = self._site / address
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path, optimize=True)
-        return Picture(address, width, height)
+        return Thumbnail(address, width, height)
 
 
 def pack_of(run: Run) -> Pack | str:

@@ -52,7 +52,7 @@ def test_a_report_of_a_dataset_whose_pictures_are_not_here(results: Path, tmp_pa
     assert "made &lt;good&gt;" in page
     assert '<a href="https://example.org/code">' in page
     assert (tmp_path / "out" / page_of("<odd/name>")).exists()
-    assert not (tmp_path / "out" / "pictures").exists()
+    assert not (tmp_path / "out" / "images").exists()
 
 
 def test_the_table_marks_the_best_and_says_what_it_is_sorted_by(results: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_fault_in_the_pictures_of_one_dataset_costs_these_only(tmp_path: Path)
     sentence = sentence.replace("`pmbench eval --fresh`", "<code>pmbench eval --fresh</code>")
     assert sentence in unescape((out / "gallery.html").read_text(encoding="utf-8"))
     assert sentence in unescape((out / page_of("x")).read_text(encoding="utf-8"))
-    assert len(list((out / "pictures").iterdir())) > 0  # those of the other dataset
+    assert len(list((out / "images").iterdir())) > 0  # those of the other dataset
 
 
 def test_a_gallery_shows_the_pixels_the_votes_and_the_numbers_of_the_metric(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_a_gallery_shows_the_pixels_the_votes_and_the_numbers_of_the_metric(tmp_
     item = str(items.id[9])  # |d0-d1| is 10, of item 5 it is 6
     assert re.findall(r'<span class="item">.*<code>(.*?)</code>', page) == [item]
     truth = pack.images(int(pack.size[9]), pack.rows[9])  # ref, p0, p1
-    addresses = re.findall(r'<img src="\.\./(pictures/[^"]+)" width="64" height="64"', page)
+    addresses = re.findall(r'<img src="\.\./(images/[^"]+)" width="64" height="64"', page)
     for address, role in zip(addresses, (1, 0, 2), strict=True):  # left, reference, right
         with Image.open(out / address) as picture:
             np.testing.assert_array_equal(np.array(picture), truth[role])

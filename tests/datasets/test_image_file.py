@@ -16,7 +16,7 @@ from support.factories import picture, png
 from support.hostile import chunk
 from support.refusals import message_of
 
-from pmbench.datasets.picture_file import Picture, decode, endings, summary
+from pmbench.datasets.image_file import EncodedImage, decode, endings, summary
 from pmbench.datasets.resize import Pixels, Resize
 from pmbench.utils.errors import PmbenchError
 
@@ -69,7 +69,7 @@ TRANSPARENT = [
 
 @pytest.mark.parametrize(("data", "pixels", "alpha"), TRANSPARENT)
 def test_transparency_is_laid_on_white(data: bytes, pixels: Pixels, alpha: Any) -> None:
-    got, conversions = Picture.open(data, "x").decode(NONE)
+    got, conversions = EncodedImage.open(data, "x").decode(NONE)
     # PIL's own rounding of products of bytes
     np.testing.assert_allclose(got.astype(int), on_white(pixels, alpha).astype(int), atol=1)
     assert conversions == ("transparency laid on white in {}",)
@@ -77,14 +77,14 @@ def test_transparency_is_laid_on_white(data: bytes, pixels: Pixels, alpha: Any) 
 
 @pytest.mark.parametrize(("data", "pixels", "alpha"), TRANSPARENT)
 def test_raw_pixels_are_those_without_alpha(data: bytes, pixels: Pixels, alpha: Any) -> None:
-    got, conversions = Picture.open(data, "x", raw=True).decode(NONE)
+    got, conversions = EncodedImage.open(data, "x", raw=True).decode(NONE)
     np.testing.assert_array_equal(got, pixels)
     assert conversions == ("transparency dropped in {}",)
 
 
 def test_alpha_that_hides_nothing_changes_nothing_and_is_not_said() -> None:
     data = png(np.dstack([RGB, np.full_like(ALPHA, 255)]))
-    got, conversions = Picture.open(data, "x").decode(NONE)
+    got, conversions = EncodedImage.open(data, "x").decode(NONE)
     np.testing.assert_array_equal(got, RGB)
     assert conversions == ()
 
@@ -105,7 +105,7 @@ def turned(kind: str, orientation: int) -> bytes:
 def test_a_picture_is_shown_upright(kind: str, orientation: int) -> None:
     data = turned(kind, orientation)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    opened = Picture.open(data, "x")
+    opened = EncodedImage.open(data, "x")
     assert opened.size == upright.size  # which is known before it is decoded
     got, conversions = opened.decode(NONE)
     np.testing.assert_array_equal(got, np.asarray(upright))
@@ -115,7 +115,7 @@ def test_a_picture_is_shown_upright(kind: str, orientation: int) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_raw_pixels_are_not_turned(kind: str) -> None:
-    opened = Picture.open(turned(kind, 6), "x", raw=True)
+    opened = EncodedImage.open(turned(kind, 6), "x", raw=True)
     assert opened.size == (16, 8)
     got, conversions = opened.decode(NONE)
     np.testing.assert_array_equal(got, decode(turned(kind, 1), NONE, "x"))
@@ -123,7 +123,7 @@ def test_raw_pixels_are_not_turned(kind: str) -> None:
 
 
 def test_pil_turns_tiff_in_any_case() -> None:
-    opened = Picture.open(turned("TIFF", 6), "x", raw=True)
+    opened = EncodedImage.open(turned("TIFF", 6), "x", raw=True)
     assert opened.size == (8, 16)
     got, conversions = opened.decode(NONE)
     assert got.shape == (16, 8, 3)
@@ -134,7 +134,9 @@ def test_pil_turns_tiff_in_any_case() -> None:
     "exif", [b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0nothing", b"Exif\0\0"]
 )
 def test_a_picture_with_damaged_exif_is_as_it_is_stored(exif: bytes) -> None:
-    got, conversions = Picture.open(saved(WIDE, "PNG", exif=b"Exif\0\0" + exif), "x").decode(NONE)
+    got, conversions = EncodedImage.open(saved(WIDE, "PNG", exif=b"Exif\0\0" + exif), "x").decode(
+        NONE
+    )
     np.testing.assert_array_equal(got, np.asarray(WIDE))
     assert conversions == ()
 
@@ -169,7 +171,7 @@ def test_many_pictures_in_one_are_its_first() -> None:
     for kind in ("PNG", "GIF", "TIFF"):
         data = saved(Image.fromarray(RGB), kind, save_all=True, append_images=others)
         one = saved(Image.fromarray(RGB), kind)
-        got, conversions = Picture.open(data, "x").decode(NONE)
+        got, conversions = EncodedImage.open(data, "x").decode(NONE)
         np.testing.assert_array_equal(got, decode(one, NONE, "x"))
         assert conversions == ("first of several images taken in {}",)
 
@@ -212,7 +214,7 @@ def profile(kind: str) -> bytes:
     ],
 )  # fmt: skip
 def test_what_was_done_is_said(data: bytes, phrases: list[str]) -> None:
-    assert Picture.open(data, "x").decode(NONE).conversions == tuple(phrases)
+    assert EncodedImage.open(data, "x").decode(NONE).conversions == tuple(phrases)
 
 
 def test_what_was_done_is_counted_in_one_line() -> None:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pmbench.datasets import picture_file
+from pmbench.datasets import image_file
+from pmbench.datasets.image_pairs import Pair
 from pmbench.datasets.pack import Items, Pack
-from pmbench.datasets.picture_pairs import Pair
 from pmbench.datasets.resize import Pixels, Resize
 from pmbench.utils.errors import PmbenchError
 
@@ -40,7 +40,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageFile:
     """An image file, decoded as for packs and brought to a size, bilinear and antialiased.
 
     What was done to those that have been read stands in ``conversions``, by path.
@@ -53,15 +53,15 @@ class Picture:
     def read(self) -> Pixels:
         """Return its pixels."""
         name = str(self.path)
-        with _opened(self.path) as picture:
-            pixels, self.conversions[name] = picture.decode(Resize("none"))
+        with _opened(self.path) as file:
+            pixels, self.conversions[name] = file.decode(Resize("none"))
         if pixels.shape[1::-1] == self.size:
             return pixels
         return np.asarray(Image.fromarray(pixels).resize(self.size, Image.Resampling.BILINEAR))
 
 
 @dataclass(frozen=True)
-class Pictures(Pack):
+class ImageFilePack(Pack):
     """A pack whose images are read when they are asked for; ``sources`` by size, then by row."""
 
     sources: tuple[tuple[Source, ...], ...] = ()
@@ -73,7 +73,7 @@ class Pictures(Pack):
 
 def pack_of(
     ids: Sequence[str], images: Sequence[Sequence[Source]], roles: tuple[str, ...]
-) -> Pictures:
+) -> ImageFilePack:
     """Return items as a pack: ``images`` are those of each item, of one size, in order of roles."""
     by_size: dict[Size, dict[Source, int]] = {}
     rows = np.empty((len(ids), len(roles)), np.int64)
@@ -89,7 +89,9 @@ def pack_of(
     )  # fmt: skip
     sizes = tuple((height, width) for width, height in by_size)
     sources = tuple(tuple(known) for known in by_size.values())
-    return Pictures(Path(), items, rows, size_of, sizes, {"roles": list(roles)}, sources=sources)
+    return ImageFilePack(
+        Path(), items, rows, size_of, sizes, {"roles": list(roles)}, sources=sources
+    )
 
 
 # --- files of one size ----------------------------------------------------------------------------
@@ -125,7 +127,7 @@ class OpenPairs:
     ``conversions`` says what was done to the images that have been read.
     """
 
-    pack: Pictures
+    pack: ImageFilePack
     places: list[int]
     unreadable: dict[int, str]
     conversions: dict[str, tuple[str, ...]]
@@ -137,7 +139,7 @@ def open_pairs(pairs: Sequence[Pair], resizing: Resizing | None) -> OpenPairs:
     Raises PmbenchError where images of a pair differ in size and ``resizing`` is None, and where
     no pair can be read.
     """
-    images: dict[int, tuple[Picture, Picture]] = {}
+    images: dict[int, tuple[ImageFile, ImageFile]] = {}
     unreadable: dict[int, str] = {}
     conversions: dict[str, tuple[str, ...]] = {}
     unequal: list[str] = []
@@ -151,7 +153,7 @@ def open_pairs(pairs: Sequence[Pair], resizing: Resizing | None) -> OpenPairs:
             unequal.append(f"{pair.ref} is {_shown(ref)}, {pair.dist} is {_shown(dist)}")
         size = ref if resizing is None else resizing.target(ref, dist)
         images[i] = (
-            Picture(pair.ref, size, conversions), Picture(pair.dist, size, conversions)
+            ImageFile(pair.ref, size, conversions), ImageFile(pair.dist, size, conversions)
         )  # fmt: skip
     if unequal:
         others = f" (as do {len(unequal) - 1:,} more)" if len(unequal) > 1 else ""
@@ -167,15 +169,15 @@ def open_pairs(pairs: Sequence[Pair], resizing: Resizing | None) -> OpenPairs:
 
 def size_of(path: Path) -> Size:
     """Return an image file's width and height. Raises PmbenchError where it is none."""
-    with _opened(path) as picture:
-        return picture.size
+    with _opened(path) as file:
+        return file.size
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[picture_file.Picture]:
+def _opened(path: Path) -> Iterator[image_file.EncodedImage]:
     try:
-        with path.open("rb") as file, picture_file.without_warnings():
-            yield picture_file.Picture.open(file, str(path))
+        with path.open("rb") as file, image_file.without_warnings():
+            yield image_file.EncodedImage.open(file, str(path))
     except FileNotFoundError as error:
         raise PmbenchError(f"{path} does not exist; expected an image file") from error
     except OSError as error:

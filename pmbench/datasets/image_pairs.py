@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pmbench.datasets.picture_file import endings
+from pmbench.datasets.image_file import endings
 from pmbench.utils.csv_table import parse_csv
 from pmbench.utils.errors import PmbenchError
 from pmbench.utils.text import one_line
@@ -51,9 +51,9 @@ def find_pairs(ref: Path, dist: Path | None) -> PairList:
         if not path.exists():
             raise PmbenchError(f"{path} does not exist; expected an image or a folder of images")
     if ref.is_dir() != dist.is_dir():
-        folder, picture = (ref, dist) if ref.is_dir() else (dist, ref)
+        folder, image = (ref, dist) if ref.is_dir() else (dist, ref)
         raise PmbenchError(
-            f"{folder} is a folder and {picture} is none; "
+            f"{folder} is a folder and {image} is none; "
             "expected two images or two folders of images"
         )
     if not ref.is_dir():
@@ -126,7 +126,7 @@ def _single(path: Path) -> Path:
 
 
 def _of_folders(ref: Path, dist: Path) -> PairList:
-    references, distorted = _pictures_in(ref), _pictures_in(dist)
+    references, distorted = _images_in(ref), _images_in(dist)
     by_stem = [_by_stem(names) for names in (references, distorted)]
     pairs, matched = [], set()
     for name in references:
@@ -147,7 +147,7 @@ def _of_folders(ref: Path, dist: Path) -> PairList:
     return PairList(pairs, _unmatched(ref, dist, without, set(distorted) - matched))
 
 
-def _pictures_in(folder: Path) -> dict[str, None]:
+def _images_in(folder: Path) -> dict[str, None]:
     """Return the paths, from the folder, of the files that are images by their ending; sorted."""
     result = (p for p in folder.rglob("*") if p.suffix.lower() in endings() and p.is_file())
     names = sorted(path.relative_to(folder).as_posix() for path in result)

@@ -74,9 +74,9 @@ def summary(conversions: Mapping[str, tuple[str, ...]]) -> str:
 
 
 def decode(data: bytes, resize: Resize, name: str, raw: bool = False) -> Pixels:
-    """Return an image file as uint8 RGB (height, width, 3), resized; see ``Picture``."""
+    """Return an image file as uint8 RGB (height, width, 3), resized; see ``EncodedImage``."""
     with without_warnings():
-        return Picture.open(data, name, raw).decode(resize).pixels
+        return EncodedImage.open(data, name, raw).decode(resize).pixels
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def without_warnings() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Picture:
+class EncodedImage:
     """An image file whose header has been read, and nothing more. Nobody vouches for it."""
 
     image: ImageFile.ImageFile
@@ -99,7 +99,7 @@ class Picture:
     conversions: tuple[str, ...]  # those that the header shows
 
     @classmethod
-    def open(cls, file: bytes | BinaryIO, name: str, raw: bool = False) -> Picture:
+    def open(cls, file: bytes | BinaryIO, name: str, raw: bool = False) -> EncodedImage:
         """Read a header. Raises PmbenchError for no image, or more than LARGEST pixels."""
         stream = io.BytesIO(file) if isinstance(file, bytes) else file
         length = stream.seek(0, io.SEEK_END)
@@ -229,14 +229,14 @@ def _is_several(image: Image.Image) -> bool:
         return False
 
 
-def _rgb(picture: Image.Image, raw: bool) -> tuple[Image.Image, bool]:
+def _rgb(image: Image.Image, raw: bool) -> tuple[Image.Image, bool]:
     """Return an image in RGB, and whether any of it is transparent."""
-    if picture.mode.startswith("I"):  # PIL's own conversion of 16 bits clips instead of scaling
-        picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).astype(np.uint8))
+    if image.mode.startswith("I"):  # PIL's own conversion of 16 bits clips instead of scaling
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
     is_transparent = False
-    if picture.mode == "P" or picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        is_transparent = bool((np.asarray(picture)[..., 3] < 0xFF).any())
+    if image.mode == "P" or image.has_transparency_data:
+        image = image.convert("RGBA")
+        is_transparent = bool((np.asarray(image)[..., 3] < 0xFF).any())
         if is_transparent and not raw:
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture if picture.mode == "RGB" else picture.convert("RGB"), is_transparent
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == "RGB" else image.convert("RGB"), is_transparent

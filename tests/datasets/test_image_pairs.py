@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.refusals import message_of
 
-from pmbench.datasets.picture_pairs import find_pairs
+from pmbench.datasets.image_pairs import find_pairs
 
 
 @pytest.fixture(autouse=True)
