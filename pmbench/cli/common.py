@@ -58,6 +58,15 @@ class _Commands(TyperGroup):
             ) from error
 
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        what = args[0].removesuffix("s") + "s"
+        if args[0] not in self.commands and what in ("metrics", "datasets"):
+            raise PmbenchError(
+                f"there is no command '{args[0]}'; did you mean `pmbench list {what}`?"
+            )
+        return super().resolve_command(ctx, args)
+
+
 def _check_folder() -> None:
     """Raise PmbenchError where the current folder is gone: nothing can be found or loaded then."""
     try:

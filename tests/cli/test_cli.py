@@ -154,6 +154,8 @@ def test_a_plan_says_which_metrics_do_not_run(empty_folder: Path) -> None:
         (["speed", "ladder"], "did you mean `pmbench speed -m ladder`?"),
         (["check", "./mine.py:a b"], "did you mean `pmbench check -m './mine.py:a b'`?"),
         (["baseline", "l1"], "did you mean `pmbench baseline -m l1`?"),
+        (["metric"], "there is no command 'metric'; did you mean `pmbench list metrics`?"),
+        (["datasets", "x"], "did you mean `pmbench list datasets`?"),
         (["eval", "-m", ","], "--metric names no metric; `pmbench list metrics` says what there"),
         (["eval", "-m", "l2", "--resize", "exact"],
          "BAPPS is not on this machine, and only it has"),
