@@ -175,6 +175,7 @@ def trained(distance: Perceptual, compiled: bool, autocast: bool) -> tuple[list[
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.filterwarnings("ignore::FutureWarning:torch")
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
 @pytest.mark.parametrize(
     "name", [pytest.param("mmdpp", marks=pytest.mark.slow), "net-squeeze-random"]
 )
