@@ -212,6 +212,9 @@ def profile(kind: str) -> bytes:
         (saved(Image.new("CMYK", (8, 8)), "JPEG", icc_profile=profile("LAB")),
          ["CMYK converted without its profile in {}"]),
     ],
+    ids=[
+        "png", "srgb", "lab", "grey16", "rgb16", "tiff16", "ppm16", "ppm", "cmyk"
+    ],  # a profile names the second it was made in, and two workers need the same names
 )  # fmt: skip
 def test_what_was_done_is_said(data: bytes, phrases: list[str]) -> None:
     assert EncodedImage.open(data, "x").decode(NONE).conversions == tuple(phrases)
