@@ -57,7 +57,6 @@ class _Commands(TyperGroup):
                 SIGNAL + received_signal() if received_signal() else CHECK_FAILED
             ) from error
 
-
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         what = args[0].removesuffix("s") + "s"
         if args[0] not in self.commands and what in ("metrics", "datasets"):
