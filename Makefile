@@ -55,7 +55,7 @@ lowest:  ## demo, scores and quick tests with the lowest versions that are allow
 	mkdir -p build
 	$(PYTHON) tools/lowest.py > build/lowest.txt
 	rm -f build/lowest/.installed*
-	PIP_CONSTRAINT=build/lowest.txt $(MAKE) VENV=build/lowest demo regress quick
+	PIP_CONSTRAINT=$(CURDIR)/build/lowest.txt $(MAKE) VENV=build/lowest demo regress quick
 
 newest:  ## the same with the newest versions of everything
 	rm -f build/newest/.installed*

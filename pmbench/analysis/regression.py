@@ -102,7 +102,11 @@ def _summary(changes: Sequence[Change], against: str, accept: str) -> tuple[str,
         lines = [f"failed: {why}, of {len(changes):,} compared with {against}"]
         if set(failing) == {"changed"}:
             lines.append("no score is surely worse for it; --allow-changed lets that pass")
-        return (*lines, f"if that is as intended, accept it: `{accept}`")
+        if failing["stale"]:
+            lines.append("measure what is stale again, with `pmbench eval`")
+        if set(failing) != {"stale"}:
+            lines.append(f"if that is as intended, accept it: `{accept}`")
+        return tuple(lines)
     lines = ["passed: " + ", ".join(f"{n:,} {verdict}" for verdict, n in counts.items())]
     if counts["changed"]:
         lines.append("changed distances pass, as --allow-changed says")
@@ -161,8 +165,8 @@ def stale_message(edited: Sequence[str]) -> str:
     """Return the sentence about a run whose metric has other code now, in these files."""
     some = ", ".join(edited[:3]) + f" and {len(edited) - 3} more" * (len(edited) > 3)
     return (
-        f"its code is not what was measured (edited since: {some}); measure it again with "
-        "`pmbench eval`, or let it pass with --allow-stale"
+        f"its code is not what was measured (edited or removed since: {some}); measure it again "
+        "with `pmbench eval`, or let it pass with --allow-stale"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -110,6 +110,27 @@ def _unasked(error: KeyboardInterrupt) -> str:
         f"{describe(error)}, but nobody asked for it; a metric must not raise that: mend it, or "
         "leave it out"
     )
+
+
+def print_failures(failures: Mapping[str, str], color: str = "red", err: bool = False) -> None:
+    """Print which metrics did not run, each reason once."""
+    for why, names in by_reason(failures).items():
+        typer.secho(printable(f"not run: {', '.join(names)}: {why}"), fg=color, err=err)
+
+
+def by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return each reason once, with the names that it is of."""
+    names: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        names.setdefault(without_name(why, name), []).append(name)
+    return names
+
+
+def without_name(why: str, name: str) -> str:
+    """Return a sentence about a metric without the name that it begins with, if it does."""
+    if why.startswith((f"{name}: ", f"{name} failed")):
+        return why.removeprefix(name).removeprefix(":").lstrip()
+    return why
 
 
 app = typer.Typer(

@@ -15,9 +15,11 @@ from pmbench.cli.common import (
     Weights,
     app,
     console,
+    print_failures,
     progress_reporter,
     set_env_default,
     split,
+    without_name,
 )  # fmt: skip
 from pmbench.cli.completion import complete_metrics
 from pmbench.utils.errors import PmbenchError
@@ -111,13 +113,13 @@ def distance(
         _print_table(compared, higher, signatures)
     for line in _about_maps(written):
         typer.echo(printable(line), err=as_csv or as_json)
-    absent = {**choice.left_out, **not_run}
-    remarks = [f"not run: {name}: {why}" for name, why in absent.items()]
+    remarks = []
     if without := [name for name in compared.columns if written and name not in written]:
         remarks.append(f"no map: {', '.join(without)}")
     failures = _failures_of_maps(written, compared)
     for line in [*_reasons(compared), *failures, *remarks]:
         typer.secho(printable(line), fg="yellow", err=as_csv or as_json)
+    print_failures({**choice.left_out, **not_run}, "yellow", err=as_csv or as_json)
     if not_run or failures or any(column.failed for column in compared.columns.values()):
         raise typer.Exit(CHECK_FAILED)
 
@@ -207,6 +209,7 @@ def _reasons(compared: PairDistances) -> list[str]:
     by_reason: dict[str, dict[str, list[str]]] = {}
     for name, column in compared.columns.items():
         for i, why in (column.undefined | column.failed).items():
+            why = without_name(why, name)
             by_reason.setdefault(why, {}).setdefault(name, []).append(compared.pairs[i].name)
     lines = []
     for why, by_metric in by_reason.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +19,10 @@ from pmbench.cli.common import (
     Weights,
     app,
     batch_limits,
+    by_reason,
     check_resampling,
     console,
+    print_failures,
     progress_reporter,
     set_env_default,
     split,
@@ -30,7 +31,6 @@ from pmbench.cli.completion import complete_metrics
 from pmbench.cli.leaderboard import print_boards
 from pmbench.cli.signals import promise_resume
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.text import printable
 
 if TYPE_CHECKING:
     import torch
@@ -125,8 +125,8 @@ def evaluate(
     if not dry_run and resume:  # --fresh begins anew each time
         promise_resume()
     with progress_reporter() as reporter:
-        for why, names in _by_reason(choice.left_out):
-            reporter.note(f"left out: {names}: {why}")
+        for why, names in by_reason(choice.left_out).items():
+            reporter.note(f"left out: {', '.join(names)}: {why}")
         if dry_run:
             packs = find_packs(split(dataset), resize, reporter)
             workloads = [workload(*one, Subset(limit), limits) for one in packs]
@@ -144,7 +144,7 @@ def evaluate(
     try:
         show_results(results, configs)
     except PmbenchError:
-        _say_failures(failures)
+        print_failures(failures)
         raise
     _tell_failures(failures)
 
@@ -199,29 +199,6 @@ def show_results(results: Path, configs: list[EvalConfig]) -> None:
 
 def _tell_failures(failures: dict[str, str]) -> None:
     """Say which metrics did not run, and exit non-zero if there are any."""
-    _say_failures(failures)
+    print_failures(failures)
     if failures:
         raise typer.Exit(CHECK_FAILED)
-
-
-def _say_failures(failures: dict[str, str]) -> None:
-    """Say which metrics did not run, each reason once."""
-    # a sentence about a measurement begins with the metric's name, which stands here already
-    plain = {
-        name: why.removeprefix(name).removeprefix(":").lstrip() if _is_about(why, name) else why
-        for name, why in failures.items()
-    }
-    for why, names in _by_reason(plain):
-        typer.secho(printable(f"not run: {names}: {why}"), fg="red")
-
-
-def _is_about(why: str, name: str) -> bool:
-    return why.startswith((f"{name}: ", f"{name} failed"))
-
-
-def _by_reason(reasons: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return each reason once, with the names it is of."""
-    results: dict[str, list[str]] = {}
-    for name, why in reasons.items():
-        results.setdefault(why, []).append(name)
-    return [(why, ", ".join(names)) for why, names in results.items()]

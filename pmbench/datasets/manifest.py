@@ -235,8 +235,9 @@ def datasets() -> dict[str, Manifest]:
     for entry in filter(None, os.environ.get("PMBENCH_MANIFESTS", "").split(os.pathsep)):
         folder = paths.expand(entry).resolve()
         if not folder.is_dir():
+            state = "is a file" if folder.exists() else "does not exist"
             raise PmbenchError(
-                f"the manifests folder {folder} does not exist; "
+                f"the manifests folder {folder} {state}; "
                 "name a folder that holds .toml files with --manifests or PMBENCH_MANIFESTS"
             )
         folders.append(folder)

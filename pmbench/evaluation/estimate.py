@@ -226,18 +226,28 @@ def recorded_times(
 ) -> tuple[dict[str, list[Timing]], dict[str, list[Timing]], Machine | None]:
     """Return the forward times of metrics on this machine, and on another one, which it names.
 
-    That one is of the same kind of device and precision, and knows most of the metrics.
+    Those on this machine are in ``results``. The other one is of the same kind of device and
+    precision, and knows most of the metrics.
     """
+    here_in_results = _forward_times(timings.read(results).pop(here, []), metrics)
+    of_others = [timings.read(results), timings.read(paths.DATA)]
+    of_others[0].pop(here, None)
     times: dict[Machine, dict[str, list[Timing]]] = {}
-    for speeds in (timings.read(results), timings.read(paths.DATA)):
-        for machine, some in speeds.items():
-            for one in some:
-                if (one.status, one.direction) == ("measured", FORWARD) and one.metric in metrics:
-                    times.setdefault(machine, {}).setdefault(one.metric, []).append(one)
+    for machine, some in (pair for speeds in of_others for pair in speeds.items()):
+        for name, more in _forward_times(some, metrics).items():
+            times.setdefault(machine, {}).setdefault(name, []).extend(more)
     kind = (here.device, here.precision)
-    alike = [m for m in times if m != here and (m.device, m.precision) == kind]
-    elsewhere = max(alike, key=lambda machine: len(times[machine]), default=None)
-    return times.get(here, {}), times[elsewhere] if elsewhere else {}, elsewhere
+    alike = [machine for machine in times if (machine.device, machine.precision) == kind]
+    elsewhere = max(alike, key=lambda one: (len(times[one]), one == here), default=None)
+    return here_in_results, times[elsewhere] if elsewhere else {}, elsewhere
+
+
+def _forward_times(some: Iterable[Timing], metrics: set[str]) -> dict[str, list[Timing]]:
+    times: dict[str, list[Timing]] = {}
+    for one in some:
+        if (one.status, one.direction) == ("measured", FORWARD) and one.metric in metrics:
+            times.setdefault(one.metric, []).append(one)
+    return times
 
 
 def _why_not_probed(metric: Metric, size: Size) -> str:

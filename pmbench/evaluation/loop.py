@@ -227,9 +227,9 @@ def _column(
     except BaseException as error:  # a metric is foreign code and fails alone
         if is_out_of_memory(error):
             raise _OutOfMemoryError from error
-        raise PmbenchError(
-            f"{name} failed on the batch of item {ids[0]}: {describe(error)}"
-        ) from error
+        what = describe(error)
+        hint = "; the pixels of images x are x.pixels, (N, 3, H, W)" * ("'Images'" in what)
+        raise PmbenchError(f"{name} failed on the batch of item {ids[0]}: {what}{hint}") from error
     if len(bad := np.flatnonzero(~np.isfinite(column))):
         which = f"distance of {pair[0]} and {pair[1]} of item {ids[bad[0]]}"
         raise not_finite(loaded.metric, which, column[bad[0]])

@@ -25,7 +25,7 @@ from torch import Tensor
 from pmbench.networks.manifest import WeightFile, weight_files
 from pmbench.utils import paths
 from pmbench.utils.errors import PmbenchError
-from pmbench.utils.http import is_page
+from pmbench.utils.http import ELSEWHERE, is_page
 from pmbench.utils.progress import Reporter
 from pmbench.utils.verified_download import RemoteFile, fetch
 
@@ -94,8 +94,10 @@ def ensure(names: Iterable[str], reporter: Reporter) -> None:
         try:
             ask(entry.url, lambda wanted=wanted: fetch(wanted, paths.weights(), reporter))  # type: ignore[misc]
         except PmbenchError as error:
+            # only `pmbench download` has these options; what others can do is said here
+            why = str(error).replace(f", or {ELSEWHERE}", "").replace(f"; {ELSEWHERE}", "")
             raise PmbenchError(
-                f"the weights '{name}' are not on this machine and cannot be fetched ({error}); "
+                f"the weights '{name}' are not on this machine and cannot be fetched ({why}); "
                 f"put {PurePosixPath(entry.url).name} or {name}.safetensors into a folder and "
                 "name it with --weights or PMBENCH_WEIGHTS"
             ) from error

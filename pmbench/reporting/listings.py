@@ -192,7 +192,7 @@ def _metrics(count: int) -> str:
 _ORIGINS = {
     "recorded": "recorded: by `pmbench speed` on this machine",
     "probed": "probed: a few pairs, just now",
-    "elsewhere": "elsewhere: not of this machine and setup, but of ",
+    "elsewhere": "elsewhere: not measured here, but on a machine of ",
     "unknown": "`pmbench speed -m METRIC --size 64` records what is unknown",
 }
 

@@ -194,5 +194,9 @@ def _why_missing(why_undefined: str, values: Array, kept: Items) -> list[str]:
     for name, reason in zip(kept.sub_names, by_sub, strict=True):
         if reason:
             without.setdefault(reason, []).append(name)
-    macro = [f"without {', '.join(names)}: {reason}" for reason, names in without.items()]
+    some = len(by_sub) > 1
+    macro = [
+        f"without {', '.join(names)}: {reason}" if some else reason
+        for reason, names in without.items()
+    ]
     return [*by_sub, "; ".join(macro), why(values[-1], len(kept))]

@@ -24,7 +24,7 @@ from pmbench.utils.progress import Reporter, Task
 _COMPRESSED = (".gz", ".tgz", ".z")
 _RETRIED = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_WAIT = 60.0  # seconds; a server's Retry-After beyond this is a refusal
-_ELSEWHERE = "name another place with --mirror or --from"
+ELSEWHERE = "name another place with --mirror or --from"
 _RESERVE = 256 * 2**20  # bytes of a disk that a download leaves free, or 5 % of a small one
 _DISK_CHECK = 16 * 2**20  # bytes after which the disk is looked at again
 
@@ -99,7 +99,7 @@ def transfer(
                 advice = f"{kept:,} bytes are kept, run it again to go on"
                 raise PmbenchError(
                     f"{url} cannot be fetched: {fault} (tried {tries} times without progress); "
-                    + (advice if kept else f"check the URL and the network, or {_ELSEWHERE}")
+                    + (advice if kept else f"check the URL and the network, or {ELSEWHERE}")
                 )
             task.describe(f"waiting for {goal.name}: {fault}")
             time.sleep(wait if asked is None else asked)
@@ -159,7 +159,7 @@ def _check_answer(answer: httpx.Response, goal: _Goal, have: int, kept: str | No
     if answer.status_code not in (200, 206):
         raise PmbenchError(
             f"{goal.url} cannot be fetched: the server answered {answer.status_code}; "
-            f"check the URL and the network, or {_ELSEWHERE}"
+            f"check the URL and the network, or {ELSEWHERE}"
         )
     start = 0
     if answer.status_code == 206:
@@ -192,7 +192,7 @@ def _check_content(answer: httpx.Response, url: str) -> None:
     ):
         raise PmbenchError(
             f"{url} answered with the file in another form (Content-Encoding: {coding}), which was "
-            f"not asked for and has another checksum; {_ELSEWHERE}"
+            f"not asked for and has another checksum; {ELSEWHERE}"
         )
 
 
@@ -203,7 +203,7 @@ def _refuse_downgrade(answer: httpx.Response, url: str) -> None:
     if plain and hops[0].scheme == "https":
         raise PmbenchError(
             f"{url} leads to {plain[0]}, which is not encrypted, so anybody on the way may alter "
-            f"what comes; {_ELSEWHERE}"
+            f"what comes; {ELSEWHERE}"
         )
 
 
@@ -211,7 +211,7 @@ def _a_page(url: str, sign: str) -> PmbenchError:
     """Return the error for a web page in place of a file; ``sign`` is what shows it."""
     return PmbenchError(
         f"{url} answered with a web page ({sign}) instead of the file; open it in a browser "
-        f"to see what it says, or {_ELSEWHERE}"
+        f"to see what it says, or {ELSEWHERE}"
     )
 
 
@@ -297,7 +297,7 @@ def _refuse_more(length: int, goal: _Goal) -> None:
         goal.part.unlink(missing_ok=True)
         raise PmbenchError(
             f"{goal.url} sends {length:,} bytes or more, expected at most {goal.largest:,.0f}, "
-            f"twice what is said of the file; {_ELSEWHERE}, or correct the size in the manifest"
+            f"twice what is said of the file; {ELSEWHERE}, or correct the size in the manifest"
         )
 
 

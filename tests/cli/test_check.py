@@ -308,12 +308,15 @@ def test_code_that_was_edited_after_it_was_measured_fails(empty_folder: Path, fi
     Path(file).write_text(f"{text}\nmore = 1\n")
     output = pmbench("check", "--baseline", "b.json", "--json", code=1).stdout
     sentence = (
-        f"its code is not what was measured (edited since: {empty_folder / file}); measure it "
-        "again with `pmbench eval`, or let it pass with --allow-stale"
+        f"its code is not what was measured (edited or removed since: {empty_folder / file}); "
+        "measure it again with `pmbench eval`, or let it pass with --allow-stale"
     )
     (finding,) = json.loads(output)["findings"]
     assert (finding["verdict"], finding["message"]) == ("stale", sentence)
-    assert json.loads(output)["messages"][0] == "failed: 1 stale, of 1 compared with b.json"
+    assert json.loads(output)["messages"] == [
+        "failed: 1 stale, of 1 compared with b.json",
+        "measure what is stale again, with `pmbench eval`",
+    ]
     output = pmbench("check", "--baseline", "b.json", "--allow-stale").stdout
     assert "passed: 1 same" in output
     assert one_line(pmbench("baseline", "-o", "b.json").stderr) == f"ladder-jnd/mine: {sentence}"
@@ -326,8 +329,13 @@ def test_code_that_is_on_another_machine_is_no_matter_and_a_broken_file_is(
     empty_folder: Path,
 ) -> None:
     Path("mine.py").write_text("def f(x, y:\n")
-    assert "edited since: " in one_line(pmbench("check", "--baseline", "b.json", code=1).stdout)
+    stale = "edited or removed since: "
+    assert stale in one_line(pmbench("check", "--baseline", "b.json", code=1).stdout)
     Path("mine.py").unlink()
+    assert stale in one_line(pmbench("check", "--baseline", "b.json", code=1).stdout)
+    run = Path("results/ladder-jnd/mine/run.json")
+    elsewhere = run.read_text().replace(str(empty_folder), "/home/another/folder")
+    run.write_text(elsewhere)
     assert "passed: 1 same" in pmbench("check", "--baseline", "b.json").stdout
 
 
@@ -351,7 +359,7 @@ def test_published_scores_are_not_reproduced_by_other_code(empty_folder: Path) -
     result = check_published(known, [run], [], Path("results"))
     (finding,) = result.findings
     assert (finding.verdict, finding.fails, result.failed) == ("stale", True, True)
-    assert "(edited since: pmbench/metrics/builtin/gone.py)" in finding.message
+    assert "(edited or removed since: pmbench/metrics/builtin/gone.py)" in finding.message
     assert result.messages[0] == "failed: 1 published rows whose metric has other code now"
     lenient = check_published(known, [run], [], Path("results"), allow_stale=True)
     assert lenient.findings[0].verdict == "differs"

@@ -146,6 +146,7 @@ def test_a_plan_says_which_metrics_do_not_run(empty_folder: Path) -> None:
         (["eval", "-m", "l2", "-d", "ladder", "--resize", "exact"],
          "--resize exact does not fit ladder-2afc: its manifest declares no enlargement"),
         (["eval", "-m", "l2", "--manifests", "/nowhere"], "the manifests folder /nowhere does not"),
+        (["eval", "-m", "l2", "--manifests", __file__], "test_cli.py is a file; name a folder"),
         (["eval", "-m", "l2", "--batch-size", "²"], "--batch-size ²: expected auto or a whole"),
         (["eval", "mmdpp"],
          "'mmdpp' has no option in front of it; did you mean `pmbench eval -m mmdpp`?"),

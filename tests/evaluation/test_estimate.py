@@ -95,6 +95,16 @@ def test_recorded_times_are_scaled_by_pixels_from_the_nearest_size(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("no_probes")
+def test_times_that_pmbench_brings_along_are_not_said_to_be_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timings.add(tmp_path / "data", HERE, [known("l1", 1)])
+    monkeypatch.setattr("pmbench.utils.paths.DATA", tmp_path / "data")
+    forecast = of(named("l1"), tmp_path / "results")
+    assert (forecast.times["l1"].origin, forecast.elsewhere) == ("elsewhere", HERE)
+
+
+@pytest.mark.usefixtures("no_probes")
 def test_times_of_another_machine_are_said_to_be_so(tmp_path: Path) -> None:
     other, gpu = replace(HERE, processor="Slow 1000"), replace(HERE, device="cuda")
     rough = replace(HERE, precision="bf16")

@@ -228,6 +228,8 @@ def _nan(x: Images, y: Images) -> Tensor:
          "raises failed on the batch of item .*: ZeroDivisionError: division by"),
         ("nan", _nan,
          "nan: the distance of ref and p0 of item .+ is nan; expected a finite number"),
+        ("subtracts", lambda x, y: x - y, "subtracts failed on .*: TypeError: .*; "
+         "the pixels of images x are x.pixels, \\(N, 3, H, W\\)$"),
         ("exits", lambda x, y: sys.exit(2), "exits failed on the batch of item .*: SystemExit: 2 "),
         ("inf", lambda x, y: difference(x, y) / 0, "of item .+ is inf; expected a finite number"),
         ("column", lambda x, y: difference(x, y)[:, None],

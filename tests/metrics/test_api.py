@@ -186,7 +186,9 @@ def test_a_compiled_training_step_gives_the_same_values_and_gradients(name: str)
     assert plain[-1] < plain[0]
     # the same operations in the same order, but for what the compiler fuses
     np.testing.assert_allclose(losses, plain, rtol=1e-6)
-    torch.testing.assert_close(compiled, gradients, rtol=1e-5, atol=1e-7)
+    # torch 2.7 adds up a convolution's gradient in another order, and three steps enlarge that
+    largest = float(gradients.abs().max())
+    torch.testing.assert_close(compiled, gradients, rtol=1e-5, atol=5e-5 * largest)
 
 
 def test_under_autocast_it_computes_in_float32() -> None:

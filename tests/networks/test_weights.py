@@ -290,6 +290,8 @@ def test_a_folder_and_links_in_place_of_a_file(folder: Path, tmp_path: Path) -> 
 def test_numbers_that_are_no_filters_are_refused(
     folder: Path, tensor: torch.Tensor, said: str, write: Callable[[object, Path], None]
 ) -> None:
+    if write is save_file and tensor.is_complex():
+        pytest.skip("safetensors before 0.6 cannot write it")
     file = folder / f"alexnet.{'safetensors' if write is save_file else 'pth'}"
     write({"weight": tensor.contiguous(), "bias": torch.zeros(3)}, file)
     message = message_of(weights.load_into, torch.nn.Linear(2, 3), "alexnet")

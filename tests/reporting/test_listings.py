@@ -58,7 +58,7 @@ def test_a_forecast_says_how_long_where_from_and_what_lacks() -> None:
         "about, each metric alone; reading and scoring not included",
         "in one pass: all of known time; those with the same weights may share a network's work",
         "recorded: by `pmbench speed` on this machine",
-        "elsewhere: not of this machine and setup, but of Slow 1000",
+        "elsewhere: not measured here, but on a machine of Slow 1000",
         "`pmbench speed -m METRIC --size 64` records what is unknown",
         "bapps: not on this machine (1.1 GB); get it with `pmbench download bapps`",
         "new: not on this machine; get it with `pmbench download new`",

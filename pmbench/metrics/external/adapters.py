@@ -163,6 +163,10 @@ def _is_amount(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+
+
 def _are_parameters(value: object) -> bool:
     return isinstance(value, Mapping) and all(
         isinstance(key, str) and isinstance(one, str | int | float) for key, one in value.items()
@@ -180,7 +184,8 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
         ("higher_is_better", "symmetric", "differentiable", "has_map"),
         (lambda value: isinstance(value, bool), "True or False"),
     ),
-    **dict.fromkeys(("tolerance", "seconds"), (_is_amount, "a number from 0")),
+    "seconds": (_is_amount, "a number from 0"),
+    "tolerance": (_is_share, "a number from 0 to below 1"),
     "pixels_at_once": (lambda value: value is None or _is_count(value), "a whole number or None"),
     "weights": (lambda value: isinstance(value, tuple), "a tuple of names"),
     "parameters": (_are_parameters, "texts and numbers by name"),

@@ -116,7 +116,7 @@ def _tolerance(address: str, options: Mapping[str, str]) -> float | None:
     if not 0 <= value < 1:
         raise PmbenchError(
             f"{address}: tolerance={text}; expected a relative change of a distance that another "
-            "machine may cause, from 0 to 1, such as tolerance=1e-4"
+            "machine may cause, from 0 to below 1, such as tolerance=1e-4"
         )
     return value
 

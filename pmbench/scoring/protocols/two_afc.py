@@ -94,7 +94,7 @@ TWO_AFC = Protocol(
             "Human, one person against the others",
             # who was asked alone has nobody to agree with
             statistics.human_fresh,
-            undefined="fewer than two people were asked",
+            undefined="fewer than two people were asked, or nobody says how many",
             counts=lambda n: n > 1,
         ),
         _mean_human(

@@ -253,7 +253,7 @@ BROKEN = {
     ),
     "tolerance": (
         "zoo.good:TOLERANCE",
-        "brings the metric 'x', whose tolerance is '1e-3'; expected a number from 0",
+        "brings the metric 'x', whose tolerance is '1e-3'; expected a number from 0 to below 1",
     ),
     "empty": (
         "zoo",

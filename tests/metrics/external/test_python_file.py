@@ -235,9 +235,9 @@ ADDRESS_MISTAKES = {
     "./mine.py:net?better=up": "./mine.py:net: better=up; expected better=higher or better=lower",
     "./mine.py:net?bettr=lower": "unknown option of ./mine.py:net 'bettr'; did you mean better?",
     "./mine.py:net?tolerance=some": "./mine.py:net: tolerance=some; expected a relative change of "
-    "a distance that another machine may cause, from 0 to 1, such as tolerance=1e-4",
+    "a distance that another machine may cause, from 0 to below 1, such as tolerance=1e-4",
     "./mine.py:net?tolerance=-1": "./mine.py:net: tolerance=-1; expected a relative change of a "
-    "distance that another machine may cause, from 0 to 1, such as tolerance=1e-4",
+    "distance that another machine may cause, from 0 to below 1, such as tolerance=1e-4",
     "./mine.py:net?better": "./mine.py:net?better: expected options as ?key=value&key=value, got "
     "'better'",
     "Mine=./mine.py:net": "'Mine' cannot name a metric; expected lower-case letters, digits and "
