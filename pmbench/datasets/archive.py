@@ -165,12 +165,12 @@ class _Member(tarfile.TarInfo):
             ) from error
         return member._of_a_decent_size(_LARGEST_SKIPPED)
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        member = super().frombuf(buf, encoding, errors)
-        return member._of_a_decent_size(
-            _LARGEST_HEADER if member.type in _HEADERS else _LARGEST_SKIPPED
-        )
+    def _proc_member(self, archive: tarfile.TarFile) -> Self:
+        # after each header, before anything behind it is read; from Python 3.14.8 on frombuf() is
+        # not called any more
+        self._of_a_decent_size(_LARGEST_HEADER if self.type in _HEADERS else _LARGEST_SKIPPED)
+        member: Self = super()._proc_member(archive)  # type: ignore[misc]
+        return member
 
     def _of_a_decent_size(self, most: int) -> Self:
         if not 0 <= self.size <= most:
