@@ -33,7 +33,9 @@ from pmbench.evaluation.provenance import processor
 from pmbench.reporting.tables import bare_table
 from pmbench.utils.devices import use_exact_arithmetic
 
-_MODULES = ("startup", "against_lpips", "trunks", "patches", "sharing", "packing", "everything")
+_MODULES = (
+    "startup", "against_lpips", "trunks", "patches", "losses", "sharing", "packing", "everything"
+)  # fmt: skip
 _BUILD = Path(__file__).parent.parent / "build"
 
 

@@ -1,7 +1,8 @@
 """pmbench measures which perceptual image metric agrees with people.
 
 ``pmbench.metric("lpips-vgg", device="cuda")`` gives a metric as a function of two batches of
-images, differentiable where the metric is. What stands in ``__all__`` is public; the rest of the
+images, differentiable where the metric is; ``pmbench.loss("lpips-vgg", targets=photographs)`` one
+as a loss. What stands in ``__all__`` is public; the rest of the
 package may change from one version to the next.
 
 Importing this package is cheap: torch and pandas are loaded by the modules that need them.
@@ -14,16 +15,18 @@ from pmbench.utils.errors import PmbenchError
 
 if TYPE_CHECKING:
     from pmbench.metrics.api import metric
+    from pmbench.metrics.loss import loss
 
 __version__ = "0.1.0"
 
-__all__ = ["PmbenchError", "__version__", "metric"]
+__all__ = ["PmbenchError", "__version__", "loss", "metric"]
 
 
 def __getattr__(name: str) -> Any:
     # not an import statement: the layers below pmbench.metrics.api import this package
-    if name == "metric":
-        return import_module("pmbench.metrics.api").metric
+    modules = {"metric": "pmbench.metrics.api", "loss": "pmbench.metrics.loss"}
+    if name in modules:
+        return getattr(import_module(modules[name]), name)
     raise AttributeError(f"module 'pmbench' has no attribute '{name}'")
 
 

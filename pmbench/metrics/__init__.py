@@ -14,6 +14,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,9 @@ class Metric:
     differentiable: bool = True
     #: whether it says where two images differ: a method ``map(x, y)`` of what is loaded, (N, H, W)
     has_map: bool = False
+    #: "l2" or "l1": it is Σ (a - b)² or Σ abs(a - b) of two vectors, (N, D), which a method
+    #: ``embed(images)`` of what is loaded returns
+    space: Literal["", "l1", "l2"] = ""
     #: smallest side in pixels on which it is defined
     min_size: int = 1
     #: sides must be multiples of this
@@ -146,18 +150,26 @@ def register(entry: Metric) -> Metric:
 
 
 def metric(
-    name: str, *, title: str, map: Distance | None = None, **card: object
+    name: str,
+    *,
+    title: str,
+    map: Distance | None = None,
+    embed: Callable[[Images], Tensor] | None = None,
+    **card: object,
 ) -> Callable[[Distance], Distance]:
     """Register a function ``(reference, distorted) -> (N,)`` that needs nothing to be loaded.
 
-    ``map`` is a function ``(reference, distorted) -> (N, H, W)`` that says where they differ.
-    ``card`` are fields of ``Metric``.
+    ``map`` is a function ``(reference, distorted) -> (N, H, W)`` that says where they differ;
+    ``embed`` a function ``(images) -> (N, D)``, with ``space`` among the fields. ``card`` are
+    fields of ``Metric``.
     """
 
     def add(function: Distance) -> Distance:
         if map is not None:
             setattr(function, "map", map)  # noqa: B010  a function has no such attribute yet
             card["has_map"] = True
+        if embed is not None:
+            setattr(function, "embed", embed)  # noqa: B010
         entry = Metric(name=name, load=lambda device: function, title=title, **card)  # type: ignore[arg-type]
         _cards[id(function)] = register(entry)
         return function

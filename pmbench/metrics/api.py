@@ -9,7 +9,7 @@ loss = distance(reference, generated).mean()
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import torch
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from pmbench.metrics import Metric, registered
 from pmbench.metrics.global_state import usual_defaults
-from pmbench.metrics.images import Images
-from pmbench.metrics.inputs import UNIT, ValueRange, parse_range, to_pixels
+from pmbench.metrics.images import Images, Portions
+from pmbench.metrics.inputs import UNIT, OutOfRange, ValueRange, parse_range, to_pixels
 from pmbench.metrics.loading import LoadedMetric, load_metric, not_finite, output_error
 from pmbench.metrics.selection import select_metrics
 from pmbench.utils.devices import choose_device
@@ -57,7 +57,7 @@ def metric(
     return Perceptual(load_metric(entries[0], where, reporter), where, value_range)
 
 
-def _not_compiled(method: _Method) -> _Method:
+def not_compiled(method: _Method) -> _Method:
     """Keep torch.compile out of a method."""
     disable: Any = torch.compiler.disable  # it has no types
     with usual_defaults():  # torch 2.7 cannot import its compiler under another default device
@@ -83,15 +83,17 @@ class Perceptual:
     def __init__(
         self, loaded: LoadedMetric, device: torch.device, value_range: ValueRange = UNIT
     ) -> None:
-        self._loaded = loaded
-        self._range = value_range
+        #: the metric's card, and what computes it
+        self.loaded = loaded
+        #: what stands for black and white
+        self.range = value_range
         # "cuda" alone means the current one
         self._place = torch.zeros(0, device=device)
 
     @property
     def name(self) -> str:
         """The metric's name."""
-        return self._loaded.metric.name
+        return self.loaded.metric.name
 
     @property
     def device(self) -> torch.device:
@@ -101,28 +103,36 @@ class Perceptual:
     @property
     def higher_is_better(self) -> bool:
         """Whether larger numbers mean more alike; a loss is then minus the number."""
-        return self._loaded.metric.higher_is_better
+        return self.loaded.metric.higher_is_better
 
     @property
     def differentiable(self) -> bool:
         """Whether it has a gradient in both images."""
-        return self._loaded.metric.differentiable
+        return self.loaded.metric.differentiable
 
     @property
     def has_map(self) -> bool:
         """Whether it says where two images differ."""
-        return self._loaded.metric.has_map
+        return self.loaded.metric.has_map
+
+    @property
+    def space(self) -> str:
+        """Of which vectors the distance is one: "l2" squared Euclidean, "l1", or "" for none.
+
+        See ``embed``.
+        """
+        return self.loaded.metric.space
 
     @property
     def signature(self) -> str:
         """Name and digest of everything that defines it, as in the signature of a run."""
-        return self._loaded.signature
+        return self.loaded.signature
 
     def __repr__(self) -> str:
-        values = "" if self._range == UNIT else f", range='{self._range.name}'"
+        values = "" if self.range == UNIT else f", range='{self.range.name}'"
         return f"pmbench.metric({self.name!r}, device='{self.device}'{values})"
 
-    @_not_compiled
+    @not_compiled
     def __call__(self, reference: Tensor, distorted: Tensor) -> Tensor:
         """Return the distance of every pair: (N,) float32, in the metric's own direction.
 
@@ -135,9 +145,9 @@ class Perceptual:
         gradient is asked of a metric that has none or a transform that torch cannot follow, and
         where the metric has no finite number for a pair.
         """
-        return self._compute("distance", self._distances, reference, distorted)
+        return self._compute("distance", self.compute, reference, distorted)
 
-    @_not_compiled
+    @not_compiled
     def map(self, reference: Tensor, distorted: Tensor) -> Tensor:
         """Return where the images of every pair differ: (N, H, W) float32, of the images' size.
 
@@ -153,6 +163,62 @@ class Perceptual:
             )
         return self._compute("map", self._maps, reference, distorted)
 
+    @not_compiled
+    def terms(self, reference: Tensor, distorted: Tensor) -> dict[str, Tensor]:
+        """Return what each pair's distance is the sum of, by name: (N,) float32 each.
+
+        A tap of a network is a term, and a part of a formula such as those of MMD++; factors and
+        means are in the terms. A metric that is no sum has one term, of its own name. Takes what a
+        call takes, and raises what it raises.
+        """
+        names: list[str] = []
+
+        def stacked(x: Images, y: Images) -> Tensor:
+            compute = getattr(self.loaded.distance, "terms", None)
+            terms = {self.name: self.compute(x, y)} if compute is None else compute(x, y)
+            names[:] = terms
+            return torch.stack(list(terms.values()), dim=1).float()
+
+        table = self._compute("terms", stacked, reference, distorted)
+        return dict(zip(names, table.unbind(dim=1), strict=True))
+
+    @not_compiled
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the vectors in which the metric is a distance: (N, D) float32.
+
+        ``space`` says which: "l2" is the squared Euclidean distance Σ (a - b)², "l1" is
+        Σ abs(a - b). D grows with the images' size, unless the metric compares only what is
+        averaged over it.
+        ``images`` are as a call takes them. Raises PmbenchError for images that a call refuses, and
+        where the metric is no such distance (``space`` is "").
+        """
+        metric, compute = self.loaded.metric, getattr(self.loaded.distance, "embed", None)
+        if not metric.space or compute is None:
+            raise PmbenchError(
+                f"{self.name} is not the distance of two vectors; `pmbench list metrics --json` "
+                "names those that are, under space"
+            )
+        with usual_defaults(self.device.type):
+            x = self.pixels("embedded", images)
+            self.check_size(x)
+            self._check_tracked(x)
+            size = metric.portion(x.shape[2], x.shape[3], len(x))
+            vectors = torch.cat([compute(part) for part in Portions(x, len(x)).of(size)]).float()
+        self._check_finite("vector of image", vectors)
+        return vectors
+
+    def check_size(self, pixels: Tensor) -> None:
+        """Raise PmbenchError where the metric is not defined on images of that size."""
+        if (why := self.loaded.metric.undefined_on(*pixels.shape[2:])) is not None:
+            raise PmbenchError(f"{self.name} {why}")
+
+    def _check_tracked(self, *pixels: Tensor) -> None:
+        if not self.differentiable and is_tracked(*pixels):
+            raise PmbenchError(
+                f"{self.name} has no gradient, so it can be no loss; to measure with it, give "
+                "it x.detach(), or call it under torch.no_grad(), outside of torch.func"
+            )
+
     def _compute(
         self,
         what: str,
@@ -161,25 +227,22 @@ class Perceptual:
         distorted: Tensor,
     ) -> Tensor:
         """Return ``function`` of all pairs, as many at a time as the metric takes."""
-        metric = self._loaded.metric
+        metric = self.loaded.metric
         with usual_defaults(self.device.type):
-            x, y = self._pixels("reference", reference), self._pixels("distorted", distorted)
+            x, y = self.pixels("reference", reference), self.pixels("distorted", distorted)
             if x.shape[2:] != y.shape[2:] or (len(x) != len(y) and 1 not in (len(x), len(y))):
                 raise PmbenchError(
                     f"{self.name}: the reference images are of shape {tuple(reference.shape)}, the "
                     f"distorted ones of shape {tuple(distorted.shape)}; expected the same height "
                     "and width, and as many of each or one of either"
                 )
-            if (why := metric.undefined_on(*x.shape[2:])) is not None:
-                raise PmbenchError(f"{self.name} {why}")
-            if not metric.differentiable and is_tracked(x, y):
-                raise PmbenchError(
-                    f"{self.name} has no gradient, so it can be no loss; to measure with it, give "
-                    "it x.detach(), or call it under torch.no_grad(), outside of torch.func"
-                )
-            size = metric.portion(x.shape[2], x.shape[3], max(len(x), len(y)))
+            self.check_size(x)
+            self._check_tracked(x, y)
+            n = max(len(x), len(y))
+            size = metric.portion(x.shape[2], x.shape[3], n)
+            pairs = zip(Portions(x, n).of(size), Portions(y, n).of(size), strict=True)
             try:
-                values = torch.cat([function(*pair) for pair in _portions(x, y, size)])
+                values = torch.cat([function(*pair) for pair in pairs])
             except (RuntimeError, ValueError, TypeError) as error:
                 if is_out_of_memory(error) or not is_transformed(x, y):
                     raise
@@ -188,21 +251,25 @@ class Perceptual:
                     f"({one_line_of(error).partition('. ')[0]}); take gradients by backward() or "
                     "torch.autograd.grad, and give many pairs as one batch"
                 ) from error
+        self._check_finite(f"{what} of pair", values)
+        return values
+
+    def _check_finite(self, what: str, values: Tensor) -> None:
         plain = torch.func.debug_unwrap(values.detach())
         if not plain.isfinite().all():
             bad = plain.isfinite().logical_not()
-            pair = int(bad.nonzero()[0, plain.ndim - values.ndim])  # after what vmap adds
-            raise not_finite(metric, f"{what} of pair {pair}", float(plain[bad][0]))
-        return values
+            number = int(bad.nonzero()[0, plain.ndim - values.ndim])  # after what vmap adds
+            raise not_finite(self.loaded.metric, f"{what} {number}", float(plain[bad][0]))
 
-    def _distances(self, x: Images, y: Images) -> Tensor:
-        value = self._loaded.distance(x, y)
-        if (wrong := output_error(value, len(x))) is not None:
+    def compute(self, reference: Images, distorted: Images) -> Tensor:
+        """Return the distances of images that are known to fit: (N,) float32, finite or not."""
+        value = self.loaded.distance(reference, distorted)
+        if (wrong := output_error(value, len(reference))) is not None:
             raise PmbenchError(f"{self.name}: {wrong}")
         return value.float()
 
     def _maps(self, x: Images, y: Images) -> Tensor:
-        compute = getattr(self._loaded.distance, "map", None)
+        compute = getattr(self.loaded.distance, "map", None)
         value = None if compute is None else compute(x, y)
         expected = (len(x), *x.pixels.shape[2:])
         if not isinstance(value, Tensor) or value.shape != expected:
@@ -213,8 +280,11 @@ class Perceptual:
             )
         return value.float()
 
-    def _pixels(self, role: str, images: object) -> Tensor:
-        """Return images as the metric sees them. Raises PmbenchError for what it does not take."""
+    def pixels(self, role: str, images: object, out_of_range: OutOfRange = "refuse") -> Tensor:
+        """Return images as the metric sees them: float32 RGB (N, 3, H, W) in [0, 1].
+
+        Raises PmbenchError for what it does not take; see ``to_pixels``.
+        """
         who = f"{self.name}: the {role} images"
         if not isinstance(images, Tensor):
             raise PmbenchError(
@@ -225,7 +295,7 @@ class Perceptual:
                 f"{who} are on {images.device}, the metric is on {self.device}; move one of them, "
                 f"as in pmbench.metric('{self.name}', device='{images.device}')"
             )
-        return to_pixels(images, self._range, who)
+        return to_pixels(images, self.range, who, out_of_range)
 
     def __copy__(self) -> Perceptual:
         return self
@@ -234,7 +304,7 @@ class Perceptual:
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Perceptual], tuple[object, ...]]:
-        entry = self._loaded.metric
+        entry = self.loaded.metric
         has_name = entry.package or registered().get(entry.name) == entry
         source = entry.address or (entry.name if has_name else entry)
         try:
@@ -245,25 +315,7 @@ class Perceptual:
                 "or name it by an address such as ./mine.py:name"
             ) from error
         # the device as a tensor: torch.load(…, map_location=…) moves it
-        return _unpickle, (source, self._place, self._range.name, self.signature)
-
-
-def _portions(x: Tensor, y: Tensor, size: int) -> Iterator[tuple[Images, Images]]:
-    """Yield pairs, ``size`` of them at a time; a single image goes with each of the other's.
-
-    What is derived of a single one is computed once.
-    """
-    n = max(len(x), len(y))
-
-    def parts(images: Tensor) -> Iterator[Images]:
-        if len(images) == n:
-            yield from map(Images, torch.split(images, size))
-            return
-        single = Images(images)
-        for start in range(0, n, size):
-            yield single.pick(torch.zeros(min(size, n - start), dtype=torch.int64))
-
-    return zip(parts(x), parts(y), strict=True)
+        return _unpickle, (source, self._place, self.range.name, self.signature)
 
 
 def _unpickle(source: str | Metric, place: Tensor, range: str, signature: str) -> Perceptual:

@@ -24,6 +24,7 @@ class Images:
     def __init__(self, pixels: Tensor) -> None:
         self._batch = _Batch(pixels)
         self._place: slice | Tensor = slice(None)
+        self._repeats = 1
 
     @classmethod
     def of_bytes(cls, stored: Tensor) -> Images:
@@ -43,7 +44,7 @@ class Images:
         A ``place`` on the CPU spares a GPU from being asked what stands in it.
         """
         picked = object.__new__(Images)
-        picked._batch = self._batch
+        picked._batch, picked._repeats = self._batch, 1
         start, count = (int(place[0]), len(place)) if len(place) else (0, 0)
         neighbours = torch.equal(place, torch.arange(start, start + count, device=place.device))
         if neighbours:
@@ -52,13 +53,24 @@ class Images:
             picked._place = place.to(self._batch.pixels.device)
         return picked
 
+    def repeat(self, count: int) -> Images:
+        """Return the one image of this batch ``count`` times. Nothing is copied."""
+        repeated = object.__new__(Images)
+        repeated._batch, repeated._place, repeated._repeats = self._batch, slice(0, 1), count
+        return repeated
+
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def _of(self, whole: Tensor) -> Tensor:
+        """Return these images' part of what was computed of the batch."""
+        part = whole[self._place]
+        return part if self._repeats == 1 else part.expand(self._repeats, *part.shape[1:])
 
     @property
     def pixels(self) -> Tensor:
         """Float32 sRGB in [0, 1], (N, 3, H, W)."""
-        return self._batch.pixels[self._place]
+        return self._of(self._batch.pixels)
 
     def derive(self, fn: Callable[[Tensor], T]) -> T:
         """Return ``fn(pixels)``, computed once however many metrics ask.
@@ -69,8 +81,8 @@ class Images:
         """
         whole = self._batch.derive(fn)
         if isinstance(whole, Tensor):
-            return whole[self._place]
-        return tuple(part[self._place] for part in whole)
+            return self._of(whole)
+        return tuple(map(self._of, whole))
 
     def release(self, done: Collection[nn.Module]) -> None:
         """Forget what these networks derived for the whole batch.
@@ -104,6 +116,29 @@ class Images:
     def seconds_saved(self) -> float:
         """Seconds that were not spent since ``start_timing``: to report a metric's own speed."""
         return sum(took.seconds for took in self._batch.spared)
+
+
+class Portions:
+    """Images in portions of any size; a single image stands for ``n``.
+
+    What is derived of a portion is kept as long as this object is: targets of a loss are images
+    that many others are compared with.
+    """
+
+    def __init__(self, pixels: Tensor, n: int) -> None:
+        self.pixels, self.n = pixels, n
+        self._by_size: dict[int, list[Images]] = {}
+
+    def of(self, size: int) -> list[Images]:
+        """Return all ``n`` images, ``size`` at a time and fewer in the last portion."""
+        if size not in self._by_size:
+            if len(self.pixels) == self.n:
+                portions = list(map(Images, torch.split(self.pixels, size)))
+            else:  # what is derived of the single one is computed once
+                single, starts = Images(self.pixels), range(0, self.n, size)
+                portions = [single.repeat(min(size, self.n - start)) for start in starts]
+            self._by_size[size] = portions
+        return self._by_size[size]
 
 
 class _Batch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -43,6 +44,9 @@ class ValueRange:
         return f"[{self.low:g}, {self.high:g}]"
 
 
+# what happens to values outside of the range
+OutOfRange = Literal["refuse", "clamp", "pass"]
+
 UNIT = ValueRange(0, 1)
 RANGES = {each.name: each for each in (UNIT, ValueRange(-1, 1), ValueRange(0, 255))}
 
@@ -58,12 +62,16 @@ def parse_range(text: str) -> ValueRange:
     return RANGES[key]
 
 
-def to_pixels(images: Tensor, value_range: ValueRange, who: str) -> Tensor:
+def to_pixels(
+    images: Tensor, value_range: ValueRange, who: str, out_of_range: OutOfRange = "refuse"
+) -> Tensor:
     """Return images as float32 RGB (N, 3, H, W) in [0, 1]; a gradient passes as if by identity.
 
     ``images`` are (N, 3, H, W), or grey (N, 1, H, W), of values in ``value_range``: floating-point
     numbers, or integers where white is 255. Values up to 1e-3 of the range outside of it count as
-    its end. Raises PmbenchError, about ``who``, for anything else.
+    its end; what happens to others ``out_of_range`` says: "refuse", "clamp" (also without a
+    gradient there) or "pass" (as they are), of which the last two look at no value. Raises
+    PmbenchError, about ``who``, for anything else.
     """
     if images.ndim != 4 or images.shape[1] not in _RGB or not images.numel():
         hint = _shape_hint(images.shape)
@@ -79,6 +87,19 @@ def to_pixels(images: Tensor, value_range: ValueRange, who: str) -> Tensor:
         )
     # a subclass of Tensor would take part in everything that follows
     values = images.as_subclass(Tensor).float()
+    if out_of_range == "refuse":
+        _check_values(values, value_range, who)
+    if value_range != UNIT:
+        values = (values - value_range.low) / value_range.width
+    values = values.expand(-1, 3, -1, -1)
+    if out_of_range != "refuse":
+        return values.clamp(0, 1) if out_of_range == "clamp" else values
+    # not clamp alone, which cuts the gradient off at 0 and 1; the differences are exact in floating
+    # point, and so are the sums
+    return values + (values.clamp(0, 1) - values).detach()
+
+
+def _check_values(values: Tensor, value_range: ValueRange, who: str) -> None:
     # torch.func.vmap lets nobody ask for values; here they are looked at, and nothing more
     plain = torch.func.debug_unwrap(values.detach())
     low, high = (float(value) for value in torch.aminmax(plain))
@@ -87,12 +108,6 @@ def to_pixels(images: Tensor, value_range: ValueRange, who: str) -> Tensor:
             f"{who} go from {low:.4g} to {high:.4g}; expected {value_range}; "
             f"{_range_hint(low, high, value_range)}"
         )
-    if value_range != UNIT:
-        values = (values - value_range.low) / value_range.width
-    values = values.expand(-1, 3, -1, -1)
-    # not clamp alone, which cuts the gradient off at 0 and 1; the differences are exact in floating
-    # point, and so are the sums
-    return values + (values.clamp(0, 1) - values).detach()
 
 
 def _range_hint(low: float, high: float, expected: ValueRange) -> str:

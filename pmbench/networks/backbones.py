@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -73,16 +74,18 @@ class Initialization:
 TRAINED = Initialization("trained")
 
 # "relu": after the ReLU; "conv": the convolution's output, before the ReLU; "unit": after it, each
-# position's channel vector of length one (as in LPIPS), which other people's networks give
+# position's channel vector of length one (as in LPIPS), and "raw": a module's output as it is,
+# which other people's networks give
 Raw = Literal["relu", "conv"]
-Form = Raw | Literal["unit"]
+Form = Raw | Literal["unit", "raw"]
 
 
 @dataclass(frozen=True)
 class Architecture:
     """One of torchvision's classification networks, as a feature trunk.
 
-    ``taps`` are indices of ``features`` (each a ReLU, or a Fire module that ends in one).
+    ``taps`` are indices of ``features`` (each a ReLU, or a Fire module that ends in one), and
+    ``names`` what their layers are called: the ReLU 1_2 of VGG follows its convolution 1_2.
     ``pixels_per_pass`` is how much one pass computes: beyond it the early maps leave the cache.
     """
 
@@ -91,19 +94,33 @@ class Architecture:
     channels: tuple[int, ...]
     min_size: int  # below this a pooling has nothing left to pool
     pixels_per_pass: int
+    names: tuple[str, ...] = ()
 
 
 ARCHITECTURES = {
     "alexnet": Architecture(
-        "alexnet", (1, 4, 7, 9, 11), (64, 192, 384, 256, 256), 31, 100 * 64 * 64
+        "alexnet",
+        (1, 4, 7, 9, 11),
+        (64, 192, 384, 256, 256),
+        31,
+        100 * 64 * 64,
+        ("1", "2", "3", "4", "5"),
     ),
-    "vgg16": Architecture("vgg16", (3, 8, 15, 22, 29), (64, 128, 256, 512, 512), 16, 12 * 64 * 64),
+    "vgg16": Architecture(
+        "vgg16",
+        (3, 8, 15, 22, 29),
+        (64, 128, 256, 512, 512),
+        16,
+        12 * 64 * 64,
+        ("1_2", "2_2", "3_3", "4_3", "5_3"),
+    ),
     "squeezenet1_1": Architecture(
         "squeezenet1_1",
         (1, 4, 7, 9, 10, 11, 12),
         (64, 128, 256, 384, 384, 512, 512),
         17,
         64 * 64 * 64,
+        ("1", "2", "3", "4", "5", "6", "7"),
     ),
 }
 
@@ -112,7 +129,8 @@ class Backbone(nn.Module):
     """Pixels -> a network's features at each of its taps, in one form.
 
     ``forward`` takes (N, 3, H, W) in [0, 1] and returns one (N, C, h, w) a tap. ``taps`` and
-    ``pixels_per_pass`` are those of Architecture.
+    ``pixels_per_pass`` are those of Architecture. ``draw`` returns the layers of another seed,
+    where they were drawn at random.
     """
 
     def __init__(
@@ -122,8 +140,10 @@ class Backbone(nn.Module):
         preprocessing: Preprocessing,
         form: Raw,
         pixels_per_pass: int,
+        draw: Callable[[int], nn.Sequential] | None = None,
     ) -> None:
         super().__init__()
+        self.draw = draw
         self.preprocessing = preprocessing
         self.form = form
         before = 1 if form == "conv" else 0  # a tap's ReLU follows its convolution
@@ -133,6 +153,17 @@ class Backbone(nn.Module):
         for index, layer in enumerate(self.features):
             if isinstance(layer, nn.ReLU):
                 layer.inplace = index - 1 not in self.taps  # it would overwrite the tap
+
+    @property
+    def is_random(self) -> bool:
+        """Whether its filters were drawn, and can be drawn anew."""
+        return self.draw is not None
+
+    def redraw(self, generator: np.random.Generator) -> None:
+        """Draw the filters anew, in place."""
+        assert self.draw is not None
+        drawn = self.draw(int(generator.integers(1 << 31)))
+        self.features.load_state_dict(drawn[: len(self.features)].state_dict())
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return the features at each tap, float32 also where the network computes in less."""
@@ -229,7 +260,15 @@ def backbone(
     # made outside of inference mode, since it may be asked for a gradient later: it is a loss too
     with torch.inference_mode(False):
         features, per_pass = features_of(name, filters), architecture.pixels_per_pass
-        return frozen(Backbone(features, architecture.taps, preprocessing, form, per_pass), device)
+        draw = None
+        if filters.kind != "trained":
+            draw = functools.partial(_features_of_seed, name, filters)
+        net = Backbone(features, architecture.taps, preprocessing, form, per_pass, draw)
+        return frozen(net, device)
+
+
+def _features_of_seed(name: str, filters: Initialization, seed: int) -> nn.Sequential:
+    return features_of(name, replace(filters, seed=seed))
 
 
 def frozen(net: Backbone, device: torch.device) -> Backbone:

@@ -47,7 +47,7 @@ class Tap:
 
 
 class FeatureExtractor(nn.Module):
-    """Pixels -> a network's unit-length features at each tap.
+    """Pixels -> a network's features at each tap: unit-length, or as they are ("raw").
 
     ``forward`` takes (N, 3, H, W) in [0, 1] and returns one (N, C, h, w) a tap, (N, C, L, 1) where
     the network works on tokens. Raises ValueError where the network refuses the size.
@@ -57,7 +57,7 @@ class FeatureExtractor(nn.Module):
     that is called several times the last output counts.
     """
 
-    form: Form = "unit"
+    form: Form
 
     def __init__(
         self,
@@ -67,8 +67,10 @@ class FeatureExtractor(nn.Module):
         taps: tuple[Tap, ...],
         calls: int,
         pixels_per_pass: int,
+        form: Form = "unit",
     ) -> None:
         super().__init__()
+        self.form = form
         self.network = network
         self.run = run
         self.preprocessing = preprocessing
@@ -94,8 +96,9 @@ class FeatureExtractor(nn.Module):
                 output = first_of(output)
                 # what follows may work in place: without a gradient unit() has copied by then,
                 # where something follows it not, since a backward pass reads its input again
-                output = output.clone() if is_tracked(output) else output
-                results[tap] = unit(tap.read(output.to(pixels.dtype)))
+                output = output.clone() if is_tracked(output) or self.form == "raw" else output
+                values = tap.read(output.to(pixels.dtype))
+                results[tap] = unit(values) if self.form == "unit" else values
                 left -= 1
                 if left == 0:
                     raise _EnoughError

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pmbench.networks.backbones import Preprocessing
+from pmbench.networks.backbones import Form, Preprocessing
 from pmbench.networks.feature_extractor import FeatureExtractor, Layout, Tap, first_of
 
 IMAGES = 2  # a first dimension of 1 might be anything
@@ -221,7 +221,11 @@ class TapCatalog:
         )
 
     def trunk(
-        self, network: nn.Module, preprocessing: Preprocessing, taps: Iterable[Tap]
+        self,
+        network: nn.Module,
+        preprocessing: Preprocessing,
+        taps: Iterable[Tap],
+        form: Form = "unit",
     ) -> FeatureExtractor:
         """Return ``network``, one of this kind, as a feature trunk."""
         taps = tuple(taps)
@@ -234,7 +238,7 @@ class TapCatalog:
         )
         times = sum(calls[tap.module].times for tap in taps)
         per_pass = _PER_PASS * IMAGES * self.side**2 // largest
-        return FeatureExtractor(network, self.run, preprocessing, taps, times, per_pass)
+        return FeatureExtractor(network, self.run, preprocessing, taps, times, per_pass, form)
 
 
 def examine(network: nn.Module, run: str, side: int, heads: tuple[str, ...] = ()) -> TapCatalog:

@@ -117,8 +117,8 @@ def edited(function: Any, old: str, new: str) -> Any:
     [
         (ssim, "ssim_map", "ssim", "0.01 * peak", "0.0101 * peak"),
         (ssim, "ssim_map", "ssim", "0.03 * peak", "0.0303 * peak"),
-        (mmd.MmdPlusPlus, "forward", "mmdpp", "0.05 * local", "0.0505 * local"),
-        (mmd.MmdPlusPlus, "forward", "mmdpp", "0.001 * l2", "0.00101 * l2"),
+        (mmd.MmdPlusPlus, "terms", "mmdpp", "0.05 * patch", "0.0505 * patch"),
+        (mmd.MmdPlusPlus, "terms", "mmdpp", "0.001 * l2", "0.00101 * l2"),
     ],
 )
 def test_a_constant_that_is_1_percent_off_is_found(

@@ -131,7 +131,7 @@ def test_a_moving_average_of_a_model_holds_the_metric_itself() -> None:
     average = torch.optim.swa_utils.AveragedModel(model)  # which copies it, deep
     average.update_parameters(model)
     assert torch.equal(average(X), expected)
-    assert average.module.distance._loaded is model.distance._loaded  # no second network in memory
+    assert average.module.distance.loaded is model.distance.loaded  # no second network in memory
 
 
 def test_a_saved_model_is_loaded_whole_and_holds_no_weights_of_the_metric() -> None:

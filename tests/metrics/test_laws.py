@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import laws, laws_in_programs
+from support import laws, laws_at_work, laws_in_programs
 from support.laws import CPU, NOT_AT_HAND, loaded, measure, pair, side
 from support.paths import TESTS
 from torch import Tensor, nn
@@ -36,9 +36,19 @@ def metric(request: pytest.FixtureRequest) -> Metric:
     return entry
 
 
-@pytest.mark.parametrize("law", [*laws.LAWS, *laws_in_programs.LAWS], ids=lambda law: law.__name__)
+ALL = [*laws.LAWS, *laws_in_programs.LAWS, *laws_at_work.LAWS]
+
+
+@pytest.mark.parametrize("law", ALL, ids=lambda law: law.__name__)
 def test_it_obeys_the_law(law: Callable[[Metric], None], metric: Metric) -> None:
     law(metric)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", laws_at_work.LAWS_OF_OPTIMISATION, ids=lambda law: law.__name__)
+def test_it_can_be_optimised(law: Callable[[Metric], None], metric: Metric) -> None:
+    if metric.differentiable:
+        law(metric)
 
 
 def test_the_digest_is_stable_and_its_own(metric: Metric) -> None:

@@ -55,10 +55,26 @@ class FeatureDistance(nn.Module):
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,)."""
         total = torch.zeros((), device=x.pixels.device)
-        for i, (a, b) in enumerate(zip(x.derive(self.net), y.derive(self.net), strict=True)):
-            by_channel = by_blocks(self._mean_squares, a, b)
-            total = total + by_channel @ self.get_buffer(f"channel_weights_{i}")
+        for term in self.terms(x, y).values():
+            total = total + term
         return total
+
+    def terms(self, x: Images, y: Images) -> dict[str, Tensor]:
+        """Return each tap's part of the distances, by the tap's number: (N,) each."""
+        pairs = enumerate(zip(x.derive(self.net), y.derive(self.net), strict=True))
+        return {
+            f"tap{i}": by_blocks(self._mean_squares, a, b) @ self.get_buffer(f"channel_weights_{i}")
+            for i, (a, b) in pairs
+        }
+
+    def embed(self, images: Images) -> Tensor:
+        """Return √(w / positions)·x̂ of all taps, whose squared distance this is: (N, D)."""
+        parts = []
+        for i, tap in enumerate(images.derive(self.net)):
+            w = self.get_buffer(f"channel_weights_{i}")[:, None, None]
+            positions = tap[0, 0].numel()
+            parts.append((as_unit(tap, self.net.form) * (w / positions).sqrt()).flatten(1))
+        return torch.cat(parts, dim=1)
 
     def map(self, x: Images, y: Images) -> Tensor:
         """Return Σ over taps of Σ over channels w·(x̂ - ŷ)², each enlarged: (N, H, W)."""
@@ -120,6 +136,7 @@ def _register(
             licence=_licence(linear),
             parameters={"trunk": trunk_name, "seed": -1 if trained else filters.seed},
             has_map=True,
+            space="l2",
         )
     )
 

@@ -94,16 +94,25 @@ class RandomFeatures(nn.Module):
     b ~ U(0, 2π). ``centred`` removes each filter's spatial mean per channel: blind to flat colour.
     """
 
+    is_random = True
+
     def __init__(self, patch: int, s: float, r: int, centred: bool) -> None:
         super().__init__()
-        generator = np.random.default_rng(r)
-        w = generator.standard_normal((r, 3, patch, patch)).astype(np.float32)
-        b = (generator.random(r) * 2 * math.pi).astype(np.float32)
-        filters = torch.from_numpy(w) / (s * patch**2)
-        if centred:
-            filters = filters - filters.mean(dim=(2, 3), keepdim=True)
-        self.register_buffer("filters", filters)
-        self.register_buffer("phases", torch.from_numpy(b))
+        self.s, self.centred = s, centred
+        self.register_buffer("filters", torch.empty(r, 3, patch, patch))
+        self.register_buffer("phases", torch.empty(r))
+        self.redraw(np.random.default_rng(r))
+
+    def redraw(self, generator: np.random.Generator) -> None:
+        """Draw filters and phases anew, in place."""
+        filters, phases = self.get_buffer("filters"), self.get_buffer("phases")
+        w = generator.standard_normal(tuple(filters.shape)).astype(np.float32)
+        b = (generator.random(len(phases)) * 2 * math.pi).astype(np.float32)
+        drawn = torch.from_numpy(w) / (self.s * filters.shape[-1] ** 2)
+        if self.centred:
+            drawn = drawn - drawn.mean(dim=(2, 3), keepdim=True)
+        filters.copy_(drawn)
+        phases.copy_(torch.from_numpy(b))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the pooled features."""
@@ -174,6 +183,11 @@ class Mmd(nn.Module):
         """Return the distances: (N,), half of MMD² as r grows."""
         return self._squares(x, y).mean(dim=(1, 2, 3))
 
+    def embed(self, images: Images) -> Tensor:
+        """Return the features, of which this is the squared distance: (N, D)."""
+        vectors: Tensor = images.derive(self.features).flatten(1)
+        return vectors / math.sqrt(vectors.shape[1])
+
     def map(self, x: Images, y: Images) -> Tensor:
         """Return the mean distance of the windows around each place: (N, H, W).
 
@@ -204,9 +218,16 @@ class MmdPlusPlus(nn.Module):
 
     def forward(self, x: Images, y: Images) -> Tensor:
         """Return the distances: (N,)."""
-        local = patch_rbf(x, y, self.rbf_patch, self.rbf_s)
-        mmd: Tensor = self.mmd(x, y)
-        return 0.001 * l2(x, y) + 0.05 * local + mmd
+        terms = self.terms(x, y)
+        return terms["l2"] + terms["patch-rbf"] + terms["mmd"]
+
+    def terms(self, x: Images, y: Images) -> dict[str, Tensor]:
+        """Return the three terms with their factors: (N,) each."""
+        return {
+            "l2": 0.001 * l2(x, y),
+            "patch-rbf": 0.05 * patch_rbf(x, y, self.rbf_patch, self.rbf_s),
+            "mmd": self.mmd(x, y),
+        }
 
     def map(self, x: Images, y: Images) -> Tensor:
         """Return the same sum at each place: (N, H, W)."""
@@ -246,5 +267,6 @@ register(
         min_size=_WINDOW,
         parameters={"patch": 3, "s": 0.06, "r": 1024},
         has_map=True,
+        space="l2",
     )
 )

@@ -8,6 +8,8 @@ the authors' code too.)
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,13 +37,44 @@ def _l2_lab_map(x: Images, y: Images) -> Tensor:
     return 0.5 * (difference / 100).square().mean(dim=1).to(torch.float32)
 
 
-@metric("l1", family="pixels", title="mean absolute difference, on [-1, 1]", code=_PLE, map=_l1_map)
+def _l1_embed(images: Images) -> Tensor:
+    vectors = signed(images.pixels).flatten(1)
+    return vectors / vectors.shape[1]
+
+
+def _l2_embed(images: Images) -> Tensor:
+    vectors = signed(images.pixels).flatten(1)
+    return vectors / math.sqrt(vectors.shape[1])
+
+
+def _l2_lab_embed(images: Images) -> Tensor:
+    vectors = images.derive(lab_of_8_bit).flatten(1) / 100
+    return vectors / math.sqrt(2 * vectors.shape[1])
+
+
+@metric(
+    "l1",
+    family="pixels",
+    title="mean absolute difference, on [-1, 1]",
+    code=_PLE,
+    map=_l1_map,
+    space="l1",
+    embed=_l1_embed,
+)
 def l1(x: Images, y: Images) -> Tensor:
     """Return mean |x - y| of values in [-1, 1]: (N,), in [0, 2]."""
     return (signed(x.pixels) - signed(y.pixels)).abs().mean(dim=(1, 2, 3))
 
 
-@metric("l2", family="pixels", title="mean squared difference, on [-1, 1]", code=_PLE, map=l2_map)
+@metric(
+    "l2",
+    family="pixels",
+    title="mean squared difference, on [-1, 1]",
+    code=_PLE,
+    map=l2_map,
+    space="l2",
+    embed=_l2_embed,
+)
 def l2(x: Images, y: Images) -> Tensor:
     """Return mean (x - y)² of values in [-1, 1]: (N,), in [0, 4]."""
     return (signed(x.pixels) - signed(y.pixels)).square().mean(dim=(1, 2, 3))
@@ -62,6 +95,8 @@ def psnr(x: Images, y: Images) -> Tensor:
     code=_LPIPS,
     differentiable=False,
     map=_l2_lab_map,
+    space="l2",
+    embed=_l2_lab_embed,
 )
 def l2_lab(x: Images, y: Images) -> Tensor:
     """Return ½ mean (ΔLab / 100)² of images truncated to 8 bits: (N,)."""

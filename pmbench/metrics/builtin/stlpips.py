@@ -87,6 +87,7 @@ def _register(short: str) -> None:
             licence="BSD-2-Clause",
             extra="stlpips",
             has_map=True,
+            space="l2",
         )
     )
 

@@ -111,7 +111,14 @@ def directions(number: int, dimensions: int) -> Tensor:
 
 @functools.cache  # the array, since a tensor made in inference mode could not be trained with
 def _drawn(number: int, dimensions: int) -> NDArray[np.float32]:
-    drawn = np.random.default_rng(number).standard_normal((number, dimensions)).astype(np.float32)
+    return draw_directions(np.random.default_rng(number), number, dimensions)
+
+
+def draw_directions(
+    generator: np.random.Generator, number: int, dimensions: int
+) -> NDArray[np.float32]:
+    """Return such directions, of any generator."""
+    drawn = generator.standard_normal((number, dimensions)).astype(np.float32)
     scaled: NDArray[np.float32] = drawn / drawn.std(axis=1, ddof=1, keepdims=True)
     return scaled
 
@@ -123,11 +130,19 @@ class SortedProjections(nn.Module):
     ``windowed`` the whole image is the one window.
     """
 
+    is_random = True
+
     def __init__(self, patch: int, windowed: bool) -> None:
         super().__init__()
         drawn = directions(_DIRECTIONS, 3 * patch**2).view(_DIRECTIONS, 3, patch, patch)
         self.register_buffer("directions", drawn)
         self.windowed = windowed
+
+    def redraw(self, generator: np.random.Generator) -> None:
+        """Draw the directions anew, in place."""
+        filters = self.get_buffer("directions")
+        drawn = draw_directions(generator, len(filters), filters[0].numel())
+        filters.copy_(torch.from_numpy(drawn).view(filters.shape))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the sorted projections."""
@@ -221,6 +236,11 @@ class SlicedWasserstein(nn.Module):
         """Return the distances: (N,)."""
         return mean_difference(x.derive(self.projections), y.derive(self.projections))
 
+    def embed(self, images: Images) -> Tensor:
+        """Return the sorted projections, of which this is the L1 distance: (N, D)."""
+        vectors: Tensor = images.derive(self.projections).flatten(1)
+        return vectors / vectors.shape[1]
+
 
 def _register(patch: int, windowed: bool) -> None:
     register(
@@ -235,6 +255,7 @@ def _register(patch: int, windowed: bool) -> None:
             min_size=_WINDOW if windowed else patch,
             parameters={"patch": patch, "directions": _DIRECTIONS},
             pixels_at_once=2 * 64 * 64,
+            space="l1",
         )
     )
 

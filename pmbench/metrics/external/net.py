@@ -8,7 +8,9 @@ class tokens and registers are none.
 Taps are names of modules, or strides in pixels (``@4+8+16``): the last module's output at each.
 Without ``@`` it is one tap at every stride at which the network has something to learn, and in a
 network of one stride, such as a plain vision transformer, four blocks at even distances with the
-last among them. ``?random=SEED`` is the network as its library draws it after that seed.
+last among them. ``?random=SEED`` is the network as its library draws it after that seed; ``?map=``
+compares the taps as they are, in another way, and averages; see ``net_backbone``, which has the
+networks of pmbench itself: ``net:vgg16@relu1_2?map=gram``.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ from importlib.metadata import version
 import torch
 
 from pmbench.metrics import Distance, Metric, failing_metric
+from pmbench.metrics.builtin.feature_losses import TapLoss
 from pmbench.metrics.builtin.lpips import FeatureDistance
+from pmbench.metrics.external import net_backbone
+from pmbench.metrics.external.net_backbone import MapOptions, parse_map_options
+from pmbench.networks.backbones import ARCHITECTURES, Form
 from pmbench.networks.feature_extractor import FeatureExtractor, Tap, keep_only
 from pmbench.networks.model_libraries import ModelLibrary, Timm, Torchvision
 from pmbench.networks.tap_catalog import TapCatalog, examine, sizes
@@ -57,33 +63,50 @@ class _Load:
 
     network: Network
     modules: tuple[str, ...]
+    maps: MapOptions
 
     def __call__(self, device: torch.device) -> Distance:
-        net = trunk(self.network, self.modules, device)
-        return FeatureDistance(net, [torch.ones(tap.channels) for tap in net.taps]).to(device)
+        if not self.maps.map:
+            net = trunk(self.network, self.modules, "unit", device)
+            return FeatureDistance(net, [torch.ones(tap.channels) for tap in net.taps]).to(device)
+        net = trunk(self.network, self.modules, "raw", device)
+        numbers = tuple(range(len(net.taps)))
+        return TapLoss(net, self.maps.comparison, numbers, self.maps.pixels)
 
 
 def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
-    """Return the metric at ``LIBRARY/NETWORK[@TAP+TAP][?random=SEED]``.
+    """Return the metric at ``LIBRARY/NETWORK[@TAP+TAP][?random=SEED&map=MAP&pixels=yes]``.
 
     It is called ``name``, or where that is the address, as in the first line above. Raises
     PmbenchError for a library, network, tap or option that does not exist. A network that cannot
     be examined, or whose library is not installed, is a metric that says so when it is loaded.
     """
-    network, asked = _parse(address, options)
-    drawn = "" if network.seed is None else f"?random={network.seed}"
-    if name.startswith(("net:", "net?")):
-        name = f"net:{network}{'@' * bool(asked)}{'+'.join(asked)}{drawn}"
+    place, asked, options = _parse(address, options)
+    if name.startswith("net?"):
+        name = "net:"
+    if place in ARCHITECTURES:
+        return net_backbone.resolve(name, place, asked, options)
+    network, maps = _network(place, address, options), parse_map_options(options)
+    drawn = network.seed is not None
+    if name.startswith("net:"):
+        query = [f"random={network.seed}"] * drawn + [str(maps)] * bool(maps.map)
+        name = f"net:{network}{'@' * bool(asked)}{'+'.join(asked)}"
+        name += "?" * bool(query) + "&".join(query)
     seed = -1 if network.seed is None else network.seed
     parameters: dict[str, str | int] = {"network": str(network), "seed": seed}
+    if maps.map:
+        parameters["map"] = str(maps)
     entry = Metric(
         name=name,
-        load=_Load(network, asked),
-        title=f"unweighted {'random ' * bool(drawn)}{network.name} features of {network.library}",
+        load=_Load(network, asked, maps),
+        title=f"{maps.map or 'unweighted'} {'random ' * drawn}{network.name} features of "
+        f"{network.library}",
         family=f"net: {network.library}",
         paper=_PAPER,
         code=network.model_library.code,
         parameters={**parameters, "taps": "+".join(asked)},
+        symmetric=maps.comparison.symmetric if maps.map else True,
+        space=maps.comparison.space if maps.map else "l2",
         extra=_EXTRAS[network.library],
     )
     if entry.not_installed() is not None:
@@ -102,12 +125,14 @@ def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
         )
     return replace(
         entry,
-        load=_Load(network, modules),
+        load=_Load(network, modules, maps),
         min_size=smallest,
         multiple_of=multiple,
         weights=() if drawn else info.weights,
         licence="" if drawn else info.licence,
-        has_map=all(tap.layout in ("NCHW", "NHWC") for tap in taps),  # tokens are in no order
+        # tokens are in no order
+        has_map=all(tap.layout in ("NCHW", "NHWC") for tap in taps)
+        and (not maps.map or maps.comparison.difference is not None),
         parameters={
             **parameters,
             "taps": "+".join(modules),
@@ -119,7 +144,9 @@ def resolve(name: str, address: str, options: Mapping[str, str]) -> Metric:
 
 
 @functools.cache
-def trunk(network: Network, modules: tuple[str, ...], device: torch.device) -> FeatureExtractor:
+def trunk(
+    network: Network, modules: tuple[str, ...], form: Form, device: torch.device
+) -> FeatureExtractor:
     """Return the frozen network with taps at ``modules``; the same object for the same choice.
 
     No argument has a default: see ``pmbench.networks.backbones.backbone``.
@@ -136,7 +163,7 @@ def trunk(network: Network, modules: tuple[str, ...], device: torch.device) -> F
             net = network.model_library.build(network.name)
             keep_only(net, needed)
         preprocessing = network.model_library.info(network.name).preprocessing
-        result = offer.trunk(net, preprocessing, taps).eval().requires_grad_(False).to(device)
+        result = offer.trunk(net, preprocessing, taps, form).eval().requires_grad_(False).to(device)
         return result.to(memory_format=torch.channels_last)
 
 
@@ -163,37 +190,47 @@ def _sizes(library: str, name: str, modules: tuple[str, ...]) -> tuple[int, int]
     return sizes(offer, offer.trunk(offer.network, preprocessing, taps))
 
 
-def _parse(address: str, options: Mapping[str, str]) -> tuple[Network, tuple[str, ...]]:
-    """Return the network that an address names, and its taps as they were typed."""
+def _parse(
+    address: str, options: Mapping[str, str]
+) -> tuple[str, tuple[str, ...], Mapping[str, str]]:
+    """Return the place of a network, its taps as they were typed, and all options."""
     place, mark, query = address.partition("?")
     place, at, typed = place.partition("@")
-    library, _, name = place.partition("/")
-    if not (library and name):
-        raise PmbenchError(
-            f"net:{address}: expected a library and a network, such as "
-            f"net:torchvision/resnet18, got '{place}'"
-        )
-    if library not in _LIBRARIES:
-        raise unknown("library of networks", library, _LIBRARIES)
     taps = tuple(typed.split("+")) if at else ()
     if "" in taps:
         raise PmbenchError(
             f"net:{address}: expected modules or strides behind the @, such as @4+8+16, "
             f"got '@{typed}'"
         )
-    given = list(options.items())
+    every = dict(options)
     for part in query.split("&") if mark else []:
         key, _, value = part.partition("=")
-        given.append((key, value))
-    if strange := [key for key, _ in given if key != "random"]:
-        raise unknown("option of a network", strange[0], ["random"])
-    seeds = [value for _, value in given]
-    if len(seeds) > 1 or not all(re.fullmatch(r"[0-9]{1,18}", seed) for seed in seeds):
+        if key in every:
+            raise PmbenchError(f"net:{address}: the option {key} is there twice; leave one out")
+        every[key] = value
+    return place, taps, every
+
+
+def _network(place: str, address: str, options: Mapping[str, str]) -> Network:
+    """Return the network of a library that an address names."""
+    library, _, name = place.partition("/")
+    if not (library and name):
+        raise PmbenchError(
+            f"net:{address}: expected a library and a network, such as net:torchvision/resnet18, "
+            f"or one of {', '.join(ARCHITECTURES)}, got '{place}'"
+        )
+    if library not in _LIBRARIES:
+        raise unknown("library of networks", library, _LIBRARIES)
+    known = ("random", "map", "pixels")
+    if strange := [key for key in options if key not in known]:
+        raise unknown("option of a network", strange[0], known)
+    seed = options.get("random")
+    if seed is not None and not re.fullmatch(r"[0-9]{1,18}", seed):
         raise PmbenchError(
             f"net:{address}: expected one whole number of up to 18 digits as random=SEED, "
-            f"got '{', '.join(seeds)}'"
+            f"got '{seed}'"
         )
-    return Network(library, name, int(seeds[0]) if seeds else None), taps
+    return Network(library, name, None if seed is None else int(seed))
 
 
 def _taps(network: Network, asked: Iterable[str]) -> list[Tap]:

@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 
-from pmbench.metrics import registered
-from pmbench.metrics.builtin import feature_losses
-from pmbench.metrics.builtin.feature_losses import (
+from pmbench.metrics import map_distances, registered
+from pmbench.metrics.images import Images
+from pmbench.metrics.map_distances import (
+    SlicedWassersteinOfMaps,
     contextual,
     gram,
     gram_trace,
     l1,
     l2,
-    sliced_wasserstein,
 )
-from pmbench.metrics.images import Images
 from pmbench.networks.backbones import (
     SIGNED,
     TRAINED,
@@ -108,7 +107,7 @@ def contextual_in_numpy(x: Array, y: Array) -> float:
     [
         (gram, gram_in_numpy),
         (gram_trace, gram_trace_in_numpy),
-        (sliced_wasserstein, sliced_in_numpy),
+        (SlicedWassersteinOfMaps(), sliced_in_numpy),
         (contextual, contextual_in_numpy),
     ],
 )
@@ -129,14 +128,14 @@ def test_the_contextual_loss_is_the_same_some_rows_at_a_time(
 ) -> None:
     x, y = maps(2, 6, 4, 5), maps(2, 6, 4, 5, seed=1)
     rows: list[int] = []
-    affinity = feature_losses._affinity
+    affinity = map_distances._affinity
 
     def noted(cosine: Tensor) -> Tensor:
         rows.append(len(cosine))
         return affinity(cosine)
 
-    monkeypatch.setattr(feature_losses, "_AT_ONCE", at_once)
-    monkeypatch.setattr(feature_losses, "_affinity", noted)
+    monkeypatch.setattr(map_distances, "_AT_ONCE", at_once)
+    monkeypatch.setattr(map_distances, "_affinity", noted)
     result = contextual(x, y).tolist()
     assert max(rows) == max(1, at_once // 20)
     assert sum(rows) == 2 * 20
@@ -156,7 +155,7 @@ def test_the_contextual_loss_does_not_ask_where_a_feature_is() -> None:
 
 def test_no_distance_between_maps_looks_at_other_pairs() -> None:
     a, b = maps(4, 6, 4, 5), maps(4, 6, 4, 5, seed=1)
-    for distance in (l1, l2, gram, gram_trace, sliced_wasserstein, contextual):
+    for distance in (l1, l2, gram, gram_trace, SlicedWassersteinOfMaps(), contextual):
         alone = torch.cat([distance(a[i : i + 1], b[i : i + 1]) for i in range(4)])
         # a matrix product of another batch may add in another order
         torch.testing.assert_close(distance(a, b), alone, rtol=1e-6, atol=0)

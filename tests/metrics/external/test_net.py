@@ -242,7 +242,7 @@ def test_it_may_be_loaded_where_nothing_is_to_be_learned_and_be_a_loss_elsewhere
     [
         ("net:resnet18",
          "net:resnet18: expected a library and a network, such as net:torchvision/resnet18, "
-         "got 'resnet18'"),
+         "or one of alexnet, vgg16, squeezenet1_1, got 'resnet18'"),
         ("net:keras/vgg16", "unknown library of networks 'keras'; known are: timm, torchvision."),
         ("net:timm/0000", "unknown network of timm '0000'; see timm.list_models()"),
         ("net:torchvision/alexnet@features.99",
@@ -265,10 +265,9 @@ def test_it_may_be_loaded_where_nothing_is_to_be_learned_and_be_a_loss_elsewhere
          "net:torchvision/alexnet?random=one: expected one whole number of up to 18 digits as "
          "random=SEED, got 'one'"),
         ("net?random=1:torchvision/alexnet?random=2",
-         "net:torchvision/alexnet?random=2: expected one whole number of up to 18 digits as "
-         "random=SEED, got '1, 2'"),
+         "net:torchvision/alexnet?random=2: the option random is there twice; leave one out"),
         ("net:torchvision/alexnet?seed=1",
-         "unknown option of a network 'seed'; known are: random."),
+         "unknown option of a network 'seed'; known are: map, pixels, random."),
         ("net:timm/crossvit_9_240?random=0",
          "no module of timm/crossvit_9_240 gives features with positions; "
          "choose another network"),
