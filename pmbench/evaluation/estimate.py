@@ -229,17 +229,17 @@ def recorded_times(
     Those on this machine are in ``results``. The other one is of the same kind of device and
     precision, and knows most of the metrics.
     """
-    here_in_results = _forward_times(timings.read(results).pop(here, []), metrics)
-    of_others = [timings.read(results), timings.read(paths.DATA)]
-    of_others[0].pop(here, None)
+    measured = timings.read(results)
+    on_this_machine = _forward_times(measured.pop(here, []), metrics)
     times: dict[Machine, dict[str, list[Timing]]] = {}
-    for machine, some in (pair for speeds in of_others for pair in speeds.items()):
-        for name, more in _forward_times(some, metrics).items():
-            times.setdefault(machine, {}).setdefault(name, []).extend(more)
+    for speeds in (measured, timings.read(paths.DATA)):
+        for machine, some in speeds.items():
+            for name, more in _forward_times(some, metrics).items():
+                times.setdefault(machine, {}).setdefault(name, []).extend(more)
     kind = (here.device, here.precision)
     alike = [machine for machine in times if (machine.device, machine.precision) == kind]
     elsewhere = max(alike, key=lambda one: (len(times[one]), one == here), default=None)
-    return here_in_results, times[elsewhere] if elsewhere else {}, elsewhere
+    return on_this_machine, times[elsewhere] if elsewhere else {}, elsewhere
 
 
 def _forward_times(some: Iterable[Timing], metrics: set[str]) -> dict[str, list[Timing]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pmbench.metrics import Metric, registered
 from pmbench.metrics.global_state import usual_defaults
-from pmbench.metrics.images import Images, Portions
+from pmbench.metrics.images import Images, portions
 from pmbench.metrics.inputs import UNIT, OutOfRange, ValueRange, parse_range, to_pixels
 from pmbench.metrics.loading import LoadedMetric, load_metric, not_finite, output_error
 from pmbench.metrics.selection import select_metrics
@@ -203,7 +203,7 @@ class Perceptual:
             self.check_size(x)
             self._check_tracked(x)
             size = metric.portion(x.shape[2], x.shape[3], len(x))
-            vectors = torch.cat([compute(part) for part in Portions(x, len(x)).of(size)]).float()
+            vectors = torch.cat([compute(part) for part in portions(x, len(x), size)]).float()
         self._check_finite("vector of image", vectors)
         return vectors
 
@@ -240,7 +240,7 @@ class Perceptual:
             self._check_tracked(x, y)
             n = max(len(x), len(y))
             size = metric.portion(x.shape[2], x.shape[3], n)
-            pairs = zip(Portions(x, n).of(size), Portions(y, n).of(size), strict=True)
+            pairs = zip(portions(x, n, size), portions(y, n, size), strict=True)
             try:
                 values = torch.cat([function(*pair) for pair in pairs])
             except (RuntimeError, ValueError, TypeError) as error:

@@ -57,6 +57,7 @@ def card(metric: Metric) -> Card:
         "symmetric": metric.symmetric,
         "differentiable": metric.differentiable,
         "has_map": metric.has_map,
+        "space": metric.space,
         "min_size": metric.min_size,
         "multiple_of": metric.multiple_of,
         "tolerance": metric.tolerance,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -118,8 +118,18 @@ class Images:
         return sum(took.seconds for took in self._batch.spared)
 
 
+def portions(pixels: Tensor, n: int, size: int) -> Iterator[Images]:
+    """Yield images, ``size`` at a time; a single one stands for ``n``, and is derived of once."""
+    if len(pixels) == n:
+        yield from map(Images, torch.split(pixels, size))
+        return
+    single = Images(pixels)
+    for start in range(0, n, size):
+        yield single.repeat(min(size, n - start))
+
+
 class Portions:
-    """Images in portions of any size; a single image stands for ``n``.
+    """The same portions for every size that is asked for.
 
     What is derived of a portion is kept as long as this object is: targets of a loss are images
     that many others are compared with.
@@ -132,12 +142,7 @@ class Portions:
     def of(self, size: int) -> list[Images]:
         """Return all ``n`` images, ``size`` at a time and fewer in the last portion."""
         if size not in self._by_size:
-            if len(self.pixels) == self.n:
-                portions = list(map(Images, torch.split(self.pixels, size)))
-            else:  # what is derived of the single one is computed once
-                single, starts = Images(self.pixels), range(0, self.n, size)
-                portions = [single.repeat(min(size, self.n - start)) for start in starts]
-            self._by_size[size] = portions
+            self._by_size[size] = list(portions(self.pixels, self.n, size))
         return self._by_size[size]
 
 

@@ -18,6 +18,7 @@ from support.refusals import message_of
 from pmbench import metrics as registry
 from pmbench.metrics import EXTRAS, Metric, registered
 from pmbench.metrics.cards import Card, card, cards, full_card, short_paper
+from pmbench.metrics.external import adapters
 from pmbench.metrics.loading import load_metric
 from pmbench.reporting.metric_cards import catalogue_to_rich
 from pmbench.utils.progress import Silent
@@ -278,3 +279,15 @@ def test_help_has_examples_and_loads_nothing_heavy() -> None:
         assert "Examples" in pmbench(command, "--help").stdout
     code = "import sys, pmbench.cli; sys.exit(bool({'torch', 'pandas', 'h5py'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_card_says_of_which_vectors_a_metric_is_the_distance(empty_folder: Path) -> None:
+    records = json.loads(pmbench("list", "metrics", "--json").stdout)
+    spaces = {record["metric"]: record["space"] for record in records}
+    assert (spaces["l2"], spaces["l1"], spaces["ssim"]) == ("l2", "l1", "")
+
+
+def test_a_space_that_there_is_not_is_refused() -> None:
+    entry = Metric("mine", registered()["l2"].load, title="", space="l3")  # type: ignore[arg-type]
+    sentence = message_of(adapters.metrics_of, entry, "mine")
+    assert 'whose space is \'l3\'; expected "l1", "l2" or ""' in sentence

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import pmbench
+from pmbench.metrics import Metric
 from pmbench.metrics.images import Images
 
 
@@ -198,3 +200,18 @@ def test_what_is_derived_again_after_it_was_let_go_is_paid_for_again() -> None:
     everything.start_timing()
     everything.derive(net)
     assert everything.seconds_saved > 0
+
+
+def test_a_portion_is_forgotten_before_the_next_one_is_computed() -> None:
+    """Features are far larger than images, so those of all portions at once would not fit."""
+    alive: list[weakref.ref[Images]] = []
+
+    def distance(x: Images, y: Images) -> Tensor:
+        assert sum(ref() is not None for ref in alive) <= 1  # the one before, until its pair goes
+        alive.append(weakref.ref(x))
+        return x.pixels.mean(dim=(1, 2, 3))
+
+    metric = pmbench.metric(Metric("few", lambda device: distance, title="", pixels_at_once=64))
+    x = torch.rand(6, 3, 8, 8)
+    metric(x, x)
+    assert len(alive) == 6

@@ -38,9 +38,9 @@ MEANS = {
 @pytest.mark.usefixtures("reference_weights")
 @pytest.mark.parametrize("name", MEANS)
 def test_ten_steps_are_those_of_the_authors(shared: Path, name: str) -> None:
-    theirs, tolerance = MEANS[name]
+    key, tolerance = MEANS[name]
     numbers, arrays = golden(shared)
-    expected = numbers["losses"][theirs]
+    expected = numbers["losses"][key]
     targets = waves(4, 64, 11)
     start = targets.mean(dim=0, keepdim=True)
     loss = pmbench.loss(name, targets=targets, range="[-1,1]", out_of_range="pass")
@@ -53,17 +53,17 @@ def test_ten_steps_are_those_of_the_authors(shared: Path, name: str) -> None:
         value.backward()
         assert image.grad is not None
         if step == 0:
-            of_start = arrays[f"mean_{theirs}_grad0"]
+            of_start = arrays[f"mean_{key}_grad0"]
             largest = float(np.abs(of_start).max())
             np.testing.assert_allclose(image.grad[0].numpy(), of_start, rtol=0, atol=1e-3 * largest)
         values.append(value.item())
         optimiser.step()
     np.testing.assert_allclose(values, expected["loss"], rtol=1e-5)
     moved = image.detach()[0].numpy() - start[0].numpy()
-    theirs_moved = arrays[f"mean_{theirs}_x10"] - start[0].numpy()
+    expected_move = arrays[f"mean_{key}_x10"] - start[0].numpy()
     norm = np.linalg.norm
-    assert norm(moved - theirs_moved) / norm(theirs_moved) < tolerance
-    assert norm(theirs_moved) > 0.5
+    assert norm(moved - expected_move) / norm(expected_move) < tolerance
+    assert norm(expected_move) > 0.5
 
 
 def test_from_the_pixel_mean_the_gradient_of_l2_is_rounding_noise(shared: Path) -> None:

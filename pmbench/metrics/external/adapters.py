@@ -185,6 +185,7 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
         (lambda value: isinstance(value, bool), "True or False"),
     ),
     "seconds": (_is_amount, "a number from 0"),
+    "space": (lambda value: value in ("", "l1", "l2"), '"l1", "l2" or ""'),
     "tolerance": (_is_share, "a number from 0 to below 1"),
     "pixels_at_once": (lambda value: value is None or _is_count(value), "a whole number or None"),
     "weights": (lambda value: isinstance(value, tuple), "a tuple of names"),

@@ -73,7 +73,7 @@ def test_a_tap_behind_its_relu_is_never_below_zero() -> None:
     before, behind = (
         pmbench.metric(f"net:alexnet@{tap}?filters=kaiming&map=l1") for tap in ("conv2", "relu2")
     )
-    (features,) = (before.embed(X) for _ in range(1))
+    features = before.embed(X)
     assert float(features.min()) < 0
     torch.testing.assert_close(behind.embed(X), features.relu())
 
